@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0
+# dm-preserve: what can be done here. Each target is a script in scripts/; "make demo" and "make test"
+# each do all the set-up they need, and none when it is there already.
+
+export KERNEL KDIR TESTS RUSTC BINDGEN DESTDIR PREFIX
+
+.PHONY: help setup module tools demo test test-host test-model test-vm shell lint install clean
+
+help: ## what can be made (the default)
+	@echo 'Targets:'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@echo 'Variables:'
+	@echo '  KERNEL=debug  the kernel with lockdep, KASAN, atomic-sleep checks and kmemleak (default: normal)'
+	@echo '  KDIR=DIR      build for, and boot, another built Rust-enabled kernel tree; RUSTC= and BINDGEN= choose its tools'
+	@echo '  TESTS=WORD    only tests whose name contains WORD'
+	@echo '  ACCEL=tcg     emulate, where kvm is there but does not do (default: found out)'
+	@echo 'Set-up and results are kept in DM_PRESERVE_CACHE (default ~/.cache/dm-preserve), outside this folder.'
+
+setup: ## install packages, build the kernel and the guest image (once, about 20 minutes)
+	@scripts/setup
+
+module: setup ## build the module; prints its path
+	@scripts/build-module
+
+tools: setup ## build the preserve tool and the test programs; prints their folder
+	@scripts/build-tools
+
+demo: setup ## full and incremental backups of a live file system, in a guest
+	@scripts/demo
+
+test: setup ## all tests; the last line is "N passed, N failed"
+	@scripts/test
+
+test-host: setup ## the tests that need no kernel
+	@scripts/test host
+
+test-model: setup ## the protocol model: all interleavings of small cases
+	@scripts/test model
+
+test-vm: setup ## the tests of the module, in a guest
+	@scripts/test vm
+
+shell: setup ## a guest with the module loaded and disks to play with
+	@scripts/shell
+
+lint: setup ## rustfmt, clippy and shellcheck
+	@scripts/lint
+
+install: ## install module, tool and manual pages for the kernel of KDIR=
+	@scripts/install
+
+clean: ## remove this checkout's build output (kernel and guest image stay)
+	@scripts/clean

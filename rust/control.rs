@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The ioctls of `/dev/preserve-control`; see [`crate::uapi`] for what they mean.
+
+#![forbid(unsafe_code)]
+
+use crate::args::ScopeWanted;
+use crate::dm;
+use crate::dm::DevT;
+use crate::dm::Io;
+use crate::engine::Engine;
+use crate::extents;
+use crate::frozen::Kind;
+use crate::quiesce;
+use crate::registry;
+use crate::timeline::Scope;
+use crate::uapi;
+use kernel::fs::File;
+use kernel::ioctl;
+use kernel::miscdevice::MiscDevice;
+use kernel::miscdevice::MiscDeviceRegistration;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::uaccess::UserPtr;
+use kernel::uaccess::UserSlice;
+
+/// An open `/dev/preserve-control`.
+pub(crate) struct Control;
+
+#[vtable]
+impl MiscDevice for Control {
+    type Ptr = KBox<Self>;
+
+    fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
+        match dm::is_admin() {
+            true => Ok(KBox::new(Self, GFP_KERNEL)?),
+            false => Err(EPERM),
+        }
+    }
+
+    fn ioctl(_me: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
+        if !dm::is_admin() {
+            return Err(EPERM);
+        }
+        if ioctl::_IOC_TYPE(cmd) != uapi::IOC_MAGIC {
+            return Err(ENOTTY);
+        }
+        match ioctl::_IOC_NR(cmd) {
+            uapi::NR_VERSION => call(arg, version),
+            uapi::NR_SNAPSHOT => call(arg, snapshot),
+            uapi::NR_DROP => call(arg, drop_snapshot),
+            uapi::NR_FORGET => call(arg, forget),
+            uapi::NR_EDIT => call(arg, edit),
+            uapi::NR_EXTENTS => call(arg, list_extents),
+            uapi::NR_READ => call(arg, read),
+            uapi::NR_RELEASE => call(arg, release),
+            uapi::NR_INFO => call(arg, info),
+            uapi::NR_SNAPSHOT_INFO => call(arg, snapshot_info),
+            uapi::NR_WAIT => call(arg, wait),
+            _ => return Err(ENOTTY),
+        }
+        .map(|()| 0)
+    }
+}
+
+/// What all arguments are.
+trait Argument: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable {}
+impl<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable> Argument for T {}
+
+/// The largest argument that is accepted, in bytes.
+const MAX_ARGUMENT: usize = 4096;
+
+fn user(address: u64, len: usize) -> Result<UserSlice> {
+    let address = usize::try_from(address).map_err(|_| EFAULT)?;
+    Ok(UserSlice::new(UserPtr::from_addr(address), len))
+}
+
+/// Reads the argument at `address`, whose first word is its size, lets `f` work on it, and writes it back.
+///
+/// A longer argument than ours must be zero beyond it; a shorter one is refused, since all structs are
+/// still in their first version.
+fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
+    let ours = core::mem::size_of::<T>();
+    let mut size = [0u8; 4];
+    user(address as u64, size.len())?.reader().read_slice(&mut size)?;
+    // CAST: Always fits.
+    let theirs = u32::from_ne_bytes(size) as usize;
+    if theirs < ours || theirs > MAX_ARGUMENT {
+        return Err(EINVAL);
+    }
+    let mut bytes = KVec::new();
+    user(address as u64, theirs)?.read_all(&mut bytes, GFP_KERNEL)?;
+    let (known, unknown) = bytes.split_at_checked(ours).ok_or(EINVAL)?;
+    if unknown.iter().any(|byte| *byte != 0) {
+        return Err(E2BIG);
+    }
+    let mut argument = T::read_from_bytes(known).map_err(|_| EINVAL)?;
+    let result = f(&mut argument);
+    if result.is_ok() {
+        user(address as u64, ours)?.writer().write_slice(argument.as_bytes())?;
+    }
+    result
+}
+
+/// The engine of the device that an argument names.
+fn engine(device: uapi::Device) -> Result<Arc<Engine>> {
+    let devt = DevT::new(device.major, device.minor).ok_or(ENODEV)?;
+    registry::find(devt).ok_or(ENODEV)
+}
+
+/// Flags and reserved fields must be zero.
+fn zero(fields: &[u32]) -> Result {
+    match fields.iter().all(|field| *field == 0) {
+        true => Ok(()),
+        false => Err(EINVAL),
+    }
+}
+
+fn version(a: &mut uapi::Version) -> Result {
+    zero(&[a.flags, a.reserved])?;
+    [a.major, a.minor, a.patch] = crate::VERSION;
+    a.features = 0;
+    Ok(())
+}
+
+fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
+    zero(&[a.flags & !uapi::SNAPSHOT_FREEZE, a.reserved])?;
+    match a.count {
+        0 => return Err(EINVAL),
+        1 => (),
+        _ => return Err(EOPNOTSUPP),
+    }
+    if a.keep > 1 {
+        return Err(EOPNOTSUPP);
+    }
+    let len = core::mem::size_of::<uapi::SnapshotDevice>();
+    let mut bytes = KVec::new();
+    user(a.devices, len)?.read_all(&mut bytes, GFP_KERNEL)?;
+    let mut device = <uapi::SnapshotDevice as zerocopy::FromBytes>::read_from_bytes(&bytes)
+        .map_err(|_| EINVAL)?;
+    let scope = match (a.scope, device.base) {
+        (uapi::SCOPE_FULL, 0) => ScopeWanted::Full,
+        (uapi::SCOPE_INCREMENTAL, 0) => ScopeWanted::Incremental(None),
+        (uapi::SCOPE_INCREMENTAL, base) => ScopeWanted::Incremental(Some(base)),
+        _ => return Err(EINVAL),
+    };
+    let engine = engine(device.device)?;
+    let wish = quiesce::Wish {
+        freeze: a.flags & uapi::SNAPSHOT_FREEZE != 0,
+        idle_ms: a.idle_ms,
+        timeout_ms: a.timeout_ms,
+    };
+    device.id = quiesce::with(&engine, wish, || engine.take_snapshot(scope))?;
+    user(a.devices, len)?
+        .writer()
+        .write_slice(zerocopy::IntoBytes::as_bytes(&device))
+}
+
+fn drop_snapshot(a: &mut uapi::SnapshotRef) -> Result {
+    zero(&[a.flags])?;
+    engine(a.device)?.drop_snapshot(a.id)
+}
+
+fn forget(a: &mut uapi::SnapshotRef) -> Result {
+    zero(&[a.flags])?;
+    engine(a.device)?.forget_bookmark(a.id)
+}
+
+fn edit(a: &mut uapi::EditRanges) -> Result {
+    zero(&[a.flags & !uapi::EDIT_UNPROTECT, a.reserved])?;
+    if a.count == 0 || a.count > uapi::MAX_RANGES {
+        return Err(EINVAL);
+    }
+    let engine = engine(a.device)?;
+    // CAST: Bounded above.
+    let count = a.count as usize;
+    let mut reader = user(a.ranges, count * core::mem::size_of::<uapi::Range>())?.reader();
+    let mut ranges = KVVec::with_capacity(count, GFP_KERNEL)?;
+    for _ in 0..count {
+        let mut bytes = [0u8; core::mem::size_of::<uapi::Range>()];
+        reader.read_slice(&mut bytes)?;
+        let range: uapi::Range = zerocopy::transmute!(bytes);
+        ranges.push((range.start, range.len), GFP_KERNEL)?;
+    }
+    engine.edit_designation(&ranges, a.flags & uapi::EDIT_UNPROTECT == 0)
+}
+
+fn list_extents(a: &mut uapi::ListExtents) -> Result {
+    zero(&[a.flags])?;
+    let engine = engine(a.device)?;
+    // CAST: Always fits.
+    let len = (a.capacity as usize)
+        .checked_mul(core::mem::size_of::<uapi::Extent>())
+        .ok_or(EINVAL)?;
+    let mut writer = user(a.extents, len)?.writer();
+    let query = extents::Query::new(&engine, a)?;
+    let mut count = 0;
+    a.next = query.list(a.start, a.capacity, |extent| {
+        count += 1;
+        writer.write_slice(zerocopy::IntoBytes::as_bytes(&extent))
+    })?;
+    a.count = count;
+    Ok(())
+}
+
+/// Bytes read at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+fn read(a: &mut uapi::ReadFrozen) -> Result {
+    zero(&[a.flags, a.reserved])?;
+    let engine = engine(a.device)?;
+    let mut io = Io::new(PIECE_BYTES, ())?;
+    let mut buffer = KVVec::new();
+    buffer.resize(PIECE_BYTES, 0u8, GFP_KERNEL)?;
+    let sector_bytes = crate::chunk::SECTOR_BYTES;
+    let mut done = 0;
+    a.kind = uapi::KIND_DATA;
+    while done < a.sectors {
+        let start = a.start.checked_add(done).ok_or(EINVAL)?;
+        let (kind, len) = match engine.read_frozen(a.id, start, a.sectors - done, &mut io) {
+            // What came before it is good.
+            Err(ENODATA) if done > 0 => break,
+            result => result?,
+        };
+        let hole = kind == Kind::Hole;
+        if len == 0 || (done > 0 && hole != (a.kind == uapi::KIND_HOLE)) {
+            break;
+        }
+        if hole {
+            a.kind = uapi::KIND_HOLE;
+        } else {
+            // CAST: At most `PIECE_BYTES`.
+            let bytes = (len * sector_bytes) as usize;
+            let part = buffer.get_mut(..bytes).ok_or(EINVAL)?;
+            io.copy_out(0, part)?;
+            let offset = done.checked_mul(sector_bytes).ok_or(EINVAL)?;
+            let address = a.buffer.checked_add(offset).ok_or(EFAULT)?;
+            user(address, bytes)?.writer().write_slice(part)?;
+        }
+        done += len;
+    }
+    a.sectors = done;
+    Ok(())
+}
+
+fn release(a: &mut uapi::ReleaseRange) -> Result {
+    zero(&[a.flags])?;
+    engine(a.device)?.release(a.id, a.range.start, a.range.len)
+}
+
+fn info(a: &mut uapi::Info) -> Result {
+    zero(&[a.flags])?;
+    let (size, device) = (a.size, a.device);
+    *a = engine(a.device)?.figures().0;
+    (a.size, a.device) = (size, device);
+    Ok(())
+}
+
+fn snapshot_info(a: &mut uapi::SnapshotInfo) -> Result {
+    zero(&[a.flags])?;
+    let timeline = engine(a.device)?.timeline();
+    let snapshots = timeline.snapshots().iter().map(|s| (s, uapi::KIND_SNAPSHOT));
+    let bookmarks = timeline.bookmarks().iter().map(|s| (s, uapi::KIND_BOOKMARK));
+    let all = Iterator::chain(snapshots, bookmarks).filter(|(s, _)| s.id >= a.id);
+    let (found, kind) = all.min_by_key(|(s, _)| s.id).ok_or(ENOENT)?;
+    (a.id, a.time_ns, a.epoch, a.kind) = (found.id, found.time_ns, found.epoch, kind);
+    (a.scope, a.base) = match found.scope {
+        Scope::Full => (uapi::SCOPE_FULL, 0),
+        Scope::Incremental { base, .. } => (uapi::SCOPE_INCREMENTAL, base),
+    };
+    Ok(())
+}
+
+fn wait(a: &mut uapi::WaitEvent) -> Result {
+    zero(&[a.flags])?;
+    (a.event, a.kinds) = engine(a.device)?.wait_event(a.event, a.timeout_ms)?;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An epoch's copies: its index and its space in the store.
+//!
+//! Lock order: `space`, then the pool; `index` is taken alone. Only the copier adds copies, readers only
+//! look. The space goes back to the pool when the last reference is dropped, so that whoever reads a copy
+//! keeps it from being overwritten by holding one.
+
+#![forbid(unsafe_code)]
+
+use crate::chunk::Chunks;
+use crate::index::Index;
+use crate::index::Room;
+use crate::space::Area;
+use crate::space::Pool;
+use kernel::new_mutex;
+use kernel::new_spinlock;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+use kernel::sync::SpinLock;
+
+/// The store's pool of segments.
+#[pin_data]
+pub(crate) struct Store {
+    /// The pool.
+    #[pin]
+    pub(crate) pool: Mutex<Pool>,
+}
+
+impl Store {
+    /// A store of `capacity` chunks, all free.
+    pub(crate) fn new(capacity: u64) -> Result<Arc<Self>> {
+        let init = pin_init!(Self {
+            pool <- new_mutex!(Pool::new(capacity), "Store::pool"),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+}
+
+/// An epoch's space; goes back to the pool when dropped.
+struct Space {
+    area: Area,
+    store: Arc<Store>,
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        self.store.pool.lock().give_back(&mut self.area);
+    }
+}
+
+/// The copies. See the [module's documentation](self).
+#[pin_data]
+pub(crate) struct Copies {
+    #[pin]
+    index: SpinLock<Index>,
+    #[pin]
+    space: Mutex<Space>,
+}
+
+impl Copies {
+    /// No copies yet. May sleep.
+    pub(crate) fn new(store: Arc<Store>) -> Result<Arc<Self>> {
+        let init = pin_init!(Self {
+            index <- new_spinlock!(Index::new(), "Copies::index"),
+            space <- new_mutex!(Space { area: Area::new(), store }, "Copies::space"),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// Number of chunks copied.
+    pub(crate) fn len(&self) -> u64 {
+        self.index.lock().len()
+    }
+
+    /// The position of a chunk's content, and how many from it on follow one another.
+    pub(crate) fn find(&self, chunk: u64) -> Option<(u64, u64)> {
+        self.index.lock().find(chunk)
+    }
+
+    /// Space for up to `wanted` contents: position and number; `None` when the store is full. May sleep.
+    pub(crate) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
+        let mut guard = self.space.lock();
+        let space = &mut *guard;
+        let mut pool = space.store.pool.lock();
+        pool.take(&mut space.area, wanted)
+    }
+
+    /// Whether `entries` entries can be added for chunks of `run` without allocating.
+    pub(crate) fn has_room(&self, run: Chunks, entries: u64) -> bool {
+        self.index.lock().missing(run, entries).is_none()
+    }
+
+    /// Makes room for `entries` entries for chunks of `run`. May sleep.
+    pub(crate) fn make_room(&self, run: Chunks, entries: u64) -> Result {
+        loop {
+            let missing = self.index.lock().missing(run, entries);
+            let Some(missing) = missing else {
+                return Ok(());
+            };
+            let room = Room::new(missing)?;
+            let spare = self.index.lock().grow(room);
+            drop(spare);
+        }
+    }
+
+    /// Adds a run of contents that are in the store from `position` on. There must be room.
+    pub(crate) fn insert(&self, run: Chunks, position: u64) -> Result {
+        let mut index = self.index.lock();
+        index.insert(run, position).map_err(|_| ENOMEM)
+    }
+
+    /// Bytes that the index occupies.
+    pub(crate) fn memory(&self) -> u64 {
+        self.index.lock().memory()
+    }
+}

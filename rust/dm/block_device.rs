@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Block devices opened by number.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use crate::bindings;
+use core::fmt;
+use core::ptr::NonNull;
+use kernel::error::from_err_ptr;
+use kernel::error::to_result;
+use kernel::prelude::*;
+
+/// A device number (`dev_t`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DevT(pub(super) u32);
+
+/// Bits of the minor number in the kernel's `dev_t` (`include/linux/kdev_t.h`).
+const MINOR_BITS: u32 = 20;
+
+impl DevT {
+    /// From its two parts; `None` when they do not fit.
+    pub(crate) fn new(major: u32, minor: u32) -> Option<Self> {
+        let fits = major < 1 << (32 - MINOR_BITS) && minor < 1 << MINOR_BITS;
+        fits.then_some(Self(major << MINOR_BITS | minor))
+    }
+
+    /// The device that a path, or a `major:minor`, names.
+    pub(crate) fn from_path(path: &CStr) -> Result<Self> {
+        let mut devt = 0;
+        // SAFETY: The path is nul-terminated, and the result has a place.
+        to_result(unsafe { bindings::dm_devt_from_path(path.as_char_ptr(), &mut devt) })?;
+        Ok(Self(devt))
+    }
+}
+
+impl fmt::Display for DevT {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0 >> MINOR_BITS, self.0 & ((1 << MINOR_BITS) - 1))
+    }
+}
+
+// For `pr_*!` and `fmt!`, which have a trait of their own.
+impl kernel::fmt::Display for DevT {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// An open block device; closed when dropped, in process context.
+///
+/// The open is a plain one: it keeps the device alive but claims nothing.
+///
+/// # Invariants
+///
+/// `file` is an open block device's file, owned by this object, and `bdev` its device.
+pub(crate) struct BlockDevice {
+    file: NonNull<bindings::file>,
+    bdev: NonNull<bindings::block_device>,
+}
+
+// SAFETY: A block device may be used from any thread.
+unsafe impl Send for BlockDevice {}
+// SAFETY: What is offered here locks by itself.
+unsafe impl Sync for BlockDevice {}
+
+impl BlockDevice {
+    /// Opens the device for reading, and for writing as well if asked.
+    pub(crate) fn open(devt: DevT, write: bool) -> Result<Self> {
+        let mode = match write {
+            true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
+            false => bindings::BLK_OPEN_READ,
+        };
+        let (holder, ops) = (core::ptr::null_mut(), core::ptr::null());
+        // SAFETY: No holder and no operations are passed, which the function allows.
+        let file =
+            from_err_ptr(unsafe { bindings::bdev_file_open_by_dev(devt.0, mode, holder, ops) })?;
+        // SAFETY: `file` is the valid file of a block device.
+        let bdev = unsafe { bindings::file_bdev(file) };
+        // INVARIANT: Just opened; both pointers are valid until the file is put.
+        match (NonNull::new(file), NonNull::new(bdev)) {
+            (Some(file), Some(bdev)) => Ok(Self { file, bdev }),
+            _ => Err(ENODEV),
+        }
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::block_device {
+        self.bdev.as_ptr()
+    }
+
+    /// The size in sectors.
+    pub(crate) fn sectors(&self) -> u64 {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::dm_preserve_bdev_nr_sectors(self.as_ptr()) }
+    }
+
+    /// The device's number.
+    pub(crate) fn devt(&self) -> DevT {
+        // SAFETY: By the type invariant the device is valid.
+        DevT(unsafe { bindings::dm_preserve_bdev_devt(self.as_ptr()) })
+    }
+
+    /// Freezes the filesystem on the device, if there is one, until the result is dropped. Sleeps, and
+    /// must not be called with a lock held that I/O could need.
+    pub(crate) fn freeze(&self) -> Result<Frozen<'_>> {
+        // SAFETY: By the type invariant the device is valid.
+        to_result(unsafe { bindings::bdev_freeze(self.as_ptr()) })?;
+        Ok(Frozen(self))
+    }
+
+    /// Write and discard requests completed since the device exists.
+    pub(crate) fn writes_completed(&self) -> u64 {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::dm_preserve_writes(self.as_ptr()) }
+    }
+
+    /// Whether a request is in flight now.
+    pub(crate) fn is_busy(&self) -> bool {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::bdev_count_inflight(self.as_ptr()) != 0 }
+    }
+}
+
+impl Drop for BlockDevice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this object owns the file.
+        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+    }
+}
+
+/// A frozen filesystem; thawed when dropped.
+pub(crate) struct Frozen<'a>(&'a BlockDevice);
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        // SAFETY: The device is valid, and was frozen by the creator of `self`.
+        let thawed = unsafe { bindings::bdev_thaw(self.0.as_ptr()) };
+        if let Err(error) = to_result(thawed) {
+            pr_err!("{}: cannot thaw the filesystem: {error:?}; use fsfreeze -u\n", self.0.devt());
+        }
+    }
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A gate: a value that many read without a lock, replaced only while nobody is inside.
+//!
+//! # States
+//!
+//! 1. *Open*, counting per CPU: [`Gate::enter`] succeeds, at the cost of a per-CPU increment.
+//! 2. *Draining*: [`Gate::close`] has been called; nobody gets in, those inside leave.
+//! 3. *Closed*: nobody is inside; the holder of [`Closed`] may replace the value. Dropping it leads back
+//!    to 1.
+//!
+//! Closing first switches the counter to its atomic mode *while the gate is still open*, since that
+//! waits for an RCU grace period; the stretch in which entering fails is then only the draining itself.
+//!
+//! C header: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
+
+use crate::bindings;
+use core::cell::UnsafeCell;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+use core::ops::DerefMut;
+use kernel::error::to_result;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::Mutex;
+use kernel::sync::MutexGuard;
+use kernel::types::Opaque;
+
+/// A value behind a gate. See the [module's documentation](self).
+///
+/// # Invariants
+///
+/// - `count` is initialised; it is live exactly while no [`Closed`] exists and none is being made.
+/// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Entry`] and no
+///   [`Ticket`] of this gate exists then.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Gate<T> {
+    #[pin]
+    count: Opaque<bindings::percpu_ref>,
+    #[pin]
+    drained: Opaque<bindings::completion>,
+    /// Serialises those who close the gate.
+    #[pin]
+    closer: Mutex<()>,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: The counter and the completion may be used from any thread; `T` moves with the gate.
+unsafe impl<T: Send> Send for Gate<T> {}
+// SAFETY: `&T` is handed to many threads (`T: Sync`), `&mut T` to one at a time (`T: Send`).
+unsafe impl<T: Send + Sync> Sync for Gate<T> {}
+
+impl<T> Gate<T> {
+    /// An open gate. Sleeps.
+    pub(crate) fn new(value: T) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            value: UnsafeCell::new(value),
+            closer <- new_mutex!((), "Gate::closer"),
+            drained <- Opaque::ffi_init(|slot: *mut bindings::completion| {
+                // SAFETY: `slot` is valid for writes of a completion.
+                unsafe { bindings::dm_preserve_init_completion(slot) }
+            }),
+            count <- Opaque::try_ffi_init(|slot: *mut bindings::percpu_ref| {
+                // CAST: `gfp_t` is an unsigned int.
+                // SAFETY: `slot` is valid for writes, and pinned, as the callback relies on.
+                to_result(unsafe {
+                    bindings::percpu_ref_init(
+                        slot,
+                        Some(Self::drained_callback),
+                        bindings::PERCPU_REF_ALLOW_REINIT,
+                        bindings::GFP_KERNEL,
+                    )
+                })
+            }),
+        }? Error)
+    }
+
+    /// Called when the count reaches zero, from the context of whoever left last.
+    ///
+    /// # Safety
+    ///
+    /// `count` must be the `count` field of a `Gate<T>`.
+    unsafe extern "C" fn drained_callback(count: *mut bindings::percpu_ref) {
+        let count = Opaque::cast_from(count);
+        // SAFETY: By the safety requirement `count` is that field of a gate, which is alive.
+        let gate = unsafe { &*kernel::container_of!(count, Self, count) };
+        // SAFETY: The completion was initialised with the gate.
+        unsafe { bindings::complete(gate.drained.get()) };
+    }
+
+    /// Goes in; `None` while the gate is closed or closing. Any context, never sleeps.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<Entry<'_, T>> {
+        // SAFETY: By the type invariant the counter is initialised.
+        let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
+        live.then_some(Entry { gate: self })
+    }
+
+    /// Gives back a ticket. Any context.
+    ///
+    /// A ticket of another gate is a bug: it is reported, and keeps its gate from ever closing.
+    #[inline]
+    pub(crate) fn leave(&self, ticket: Ticket) {
+        if ticket.0 == core::ptr::from_ref(self).addr() {
+            // SAFETY: The ticket stands for one reference that `enter` took from this very gate.
+            unsafe { bindings::dm_preserve_ref_put(self.count.get()) };
+        } else {
+            kernel::warn_on!(true);
+        }
+    }
+
+    /// Closes the gate and waits until everybody has left. Sleeps; one closer at a time.
+    pub(crate) fn close(&self) -> Closed<'_, T> {
+        let closer = self.closer.lock();
+        let count = self.count.get();
+        // SAFETY: Initialised by the type invariant. Still open: this is where the grace period passes.
+        unsafe { bindings::percpu_ref_switch_to_atomic_sync(count) };
+        // SAFETY: Initialised, and live, since `closer` is held and every `Closed` revives it.
+        unsafe { bindings::dm_preserve_ref_kill(count) };
+        // SAFETY: The completion is initialised; the callback completes it once for each time the
+        // count reaches zero, which happens once for each kill.
+        unsafe { bindings::wait_for_completion(self.drained.get()) };
+        Closed {
+            gate: self,
+            _closer: closer,
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T> PinnedDrop for Gate<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Initialised by the type invariant; nobody can enter a gate that is being dropped.
+        unsafe { bindings::percpu_ref_exit(self.count.get()) };
+    }
+}
+
+/// Somebody inside an open gate. Leaves when dropped.
+///
+/// # Invariants
+///
+/// Holds one reference to the gate's count.
+pub(crate) struct Entry<'a, T> {
+    gate: &'a Gate<T>,
+}
+
+impl<T> Entry<'_, T> {
+    /// Stays inside beyond the borrow: the ticket has to be given to [`Gate::leave`].
+    #[inline]
+    pub(crate) fn keep(self) -> Ticket {
+        ManuallyDrop::new(self).another()
+    }
+
+    /// Goes in once more, which is always possible for somebody who is inside.
+    #[inline]
+    pub(crate) fn ticket(&self) -> Ticket {
+        // SAFETY: By the type invariant the count is not zero, so it may be raised.
+        unsafe { bindings::dm_preserve_ref_get(self.gate.count.get()) };
+        self.another()
+    }
+
+    fn another(&self) -> Ticket {
+        Ticket(core::ptr::from_ref(self.gate).addr())
+    }
+}
+
+impl<T> Deref for Entry<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: By the gate's invariant the value is not replaced while this entry is inside.
+        unsafe { &*self.gate.value.get() }
+    }
+}
+
+impl<T> Drop for Entry<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant this entry holds a reference, given up here.
+        unsafe { bindings::dm_preserve_ref_put(self.gate.count.get()) };
+    }
+}
+
+/// Somebody inside who carries no borrow, for keeping with a bio in flight.
+///
+/// # Invariants
+///
+/// Stands for one reference to the count of the gate at this address.
+#[must_use]
+pub(crate) struct Ticket(usize);
+
+/// A gate that nobody is inside of. Opens when dropped.
+pub(crate) struct Closed<'a, T> {
+    gate: &'a Gate<T>,
+    _closer: MutexGuard<'a, ()>,
+}
+
+impl<T> Deref for Closed<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: Nobody replaces the value but the holder of `self`, which is borrowed.
+        unsafe { &*self.gate.value.get() }
+    }
+}
+
+impl<T> DerefMut for Closed<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: By the gate's invariant nobody is inside, and `self` is borrowed exclusively.
+        unsafe { &mut *self.gate.value.get() }
+    }
+}
+
+impl<T> Drop for Closed<'_, T> {
+    fn drop(&mut self) {
+        let count = self.gate.count.get();
+        // SAFETY: The count is zero and dead, as this function requires.
+        unsafe { bindings::percpu_ref_reinit(count) };
+        // SAFETY: The count is live again and may count per CPU.
+        unsafe { bindings::percpu_ref_switch_to_percpu(count) };
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A static that holds a shared object while the module is loaded.
+
+use core::cell::UnsafeCell;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Release;
+use kernel::sync::Arc;
+
+/// An `Option<Arc<T>>` that may be a `static` and needs no initialisation at run time.
+///
+/// For objects that C callbacks without a context pointer must find. The lock is a plain flag, held for
+/// a few instructions and never in interrupt context.
+///
+/// # Invariants
+///
+/// `value` is only accessed by the one who changed `locked` from 0 to 1 and has not set it back.
+pub(crate) struct Global<T> {
+    locked: Atomic<u32>,
+    value: UnsafeCell<Option<Arc<T>>>,
+}
+
+// SAFETY: `value` is protected by `locked`; what leaves it is an `Arc`, which needs `T: Send + Sync`.
+unsafe impl<T: Send + Sync> Sync for Global<T> {}
+
+impl<T> Global<T> {
+    /// An empty one.
+    pub(crate) const fn new() -> Self {
+        // INVARIANT: Not locked, and nobody has access yet.
+        Self {
+            locked: Atomic::new(0),
+            value: UnsafeCell::new(None),
+        }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Option<Arc<T>>) -> R) -> R {
+        while self.locked.cmpxchg(0, 1, Acquire).is_err() {
+            core::hint::spin_loop();
+        }
+        // SAFETY: By the type invariant this caller alone has access until it unlocks below.
+        let result = f(unsafe { &mut *self.value.get() });
+        // INVARIANT: The access ended.
+        self.locked.store(0, Release);
+        result
+    }
+
+    /// The object, if there is one.
+    pub(crate) fn get(&self) -> Option<Arc<T>> {
+        self.with(|value| value.clone())
+    }
+
+    /// Replaces the object; the old one is dropped outside the lock.
+    pub(crate) fn set(&self, new: Option<Arc<T>>) {
+        let old = self.with(|value| core::mem::replace(value, new));
+        drop(old);
+    }
+}

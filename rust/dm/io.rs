@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Own bios, each with pages of its own, for copying.
+//!
+//! An [`Io`] is made once and used again and again: it is a reserve that needs no memory when there is
+//! none. While it is in flight the block layer owns it; completion hands it back.
+//!
+//! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
+
+use super::list::Node;
+use super::BlockDevice;
+use super::Status;
+use crate::bindings;
+use core::ptr::NonNull;
+use kernel::error::to_result;
+use kernel::page::Page;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+/// Reading or writing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Direction {
+    /// From the device.
+    Read,
+    /// To the device.
+    Write,
+}
+
+/// What happens when an [`Io`] comes back.
+pub(crate) trait IoDone: Sized + Send + 'static {
+    /// Called with the finished I/O. May be interrupt context.
+    fn done(io: KBox<Io<Self>>, status: Status);
+}
+
+/// A bio with pages and a companion of type `D`.
+///
+/// # Invariants
+///
+/// - `bio` is initialised, and its table is `vecs`, with room for one entry per page.
+/// - It is not in flight, or this object is owned by the block layer through `bi_private`.
+pub(crate) struct Io<D> {
+    bio: Opaque<bindings::bio>,
+    vecs: KVec<bindings::bio_vec>,
+    pages: KVec<Page>,
+    /// Whatever goes along with the I/O.
+    pub(crate) data: D,
+}
+
+// SAFETY: Bios and pages may be handled by any thread.
+unsafe impl<D: Send> Send for Io<D> {}
+
+impl<D> Io<D> {
+    /// Allocates pages for `bytes` bytes, at most 1 MiB. May sleep.
+    pub(crate) fn new(bytes: usize, data: D) -> Result<KBox<Self>> {
+        let count = bytes.div_ceil(PAGE_SIZE);
+        // CAST: A small constant.
+        if count == 0 || count > bindings::BIO_MAX_VECS as usize {
+            return Err(EINVAL);
+        }
+        let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            pages.push(Page::alloc_page(GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        let vecs = KVec::from_elem(bindings::bio_vec::default(), count, GFP_KERNEL)?;
+        let mut io = KBox::new(
+            Self {
+                bio: Opaque::uninit(),
+                vecs,
+                pages,
+                data,
+            },
+            GFP_KERNEL,
+        )?;
+        // INVARIANT: This initialises the bio.
+        io.reset(core::ptr::null_mut(), bindings::req_op_REQ_OP_READ);
+        Ok(io)
+    }
+
+    /// How many bytes fit.
+    pub(crate) fn capacity(&self) -> u32 {
+        // CAST: At most 256 pages.
+        (self.pages.len() * PAGE_SIZE) as u32
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::bio {
+        self.bio.get()
+    }
+
+    fn reset(&mut self, bdev: *mut bindings::block_device, flags: u32) {
+        // CAST: At most 256 pages.
+        let max = self.pages.len() as u16;
+        // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max` entries
+        // and lives as long as the bio. A null device is allowed until the bio is submitted.
+        unsafe { bindings::bio_init(self.bio.get(), bdev, self.vecs.as_mut_ptr(), max, flags) };
+    }
+
+    /// Makes the bio cover the first `bytes` bytes of the pages (rounded down to what fits).
+    fn add_pages(&mut self, bytes: u32) {
+        let mut left = bytes.min(self.capacity());
+        for page in self.pages.iter() {
+            // CAST: 4096.
+            let part = left.min(PAGE_SIZE as u32);
+            if part == 0 {
+                break;
+            }
+            // SAFETY: The table has an entry for each page, and the page is valid for `part` bytes.
+            unsafe { bindings::__bio_add_page(self.bio.get(), page.as_ptr(), part, 0) };
+            left -= part;
+        }
+    }
+
+    fn prepare(&mut self, device: &BlockDevice, direction: Direction, sector: u64, bytes: u32) {
+        let op = match direction {
+            Direction::Read => bindings::req_op_REQ_OP_READ,
+            Direction::Write => bindings::req_op_REQ_OP_WRITE | bindings::REQ_SYNC,
+        };
+        self.reset(device.as_ptr(), op);
+        self.add_pages(bytes);
+        // SAFETY: The bio is initialised and not in flight.
+        unsafe { (*self.bio.get()).bi_iter.bi_sector = sector };
+    }
+
+    /// Makes the bio the source of a copy of its first `bytes` bytes.
+    pub(super) fn prepare_source(&mut self, bytes: u32) {
+        self.reset(core::ptr::null_mut(), bindings::req_op_REQ_OP_READ);
+        self.add_pages(bytes);
+    }
+
+    /// Reads or writes the first `bytes` bytes of the pages and waits for it. Process context.
+    pub(crate) fn run(
+        &mut self,
+        device: &BlockDevice,
+        direction: Direction,
+        sector: u64,
+        bytes: u32,
+    ) -> Result {
+        self.prepare(device, direction, sector, bytes);
+        // SAFETY: The bio is initialised, covers valid pages, and stays here until this returns.
+        to_result(unsafe { bindings::submit_bio_wait(self.bio.get()) })
+    }
+
+    /// Copies `out.len()` bytes of the content, from `offset` on.
+    pub(crate) fn copy_out(&self, offset: usize, out: &mut [u8]) -> Result {
+        let mut at = offset;
+        let mut out = out;
+        while !out.is_empty() {
+            let page = self.pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
+            let within = at % PAGE_SIZE;
+            let (now, rest) = out.split_at_mut(out.len().min(PAGE_SIZE - within));
+            // SAFETY: `now` is valid for writes of its length; the page is owned by `self`, which is
+            // not in flight, so nobody writes to it.
+            unsafe { page.read_raw(now.as_mut_ptr(), within, now.len()) }?;
+            at += now.len();
+            out = rest;
+        }
+        Ok(())
+    }
+}
+
+impl<D: IoDone> Io<D> {
+    /// Reads or writes the first `bytes` bytes of the pages; [`IoDone::done`] gets the result. Process
+    /// context.
+    pub(crate) fn submit(
+        mut self: KBox<Self>,
+        device: &BlockDevice,
+        direction: Direction,
+        sector: u64,
+        bytes: u32,
+    ) {
+        self.prepare(device, direction, sector, bytes);
+        let io = KBox::into_raw(self);
+        // SAFETY: Just made from a box: valid.
+        let bio = unsafe { (*io).bio.get() };
+        // SAFETY: The bio is initialised and not in flight.
+        unsafe { (*bio).bi_private = io.cast() };
+        // SAFETY: As above.
+        unsafe { (*bio).bi_end_io = Some(Self::end_io) };
+        // SAFETY: A valid bio; the ownership passes to the block layer, and comes back in `end_io`.
+        unsafe { bindings::submit_bio_noacct(bio) };
+    }
+
+    /// # Safety
+    ///
+    /// `bio` is the bio of an [`Io`] submitted by [`Io::submit`].
+    unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
+        // SAFETY: The bio is valid until its owner, taken back below, is dropped.
+        let status = Status(unsafe { (*bio).bi_status });
+        // SAFETY: As above; `submit` has set it.
+        let io = unsafe { (*bio).bi_private }.cast::<Self>();
+        // SAFETY: `submit` made this pointer from a box and gave it up.
+        D::done(unsafe { KBox::from_raw(io) }, status);
+    }
+}
+
+impl<D> Node for KBox<Io<D>> {
+    fn into_bio(self) -> NonNull<bindings::bio> {
+        let io = KBox::into_raw(self);
+        // SAFETY: Just made from a box: valid.
+        let bio = unsafe { (*io).bio.get() };
+        // SAFETY: The bio is ours; nobody else reads this field while it is not in flight.
+        unsafe { (*bio).bi_private = io.cast() };
+        // SAFETY: A pointer into a box is not null.
+        unsafe { NonNull::new_unchecked(bio) }
+    }
+
+    unsafe fn from_bio(bio: NonNull<bindings::bio>) -> Self {
+        // SAFETY: The bio is valid; `into_bio` has set this field.
+        let io = unsafe { (*bio.as_ptr()).bi_private }.cast();
+        // SAFETY: `into_bio` made this pointer from a box and gave it up; it is passed here once.
+        unsafe { KBox::from_raw(io) }
+    }
+}
+
+impl<D> Drop for Io<D> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the bio is initialised, and not in flight since we own it.
+        unsafe { bindings::bio_uninit(self.bio.get()) };
+    }
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A scope in which no allocation of this task reclaims memory through the block layer.
+//!
+//! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
+
+use crate::bindings;
+use core::marker::PhantomData;
+
+/// While it lives, every allocation of the current task behaves as `GFP_NOIO`.
+///
+/// Needed wherever freeing memory could depend on progress of the code at hand. Scopes nest.
+#[must_use]
+pub(crate) struct NoIo {
+    flags: u32,
+    // The scope belongs to the current task: neither `Send` nor `Sync`.
+    _not_send: PhantomData<*mut ()>,
+}
+
+impl NoIo {
+    /// Enters the scope.
+    pub(crate) fn enter() -> Self {
+        Self {
+            // SAFETY: Changes a flag of the current task only; always allowed.
+            flags: unsafe { bindings::dm_preserve_noio_save() },
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for NoIo {
+    fn drop(&mut self) {
+        // SAFETY: `flags` came from the matching save, on this task because the type is not `Send`.
+        unsafe { bindings::dm_preserve_noio_restore(self.flags) };
+    }
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Small services of the kernel that have no Rust wrapper yet.
+
+use crate::bindings;
+
+/// Whether the current task may administer the system (`CAP_SYS_ADMIN`).
+pub(crate) fn is_admin() -> bool {
+    // CAST: A capability number, 21.
+    // SAFETY: Asks about the current task; always allowed in process context.
+    unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
+}
+
+/// The time in nanoseconds since 1970-01-01.
+pub(crate) fn now_ns() -> u64 {
+    // SAFETY: Reads a clock; always allowed.
+    unsafe { bindings::dm_preserve_now_ns() }
+}
+
+/// Nanoseconds since the system started.
+pub(crate) fn monotonic_ns() -> u64 {
+    // SAFETY: Reads a clock; always allowed.
+    unsafe { bindings::dm_preserve_monotonic_ns() }
+}
+
+/// Sixteen random bytes with the version and variant bits of a UUID (RFC 4122, version 4).
+pub(crate) fn random_uuid() -> [u8; 16] {
+    let mut uuid = [0u8; 16];
+    // SAFETY: The buffer is valid for writes of its 16 bytes.
+    unsafe { bindings::get_random_bytes(uuid.as_mut_ptr().cast(), uuid.len()) };
+    uuid[6] = (uuid[6] & 0x0f) | 0x40;
+    uuid[8] = (uuid[8] & 0x3f) | 0x80;
+    uuid
+}
+
+/// Sleeps for some milliseconds; `false` when a signal is pending. Process context only.
+pub(crate) fn sleep_ms(ms: u32) -> bool {
+    // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.
+    unsafe { bindings::msleep_interruptible(ms) == 0 }
+}

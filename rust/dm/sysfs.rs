@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A directory of attributes under a disk's sysfs directory.
+//!
+//! The attributes are files of the disk's own kobject, in a named group: there is no object of ours whose
+//! release could outlive the module. Handlers get the disk's number and find the rest themselves; removing
+//! the group waits for handlers that are running.
+//!
+//! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
+
+use super::DevT;
+use super::Events;
+use crate::bindings;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::error::from_result;
+use kernel::error::to_result;
+use kernel::page::PAGE_SIZE;
+use kernel::prelude::*;
+
+/// A text attribute.
+pub(crate) struct File {
+    /// The file's name.
+    pub(crate) name: &'static CStr,
+    /// Permission bits.
+    pub(crate) mode: u16,
+}
+
+/// The attributes of a directory.
+pub(crate) trait Attributes: Send + Sync + 'static {
+    /// The directory's name.
+    const NAME: &'static CStr;
+    /// The text files.
+    const FILES: &'static [File];
+    /// The binary files; read-only.
+    const MAPS: &'static [File];
+
+    /// Writes the content of `FILES[index]` to `out`; the result is its length.
+    fn show(devt: DevT, index: usize, out: &mut [u8]) -> Result<usize>;
+    /// Handles text written to `FILES[index]`.
+    fn store(devt: DevT, index: usize, text: &str) -> Result;
+    /// Fills `out` with the content of `MAPS[index]` from `offset` on; the result is how much there is.
+    fn read(devt: DevT, index: usize, offset: u64, out: &mut [u8]) -> Result<usize>;
+}
+
+/// Layout of `struct device_attribute`, whose two handlers are unions in 7.3 and plain fields before.
+#[repr(C)]
+struct TextAttribute {
+    attr: bindings::attribute,
+    show: unsafe extern "C" fn(*mut bindings::device, *mut TextAttribute, *mut u8) -> isize,
+    store: unsafe extern "C" fn(
+        *mut bindings::device,
+        *mut TextAttribute,
+        *const kernel::ffi::c_char,
+        usize,
+    ) -> isize,
+    // Ours.
+    index: usize,
+}
+
+/// Layout of `struct attribute_group`, two fields of which are unions in 7.3.
+#[repr(C)]
+struct RawGroup {
+    name: *const kernel::ffi::c_char,
+    is_visible: usize,
+    is_bin_visible: usize,
+    bin_size: usize,
+    attrs: *const *mut TextAttribute,
+    bin_attrs: *const *mut bindings::bin_attribute,
+}
+
+const _: () = assert!(
+    core::mem::offset_of!(TextAttribute, index) == core::mem::size_of::<bindings::device_attribute>()
+);
+const _: () =
+    assert!(core::mem::size_of::<RawGroup>() == core::mem::size_of::<bindings::attribute_group>());
+
+/// The part that text and binary attributes have in common.
+fn attribute(file: &File) -> bindings::attribute {
+    bindings::attribute {
+        name: file.name.as_char_ptr(),
+        mode: file.mode,
+        // Attributes on the heap need a static lock class.
+        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+        key: kernel::static_lock_class!().as_ptr(),
+        ..pin_init::zeroed()
+    }
+}
+
+/// The kobject of a disk's device, with a reference of our own.
+///
+/// # Invariants
+///
+/// The pointer is valid, and holds a reference.
+pub(super) struct DiskKobject(NonNull<bindings::kobject>);
+
+impl DiskKobject {
+    /// # Safety
+    ///
+    /// `kobj` is the valid kobject of a disk's device.
+    pub(super) unsafe fn new(kobj: *mut bindings::kobject) -> Option<Self> {
+        // SAFETY: By the safety requirement.
+        // INVARIANT: This takes the reference.
+        NonNull::new(unsafe { bindings::kobject_get(kobj) }).map(Self)
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut bindings::kobject {
+        self.0.as_ptr()
+    }
+}
+
+impl Drop for DiskKobject {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to give up.
+        unsafe { bindings::kobject_put(self.as_ptr()) };
+    }
+}
+
+/// The directory; removed when dropped.
+///
+/// # Invariants
+///
+/// The group is registered with `kobj`, and everything it points to lives in the other fields.
+pub(crate) struct Group<A> {
+    kobj: DiskKobject,
+    group: KBox<RawGroup>,
+    _files: KVec<TextAttribute>,
+    _maps: KVec<bindings::bin_attribute>,
+    _file_table: KVec<*mut TextAttribute>,
+    _map_table: KVec<*mut bindings::bin_attribute>,
+    _attributes: PhantomData<A>,
+}
+
+// SAFETY: Nothing is done with the fields but removing the group, which any thread may do.
+unsafe impl<A> Send for Group<A> {}
+// SAFETY: As above.
+unsafe impl<A> Sync for Group<A> {}
+
+impl<A: Attributes> Group<A> {
+    /// Creates the directory for the disk of the target that `events` belongs to. May sleep.
+    ///
+    /// `bytes` is the size that the binary files show.
+    pub(crate) fn new(events: &Events, bytes: usize) -> Result<Self> {
+        let kobj = events.disk().ok_or(ENODEV)?;
+        let mut files = KVec::with_capacity(A::FILES.len(), GFP_KERNEL)?;
+        for (index, file) in A::FILES.iter().enumerate() {
+            files.push(Self::text(index, file), GFP_KERNEL)?;
+        }
+        let mut maps = KVec::with_capacity(A::MAPS.len(), GFP_KERNEL)?;
+        for (index, file) in A::MAPS.iter().enumerate() {
+            maps.push(Self::map(index, file, bytes), GFP_KERNEL)?;
+        }
+        let mut file_table = KVec::with_capacity(files.len() + 1, GFP_KERNEL)?;
+        for file in files.iter_mut() {
+            file_table.push(core::ptr::from_mut(file), GFP_KERNEL)?;
+        }
+        file_table.push(core::ptr::null_mut(), GFP_KERNEL)?;
+        let mut map_table = KVec::with_capacity(maps.len() + 1, GFP_KERNEL)?;
+        for map in maps.iter_mut() {
+            map_table.push(core::ptr::from_mut(map), GFP_KERNEL)?;
+        }
+        map_table.push(core::ptr::null_mut(), GFP_KERNEL)?;
+        let raw = RawGroup {
+            name: A::NAME.as_char_ptr(),
+            is_visible: 0,
+            is_bin_visible: 0,
+            bin_size: 0,
+            attrs: file_table.as_ptr(),
+            bin_attrs: map_table.as_ptr(),
+        };
+        let group = KBox::new(raw, GFP_KERNEL)?;
+        // SAFETY: The kobject is valid; the group has the layout of `struct attribute_group` (asserted
+        // above) and points to tables that end with null and live as long as this object.
+        to_result(unsafe {
+            bindings::sysfs_create_group(kobj.as_ptr(), core::ptr::from_ref(&*group).cast())
+        })?;
+        // INVARIANT: Registered; the vectors are moved, their contents are not.
+        Ok(Self {
+            kobj,
+            group,
+            _files: files,
+            _maps: maps,
+            _file_table: file_table,
+            _map_table: map_table,
+            _attributes: PhantomData,
+        })
+    }
+
+    fn text(index: usize, file: &File) -> TextAttribute {
+        TextAttribute {
+            attr: attribute(file),
+            show: Self::show,
+            store: Self::store,
+            index,
+        }
+    }
+
+    fn map(index: usize, file: &File, bytes: usize) -> bindings::bin_attribute {
+        bindings::bin_attribute {
+            attr: attribute(file),
+            size: bytes,
+            // The index, passed through; never followed.
+            private: core::ptr::without_provenance_mut(index),
+            read: Some(Self::read),
+            ..pin_init::zeroed()
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by sysfs for a [`TextAttribute`] of this group, with a page to write to.
+    unsafe extern "C" fn show(
+        device: *mut bindings::device,
+        attr: *mut TextAttribute,
+        buffer: *mut u8,
+    ) -> isize {
+        // SAFETY: A device that has attributes is valid.
+        let devt = DevT(unsafe { (*device).devt });
+        // SAFETY: By the safety requirement.
+        let index = unsafe { (*attr).index };
+        // SAFETY: sysfs passes a page.
+        let out = unsafe { core::slice::from_raw_parts_mut(buffer, PAGE_SIZE) };
+        from_result(|| A::show(devt, index, out).map(|len| len as isize))
+    }
+
+    /// # Safety
+    ///
+    /// Called by sysfs for a [`TextAttribute`] of this group, with `len` bytes of text.
+    unsafe extern "C" fn store(
+        device: *mut bindings::device,
+        attr: *mut TextAttribute,
+        text: *const kernel::ffi::c_char,
+        len: usize,
+    ) -> isize {
+        // SAFETY: A device that has attributes is valid.
+        let devt = DevT(unsafe { (*device).devt });
+        // SAFETY: By the safety requirement.
+        let index = unsafe { (*attr).index };
+        // SAFETY: By the safety requirement.
+        let text = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), len) };
+        from_result(|| {
+            let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
+            A::store(devt, index, text.trim())?;
+            Ok(len as isize)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by sysfs for a binary attribute of this group, with `len` bytes to write to.
+    unsafe extern "C" fn read(
+        _file: *mut bindings::file,
+        kobj: *mut bindings::kobject,
+        attr: *const bindings::bin_attribute,
+        buffer: *mut kernel::ffi::c_char,
+        offset: bindings::loff_t,
+        len: usize,
+    ) -> isize {
+        // SAFETY: The kobject is that of a disk's device.
+        let devt = DevT(unsafe { bindings::dm_preserve_kobj_devt(kobj) });
+        // SAFETY: By the safety requirement.
+        let index = unsafe { (*attr).private }.addr();
+        // SAFETY: By the safety requirement.
+        let out = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len) };
+        from_result(|| {
+            let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
+            A::read(devt, index, offset, out).map(|len| len as isize)
+        })
+    }
+}
+
+impl<A> Drop for Group<A> {
+    fn drop(&mut self) {
+        let group = core::ptr::from_ref(&*self.group).cast();
+        // SAFETY: By the type invariant the group is registered. This waits for running handlers.
+        unsafe { bindings::sysfs_remove_group(self.kobj.as_ptr(), group) };
+    }
+}

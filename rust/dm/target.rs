@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a target implements, and what it is given.
+//!
+//! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
+
+use super::Completed;
+use super::DevT;
+use super::Ended;
+use super::Events;
+use super::Incoming;
+use super::Mapped;
+use crate::bindings;
+use core::fmt;
+use core::ptr::NonNull;
+use kernel::error::to_result;
+use kernel::error::VTABLE_DEFAULT_ERROR;
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::Arc;
+
+/// A device-mapper target type; a value of it is one target in a table.
+///
+/// The order of calls is `new`, then any number of (`preresume`, `resume`, ..., `presuspend`,
+/// `postsuspend`), then drop. `map` and `end_io` run concurrently, and only between the first `resume`
+/// and the last `postsuspend`; `status` and `message` also outside. When a table is reloaded the new
+/// target's `new` comes before the old one's `presuspend`, and the old one's drop after the new one's
+/// `resume`.
+#[vtable]
+pub(crate) trait Target: Sized + Send + Sync + 'static {
+    /// The name in table lines.
+    const NAME: &'static CStr;
+    /// Major, minor, patch.
+    const VERSION: [u32; 3];
+    /// Bios may be rewound to where they were remapped; costs a few instructions for each.
+    const REWINDS: bool = false;
+    /// State kept with each bio.
+    type PerBio: Default + Send;
+
+    /// Makes the target of a table line. The words after the target's name are `args`.
+    fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>>;
+
+    /// Sends a bio on its way. Must not sleep; may allocate only with `GFP_NOWAIT`.
+    fn map(&self, bio: Incoming<Self>) -> Mapped;
+
+    /// A bio is complete. May be interrupt context.
+    fn end_io(&self, bio: Completed<Self>) -> Ended {
+        bio.done()
+    }
+
+    /// The device is going to be suspended; bios still arrive.
+    fn presuspend(&self, _kind: Suspend) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The device is suspended; no bio is in flight.
+    fn postsuspend(&self) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The table is about to become active. Must not allocate memory with I/O. On an error
+    /// device-mapper leaves the device suspended, without its old table.
+    fn preresume(&self) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The table is active; bios arrive from now on.
+    fn resume(&self) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes the status or the table line's arguments.
+    fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result;
+
+    /// Handles a message; what is written to `out` is the reply.
+    ///
+    /// Runs inside device-mapper's SRCU section: must not freeze a filesystem or wait for a suspend.
+    fn message(&self, _args: &[&str], _out: &mut StatusWriter<'_>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// How the device is being suspended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Suspend {
+    /// Waits for all bios to complete.
+    Flush,
+    /// Bios that are held may go back with [`Status::REQUEUE`](super::Status::REQUEUE).
+    NoFlush,
+}
+
+/// What a status call asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StatusKind {
+    /// `dmsetup status`.
+    Info,
+    /// `dmsetup table`.
+    Table,
+    /// Measurement for the integrity subsystem.
+    Ima,
+}
+
+/// A table line being turned into a target.
+///
+/// # Invariants
+///
+/// `target` is the `dm_target` whose constructor is running; `devices` were taken for it.
+pub(crate) struct Constructor<'a> {
+    pub(super) target: NonNull<bindings::dm_target>,
+    pub(super) devices: &'a mut Devices,
+    pub(super) events: &'a Arc<Events>,
+}
+
+/// A device that the table refers to, as [`Constructor::claim`] found it.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim {
+    /// The device's number.
+    pub(crate) devt: DevT,
+    /// Its size in sectors.
+    pub(crate) sectors: u64,
+    /// Its logical block size in bytes.
+    pub(crate) block_bytes: u32,
+}
+
+impl Constructor<'_> {
+    /// The target's length in sectors.
+    pub(crate) fn len(&self) -> u64 {
+        // SAFETY: By the type invariant the target is valid.
+        unsafe { (*self.target.as_ptr()).len }
+    }
+
+    /// The target's first sector within the mapped device.
+    pub(crate) fn begin(&self) -> u64 {
+        // SAFETY: By the type invariant the target is valid.
+        unsafe { (*self.target.as_ptr()).begin }
+    }
+
+    /// Whether the table is loaded for writing.
+    pub(crate) fn is_writable(&self) -> bool {
+        // SAFETY: By the type invariant the target, and with it its table, is valid.
+        let mode = unsafe { bindings::dm_table_get_mode((*self.target.as_ptr()).table) };
+        mode & bindings::BLK_OPEN_WRITE != 0
+    }
+
+    /// Sets the error that the table load reports and returns `EINVAL`.
+    pub(crate) fn fail(&mut self, why: &'static CStr) -> Error {
+        // CAST: device-mapper only prints the string.
+        // SAFETY: By the type invariant the target is valid, and ours in its constructor.
+        unsafe { (*self.target.as_ptr()).error = why.as_char_ptr().cast_mut() };
+        EINVAL
+    }
+
+    /// The mapped device's number.
+    pub(crate) fn devt(&self) -> DevT {
+        // SAFETY: By the type invariant the target, and with it its table, is valid.
+        let md = unsafe { bindings::dm_table_get_md((*self.target.as_ptr()).table) };
+        // SAFETY: A table's mapped device is valid, and has a disk.
+        DevT(unsafe { bindings::dm_preserve_disk_devt(bindings::dm_disk(md)) })
+    }
+
+    /// Where the target's events go.
+    pub(crate) fn events(&self) -> Arc<Events> {
+        self.events.clone()
+    }
+
+    /// Takes a device for as long as the target exists, claimed for device-mapper. Of several devices the
+    /// *first* is the one whose limits the mapped device has.
+    pub(crate) fn claim(&mut self, path: &CStr, write: bool) -> Result<Claim> {
+        let mode = match write {
+            true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
+            false => bindings::BLK_OPEN_READ,
+        };
+        let mut device = core::ptr::null_mut();
+        self.devices.0.reserve(1, GFP_KERNEL)?;
+        let target = self.target.as_ptr();
+        // SAFETY: In the constructor of `target`; the path is nul-terminated.
+        to_result(unsafe { bindings::dm_get_device(target, path.as_char_ptr(), mode, &mut device) })?;
+        let device = NonNull::new(device).ok_or(ENODEV)?;
+        self.devices.0.push(device, GFP_KERNEL)?;
+        // SAFETY: Just taken: valid until it is put.
+        let bdev = unsafe { (*device.as_ptr()).bdev };
+        Ok(Claim {
+            // SAFETY: The device is open.
+            devt: DevT(unsafe { bindings::dm_preserve_bdev_devt(bdev) }),
+            // SAFETY: The device is open.
+            sectors: unsafe { bindings::dm_preserve_bdev_nr_sectors(bdev) },
+            // SAFETY: The device is open.
+            block_bytes: unsafe { bindings::dm_preserve_logical_block_size(bdev) },
+        })
+    }
+
+    /// Discards and write-zeroes reach the target, one bio each (never split at a limit of the devices).
+    pub(crate) fn accept_discards_and_zeroes(&mut self) {
+        // SAFETY: By the type invariant the target is valid, and ours in its constructor.
+        let target = unsafe { self.target.as_mut() };
+        target.num_discard_bios = 1;
+        target.num_write_zeroes_bios = 1;
+    }
+
+    /// Flushes reach the target.
+    pub(crate) fn accept_flushes(&mut self) {
+        // SAFETY: By the type invariant the target is valid, and ours in its constructor.
+        unsafe { self.target.as_mut() }.num_flush_bios = 1;
+    }
+}
+
+/// The devices taken for a target; put by `vtable.rs` before the target is freed.
+pub(super) struct Devices(pub(super) KVec<NonNull<bindings::dm_dev>>);
+
+/// Writes text to the buffer that device-mapper gives for status and replies; what does not fit is cut,
+/// and device-mapper then asks again with a larger buffer.
+///
+/// # Invariants
+///
+/// `buffer` is valid for writes of `len` bytes, and `used < len` bytes of it are written.
+pub(crate) struct StatusWriter<'a> {
+    buffer: &'a mut [u8],
+    used: usize,
+}
+
+impl<'a> StatusWriter<'a> {
+    /// Starts with an empty string.
+    pub(super) fn new(buffer: &'a mut [u8]) -> Self {
+        if let Some(first) = buffer.first_mut() {
+            *first = 0;
+        }
+        Self { buffer, used: 0 }
+    }
+
+    /// Whether nothing has been written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+}
+
+impl fmt::Write for StatusWriter<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.buffer.len().saturating_sub(self.used + 1);
+        let part = text.as_bytes().get(..text.len().min(room)).ok_or(fmt::Error)?;
+        let end = self.used + part.len();
+        self.buffer
+            .get_mut(self.used..end)
+            .ok_or(fmt::Error)?
+            .copy_from_slice(part);
+        if let Some(nul) = self.buffer.get_mut(end) {
+            *nul = 0;
+        }
+        self.used = end;
+        Ok(())
+    }
+}

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From device-mapper's callbacks to [`Target`]'s methods, and registration.
+
+use super::bio::PerBio;
+use super::target::Devices;
+use super::Completed;
+use super::Constructor;
+use super::Events;
+use super::Incoming;
+use super::StatusKind;
+use super::StatusWriter;
+use super::Suspend;
+use super::Target;
+use crate::bindings;
+use core::marker::PhantomData;
+use core::ptr::NonNull;
+use kernel::error::from_result;
+use kernel::error::to_result;
+use kernel::prelude::*;
+use kernel::str::CStr;
+use kernel::sync::Arc;
+use kernel::types::Opaque;
+
+/// Most words a table line or message may have; more is an error, said before anything is done.
+const MAX_WORDS: usize = 32;
+
+/// What `dm_target::private` points to.
+///
+/// The target is dropped first, then the devices are put.
+struct Instance<T> {
+    target: Pin<KBox<T>>,
+    devices: Devices,
+    events: Arc<Events>,
+}
+
+/// Gives back the devices of a target.
+///
+/// # Safety
+///
+/// All were taken for `target` by `dm_get_device`, and are not used after this.
+unsafe fn put_devices(target: *mut bindings::dm_target, devices: &mut Devices) {
+    while let Some(device) = devices.0.pop() {
+        // SAFETY: By the safety requirement.
+        unsafe { bindings::dm_put_device(target, device.as_ptr()) };
+    }
+}
+
+/// The words that device-mapper passes, as strings.
+///
+/// # Safety
+///
+/// `argv` points to `argc` nul-terminated strings, valid for `'a`.
+unsafe fn words<'a>(argc: u32, argv: *mut *mut kernel::ffi::c_char) -> Result<KVec<&'a str>> {
+    // CAST: Always fits.
+    let count = argc as usize;
+    if count > MAX_WORDS {
+        pr_err!("too many arguments ({count})\n");
+        return Err(E2BIG);
+    }
+    let mut words = KVec::with_capacity(count, GFP_KERNEL)?;
+    for i in 0..count {
+        // SAFETY: By the safety requirement, as `i < argc`.
+        let word = unsafe { CStr::from_char_ptr(*argv.add(i)) };
+        words.push(word.to_str().map_err(|_| EINVAL)?, GFP_KERNEL)?;
+    }
+    Ok(words)
+}
+
+/// The callbacks for targets of type `T`.
+struct VTable<T>(PhantomData<T>);
+
+impl<T: Target> VTable<T> {
+    /// # Safety
+    ///
+    /// `target` was constructed by [`Self::ctr`] and not destroyed, for `'a`.
+    unsafe fn instance<'a>(target: *mut bindings::dm_target) -> &'a Instance<T> {
+        // SAFETY: `ctr` has set `private` to an instance, which lives until `dtr`.
+        unsafe { &*(*target).private.cast::<Instance<T>>() }
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper to construct `target` from `argc` words.
+    unsafe extern "C" fn ctr(
+        target: *mut bindings::dm_target,
+        argc: u32,
+        argv: *mut *mut kernel::ffi::c_char,
+    ) -> kernel::ffi::c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirement.
+            let words = unsafe { words(argc, argv) }?;
+            let target = NonNull::new(target).ok_or(EINVAL)?;
+            // SAFETY: By the safety requirement.
+            unsafe { Self::construct(target, &words) }.map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// `target` is being constructed.
+    unsafe fn construct(target: NonNull<bindings::dm_target>, words: &[&str]) -> Result {
+        let raw = target.as_ptr();
+        let mut devices = Devices(KVec::new());
+        // SAFETY: A target knows its table; `detach` is called below on failure, and in `dtr`.
+        let events = unsafe { Events::new((*raw).table) }?;
+        let mut constructor = Constructor {
+            target,
+            devices: &mut devices,
+            events: &events,
+        };
+        let instance = T::new(&mut constructor, words).and_then(|target| {
+            let instance = Instance {
+                target,
+                devices: Devices(core::mem::take(&mut constructor.devices.0)),
+                events: events.clone(),
+            };
+            Ok(KBox::new(instance, GFP_KERNEL)?)
+        });
+        match instance {
+            Ok(instance) => {
+                // SAFETY: The target is valid, and ours in its constructor.
+                unsafe { (*raw).private = KBox::into_raw(instance).cast() };
+                // CAST: A small struct.
+                // SAFETY: As above.
+                unsafe { (*raw).per_io_data_size = core::mem::size_of::<PerBio<T>>() as u32 };
+                Ok(())
+            }
+            Err(error) => {
+                events.detach();
+                // SAFETY: All were taken for this target, and `T::new` has failed, so nobody uses them.
+                unsafe { put_devices(raw, &mut devices) };
+                Err(error)
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper to destroy `target`, which [`Self::ctr`] has constructed.
+    unsafe extern "C" fn dtr(target: *mut bindings::dm_target) {
+        // SAFETY: `ctr` made this pointer from a box; nobody uses it after this.
+        let instance = unsafe { KBox::from_raw((*target).private.cast::<Instance<T>>()) };
+        let Instance {
+            target: inner,
+            mut devices,
+            events,
+        } = KBox::into_inner(instance);
+        drop(inner);
+        events.detach();
+        // SAFETY: All were taken for this target; the inner target, which used them, is gone.
+        unsafe { put_devices(target, &mut devices) };
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a live target and a clone of it.
+    unsafe extern "C" fn map(
+        target: *mut bindings::dm_target,
+        bio: *mut bindings::bio,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: The target is live.
+        let instance = unsafe { Self::instance(target) };
+        // SAFETY: A bio passed to `map` is valid, hence not null, and a fresh clone.
+        let bio = unsafe { Incoming::new(NonNull::new_unchecked(bio)) };
+        instance.target.map(bio).0
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a live target and a clone that [`Self::map`] has seen.
+    unsafe extern "C" fn end_io(
+        target: *mut bindings::dm_target,
+        bio: *mut bindings::bio,
+        status: *mut bindings::blk_status_t,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: The target is live while a bio of it is in flight.
+        let instance = unsafe { Self::instance(target) };
+        // SAFETY: device-mapper passes a valid pointer.
+        let status = unsafe { *status };
+        // SAFETY: A clone that `map` has seen, not null.
+        let bio = unsafe { Completed::new(NonNull::new_unchecked(bio), status) };
+        instance.target.end_io(bio).0
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a live target.
+    unsafe extern "C" fn presuspend(target: *mut bindings::dm_target) {
+        // SAFETY: The target is live.
+        let kind = match unsafe { bindings::dm_noflush_suspending(target) } {
+            0 => Suspend::Flush,
+            _ => Suspend::NoFlush,
+        };
+        // SAFETY: The target is live.
+        unsafe { Self::instance(target) }.target.presuspend(kind);
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a live target.
+    unsafe extern "C" fn postsuspend(target: *mut bindings::dm_target) {
+        // SAFETY: The target is live.
+        unsafe { Self::instance(target) }.target.postsuspend();
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a constructed target.
+    unsafe extern "C" fn preresume(target: *mut bindings::dm_target) -> kernel::ffi::c_int {
+        // SAFETY: The target is constructed.
+        let instance = unsafe { Self::instance(target) };
+        from_result(|| instance.target.preresume().map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a constructed target.
+    unsafe extern "C" fn resume(target: *mut bindings::dm_target) {
+        // SAFETY: The target is constructed.
+        unsafe { Self::instance(target) }.target.resume();
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a constructed target and a buffer of `len` bytes.
+    unsafe extern "C" fn status(
+        target: *mut bindings::dm_target,
+        kind: bindings::status_type_t,
+        _flags: u32,
+        buffer: *mut kernel::ffi::c_char,
+        len: u32,
+    ) {
+        let kind = match kind {
+            bindings::status_type_t_STATUSTYPE_INFO => StatusKind::Info,
+            bindings::status_type_t_STATUSTYPE_TABLE => StatusKind::Table,
+            _ => StatusKind::Ima,
+        };
+        // CAST: Always fits.
+        // SAFETY: By the safety requirement.
+        let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len as usize) };
+        // SAFETY: The target is constructed.
+        let instance = unsafe { Self::instance(target) };
+        // The writer cuts what does not fit, which is how device-mapper learns that it does not.
+        let _ = instance
+            .target
+            .status(kind, &mut StatusWriter::new(buffer));
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a live target, `argc` words and a buffer of `len` bytes.
+    unsafe extern "C" fn message(
+        target: *mut bindings::dm_target,
+        argc: u32,
+        argv: *mut *mut kernel::ffi::c_char,
+        buffer: *mut kernel::ffi::c_char,
+        len: u32,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: The target is live.
+        let instance = unsafe { Self::instance(target) };
+        // CAST: Always fits.
+        // SAFETY: By the safety requirement.
+        let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len as usize) };
+        from_result(|| {
+            // SAFETY: By the safety requirement.
+            let words = unsafe { words(argc, argv) }?;
+            let mut out = StatusWriter::new(buffer);
+            instance.target.message(&words, &mut out)?;
+            // 1 tells device-mapper that there is a reply.
+            Ok(if out.is_empty() { 0 } else { 1 })
+        })
+    }
+
+    /// Reports the first device of the table, over the target's whole length.
+    ///
+    /// # Safety
+    ///
+    /// Called by device-mapper with a constructed target.
+    unsafe extern "C" fn iterate_devices(
+        target: *mut bindings::dm_target,
+        callout: bindings::iterate_devices_callout_fn,
+        data: *mut kernel::ffi::c_void,
+    ) -> kernel::ffi::c_int {
+        // SAFETY: The target is constructed.
+        let instance = unsafe { Self::instance(target) };
+        let (Some(callout), Some(device)) = (callout, instance.devices.0.first()) else {
+            return 0;
+        };
+        // SAFETY: The target is valid.
+        let len = unsafe { (*target).len };
+        // SAFETY: As device-mapper asks for: a device of this target, and a range of it.
+        unsafe { callout(target, device.as_ptr(), 0, len, data) }
+    }
+
+    /// The C structure for `T`.
+    fn target_type() -> bindings::target_type {
+        bindings::target_type {
+            features: u64::from(bindings::DM_TARGET_SINGLETON | bindings::DM_TARGET_NOWAIT),
+            name: T::NAME.as_char_ptr(),
+            module: kernel::module::this_module::<T::OwnerModule>().as_ptr(),
+            version: T::VERSION,
+            ctr: Some(Self::ctr),
+            dtr: Some(Self::dtr),
+            map: Some(Self::map),
+            end_io: if T::HAS_END_IO {
+                Some(Self::end_io)
+            } else {
+                None
+            },
+            presuspend: if T::HAS_PRESUSPEND {
+                Some(Self::presuspend)
+            } else {
+                None
+            },
+            postsuspend: if T::HAS_POSTSUSPEND {
+                Some(Self::postsuspend)
+            } else {
+                None
+            },
+            preresume: if T::HAS_PRERESUME {
+                Some(Self::preresume)
+            } else {
+                None
+            },
+            resume: if T::HAS_RESUME {
+                Some(Self::resume)
+            } else {
+                None
+            },
+            status: Some(Self::status),
+            message: if T::HAS_MESSAGE {
+                Some(Self::message)
+            } else {
+                None
+            },
+            iterate_devices: Some(Self::iterate_devices),
+            ..pin_init::zeroed()
+        }
+    }
+}
+
+/// A registered target type; unregistered when dropped.
+///
+/// # Invariants
+///
+/// `target_type` is registered with device-mapper.
+#[pin_data(PinnedDrop)]
+pub(crate) struct Registration<T> {
+    #[pin]
+    target_type: Opaque<bindings::target_type>,
+    _target: PhantomData<T>,
+}
+
+// SAFETY: A registration has no methods; registering and unregistering lock by themselves.
+unsafe impl<T> Send for Registration<T> {}
+// SAFETY: As above.
+unsafe impl<T> Sync for Registration<T> {}
+
+impl<T: Target> Registration<T> {
+    /// Registers `T`.
+    pub(crate) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            // INVARIANT: Registered, or the initialiser fails.
+            target_type <- Opaque::try_ffi_init(|slot: *mut bindings::target_type| {
+                // SAFETY: `slot` is valid for writes.
+                unsafe { slot.write(VTable::<T>::target_type()) };
+                // SAFETY: Filled in, and pinned until it is unregistered.
+                to_result(unsafe { bindings::dm_register_target(slot) })
+            }),
+            _target: PhantomData,
+        }? Error)
+    }
+}
+
+#[pinned_drop]
+impl<T> PinnedDrop for Registration<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Registered by the type invariant; the module cannot go while a table uses it.
+        unsafe { bindings::dm_unregister_target(self.target_type.get()) };
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A work queue of our own that makes progress under memory pressure.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use crate::bindings;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use kernel::prelude::*;
+use kernel::workqueue::Queue;
+
+/// A `WQ_MEM_RECLAIM` work queue, destroyed when dropped.
+///
+/// Dropping waits for queued work, so a work item must not drop the queue that it runs on.
+///
+/// # Invariants
+///
+/// The pointer is a live work queue, owned by this object.
+pub(crate) struct WorkQueue(NonNull<bindings::workqueue_struct>);
+
+// SAFETY: Work queues may be used from any thread.
+unsafe impl Send for WorkQueue {}
+// SAFETY: Work queues do their own locking.
+unsafe impl Sync for WorkQueue {}
+
+impl WorkQueue {
+    /// Creates a queue that is not bound to a CPU. `name` is shown in the kernel's tools.
+    pub(crate) fn new(name: &'static CStr) -> Result<Self> {
+        let flags = bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND;
+        // SAFETY: The format takes one string, which is valid and nul-terminated.
+        let queue = unsafe {
+            bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
+        };
+        // INVARIANT: Just created, and owned by nobody else.
+        NonNull::new(queue).map(Self).ok_or(ENOMEM)
+    }
+
+    /// Waits for all work that is queued or running now.
+    pub(crate) fn flush(&self) {
+        // SAFETY: By the type invariant the queue is live.
+        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+    }
+}
+
+impl Deref for WorkQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        // SAFETY: By the type invariant the queue is live, for as long as `self` is borrowed.
+        unsafe { Queue::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for WorkQueue {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the queue is live, and nobody can use it after this.
+        unsafe { bindings::destroy_workqueue(self.0.as_ptr()) };
+    }
+}

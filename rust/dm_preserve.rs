@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! dm-preserve: freezes a point in time of the selected chunks of a block device.
+//!
+//! Two device-mapper targets and a misc device:
+//!
+//! - `preserve` ([`live`]): the device that users mount and write;
+//! - `preserve-view` ([`view`]): a read-only device that shows a snapshot;
+//! - `/dev/preserve-control` ([`control`]): ioctls for backup tools.
+//!
+//! The way of a write: [`live`] hands it to [`write`], which lets it go, or gives it to the [`copier`]. The
+//! way of a frozen read: [`view`] (or [`control`]), then [`frozen`]. What both decide by: the
+//! [`timeline`]. `Documentation/design.rst` is the long version.
+//!
+//! All unsafe code is in `bindings.rs` and [`dm`].
+
+mod args;
+mod attributes;
+mod bindings;
+mod bitmap;
+mod chunk;
+mod control;
+mod copier;
+mod copies;
+mod designation;
+mod dm;
+mod engine;
+mod events;
+mod extents;
+mod figures;
+mod frozen;
+mod index;
+mod live;
+mod quiesce;
+mod registry;
+mod snapshot;
+mod space;
+mod timeline;
+#[expect(unreachable_pub, reason = "user space compiles the same file")]
+mod uapi;
+mod view;
+mod write;
+
+use kernel::miscdevice::MiscDeviceOptions;
+use kernel::miscdevice::MiscDeviceRegistration;
+use kernel::prelude::*;
+
+/// Version of the targets and of the module's interface: major, minor, patch.
+const VERSION: [u32; 3] = [0, 1, 0];
+
+module! {
+    type: DmPreserve,
+    name: "dm_preserve",
+    authors: ["The dm-preserve developers"],
+    description: "device-mapper target that preserves and tracks selected chunks",
+    license: "GPL",
+}
+
+/// The loaded module.
+///
+/// Fields are dropped in declaration order: first nobody can come any more, then the registry goes.
+#[pin_data]
+struct DmPreserve {
+    #[pin]
+    _control: MiscDeviceRegistration<control::Control>,
+    #[pin]
+    _view: dm::Registration<view::View>,
+    #[pin]
+    _live: dm::Registration<live::Live>,
+    _registry: Registered,
+}
+
+/// The registry is there while this lives.
+struct Registered;
+
+impl Registered {
+    fn new() -> Result<Self> {
+        registry::REGISTRY.set(Some(registry::Registry::new()?));
+        Ok(Self)
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // Nobody uses it: the targets and the device are unregistered.
+        registry::REGISTRY.set(None);
+    }
+}
+
+impl kernel::InPlaceModule for DmPreserve {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        let options = MiscDeviceOptions {
+            name: c"preserve-control",
+        };
+        try_pin_init!(Self {
+            _registry: Registered::new()?,
+            _live <- dm::Registration::new(),
+            _view <- dm::Registration::new(),
+            _control <- MiscDeviceRegistration::register(options),
+        }? Error)
+    }
+}

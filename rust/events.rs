@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens to a live device, told to user space: event number, uevent, polls, and the wait ioctl.
+
+#![forbid(unsafe_code)]
+
+use crate::dm::Events;
+use crate::engine::Engine;
+use crate::engine::Phase;
+use crate::uapi;
+use kernel::new_condvar;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::sync::CondVar;
+use kernel::sync::CondVarTimeoutResult;
+use kernel::sync::Mutex;
+use kernel::time::msecs_to_jiffies;
+
+/// The kinds of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// A snapshot was taken.
+    Snapshot,
+    /// A snapshot was dropped.
+    Dropped,
+    /// A snapshot was given up.
+    Invalid,
+    /// The low-space mark was passed.
+    LowSpace,
+    /// Writes began to wait for space.
+    Blocked,
+    /// A chunk's frozen content is gone.
+    Gone,
+}
+
+impl Event {
+    /// The bit in [`uapi::WaitEvent::kinds`].
+    fn bit(self) -> u32 {
+        match self {
+            Self::Snapshot => uapi::EVENT_SNAPSHOT,
+            Self::Dropped => uapi::EVENT_DROPPED,
+            Self::Invalid => uapi::EVENT_INVALID,
+            Self::LowSpace => uapi::EVENT_LOW_SPACE,
+            Self::Blocked => uapi::EVENT_BLOCKED,
+            Self::Gone => uapi::EVENT_GONE,
+        }
+    }
+
+    /// The uevent's variable.
+    fn environment(self) -> &'static CStr {
+        match self {
+            Self::Snapshot => c"PRESERVE_EVENT=snapshot",
+            Self::Dropped => c"PRESERVE_EVENT=dropped",
+            Self::Invalid => c"PRESERVE_EVENT=invalid",
+            Self::LowSpace => c"PRESERVE_EVENT=low-space",
+            Self::Blocked => c"PRESERVE_EVENT=blocked",
+            Self::Gone => c"PRESERVE_EVENT=gone",
+        }
+    }
+}
+
+/// Events remembered for [`EventLog::kinds_since`].
+const REMEMBERED: usize = 64;
+
+struct Log {
+    /// Number of the last event.
+    number: u64,
+    /// Kind of event `n`, at `n % REMEMBERED`.
+    kinds: [u32; REMEMBERED],
+    /// Where events go: the active target's.
+    sink: Option<Arc<Events>>,
+}
+
+/// The events of an engine.
+#[pin_data]
+pub(crate) struct EventLog {
+    #[pin]
+    log: Mutex<Log>,
+    #[pin]
+    news: CondVar,
+}
+
+impl EventLog {
+    /// No event yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        let log = Log {
+            number: 0,
+            kinds: [0; REMEMBERED],
+            sink: None,
+        };
+        pin_init!(Self {
+            log <- new_mutex!(log, "EventLog::log"),
+            news <- new_condvar!("EventLog::news"),
+        })
+    }
+
+    /// Events go to this target from now on.
+    pub(crate) fn set_sink(&self, sink: Arc<Events>) {
+        self.log.lock().sink = Some(sink);
+    }
+
+    /// Number of the last event.
+    pub(crate) fn number(&self) -> u64 {
+        self.log.lock().number
+    }
+
+    /// Lets everybody who waits look again.
+    pub(crate) fn wake(&self) {
+        self.news.notify_all();
+    }
+}
+
+impl Log {
+    /// Bits of the events after number `seen`, as far as they are remembered.
+    fn kinds_since(&self, seen: u64) -> u32 {
+        let oldest = self.number.saturating_sub(REMEMBERED as u64);
+        (seen.max(oldest)..self.number)
+            .map(|n| self.kinds[(n + 1) as usize % REMEMBERED])
+            .fold(0, |all, kind| all | kind)
+    }
+}
+
+impl Engine {
+    /// Tells that something happened. Process context; no lock that a reader of `state` takes is held.
+    pub(crate) fn event(&self, event: Event) {
+        let sink = {
+            let mut log = self.log.log.lock();
+            log.number += 1;
+            let slot = log.number as usize % REMEMBERED;
+            log.kinds[slot] = event.bit();
+            log.sink.clone()
+        };
+        self.log.wake();
+        if let Some(sink) = sink {
+            sink.send(event.environment(), c"preserve", &[c"state", c"event"]);
+        }
+    }
+
+    /// Waits until there is an event after number `seen`: the last number, and which kinds there were.
+    pub(crate) fn wait_event(&self, seen: u64, timeout_ms: u32) -> Result<(u64, u32)> {
+        let mut left = msecs_to_jiffies(timeout_ms);
+        let mut log = self.log.log.lock();
+        loop {
+            if log.number != seen {
+                return Ok((log.number, log.kinds_since(seen)));
+            }
+            if self.phase() == Phase::Dead {
+                return Err(ENODEV);
+            }
+            if left == 0 {
+                return Err(ETIMEDOUT);
+            }
+            match self.log.news.wait_interruptible_timeout(&mut log, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => left = 0,
+                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+            }
+        }
+    }
+}

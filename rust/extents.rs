@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Listing runs of chunks by what is known of them.
+
+#![forbid(unsafe_code)]
+
+use crate::chunk::Chunks;
+use crate::designation::Designation;
+use crate::engine::Engine;
+use crate::engine::Timeline;
+use crate::timeline::Place;
+use crate::timeline::Snapshot;
+use crate::uapi;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Most chunks that one call looks at.
+const CHUNKS_PER_CALL: u64 = 1 << 18;
+
+/// A question about chunks: those of which `attributes & mask == value`.
+pub(crate) struct Query {
+    timeline: Arc<Timeline>,
+    /// `None`: every chunk counts as changed.
+    from: Option<Arc<Snapshot>>,
+    /// `None`: the present.
+    to: Option<Arc<Snapshot>>,
+    protected: Arc<Designation>,
+    chunks: u64,
+    mask: u32,
+    value: u32,
+}
+
+const ALL: u32 =
+    uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
+
+impl Query {
+    /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than `to`,
+    /// `ENOENT` for an unknown snapshot.
+    pub(crate) fn new(engine: &Engine, a: &uapi::ListExtents) -> Result<Self> {
+        if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
+            return Err(EINVAL);
+        }
+        let timeline = engine.timeline();
+        let named = |id: u64| match id {
+            0 => Ok(None),
+            id => timeline.entry(id).cloned().map(Some).ok_or(ENOENT),
+        };
+        let (from, to) = (named(a.from)?, named(a.to)?);
+        if let (Some(from), Some(to)) = (&from, &to) {
+            if from.id > to.id {
+                return Err(EINVAL);
+            }
+        }
+        let protected = match &to {
+            Some(to) => engine.visible(to),
+            None => engine.designation(),
+        };
+        Ok(Self {
+            from,
+            to,
+            protected,
+            chunks: engine.geometry().chunks(),
+            mask: a.mask,
+            value: a.value,
+            timeline,
+        })
+    }
+
+    /// Passes the runs from chunk `start` on to `out`, at most `capacity`; the result is the chunk to go
+    /// on with.
+    pub(crate) fn list(
+        &self,
+        start: u64,
+        capacity: u32,
+        mut out: impl FnMut(uapi::Extent) -> Result,
+    ) -> Result<u64> {
+        let limit = self.chunks.min(start.saturating_add(CHUNKS_PER_CALL));
+        let mut run = None::<uapi::Extent>;
+        let mut left = capacity;
+        for chunk in start..limit {
+            let attributes = self.attributes(chunk);
+            let wanted = attributes & self.mask == self.value;
+            match &mut run {
+                Some(run) if wanted && run.attributes == attributes => run.len += 1,
+                _ => {
+                    if let Some(run) = run.take() {
+                        out(run)?;
+                        left -= 1;
+                    }
+                    if wanted && left == 0 {
+                        return Ok(chunk);
+                    }
+                    run = wanted.then_some(uapi::Extent {
+                        start: chunk,
+                        len: 1,
+                        attributes,
+                        reserved: 0,
+                    });
+                }
+            }
+        }
+        if let Some(run) = run {
+            out(run)?;
+        }
+        Ok(limit.max(start.min(self.chunks)))
+    }
+
+    /// The `ATTR_*` bits of a chunk.
+    fn attributes(&self, chunk: u64) -> u32 {
+        let protected = self.protected.get(chunk);
+        let mut bits = 0;
+        if protected {
+            bits |= uapi::ATTR_PROTECTED;
+        }
+        if self.is_changed(chunk, protected) {
+            bits |= uapi::ATTR_CHANGED;
+        }
+        if let Some(to) = &self.to {
+            if let Place::Epoch(epoch) = self.timeline.look(to, chunk) {
+                let copies = epoch.copies.as_ref();
+                bits |= match copies.and_then(|copies| copies.find(chunk)) {
+                    Some(_) => uapi::ATTR_PRESERVED,
+                    None => uapi::ATTR_GONE,
+                };
+            }
+        }
+        bits
+    }
+
+    /// Written between the two, or become protected, which is the same to whoever has not got it.
+    fn is_changed(&self, chunk: u64, protected: bool) -> bool {
+        let Some(from) = &self.from else {
+            return true;
+        };
+        let until = self.to.as_ref().map_or(u64::MAX, |to| to.epoch);
+        self.timeline.marked(chunk, from.epoch, until)
+            || (protected && !from.designation.get(chunk))
+            || chunk >= from.released.len()
+    }
+}
+
+/// A run as the rest of the module writes it.
+impl From<uapi::Extent> for Chunks {
+    fn from(extent: uapi::Extent) -> Self {
+        Self {
+            start: extent.start,
+            end: extent.start.saturating_add(extent.len),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The figures that a live device shows: status line, sysfs and the info ioctl all take them from here.
+
+#![forbid(unsafe_code)]
+
+use crate::engine::Engine;
+use crate::engine::Phase;
+use crate::timeline::Snapshot;
+use crate::uapi;
+use core::fmt;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
+
+/// The figures of a moment, in the form of the ioctl. Printed, they are the status line.
+pub(crate) struct Figures(pub(crate) uapi::Info);
+
+impl Engine {
+    /// The figures as they are now.
+    pub(crate) fn figures(&self) -> Figures {
+        let timeline = self.timeline();
+        let (latest, _) = timeline.latest_two();
+        let geometry = self.geometry();
+        let (store_chunks, used_chunks) = {
+            let pool = self.store.pool.lock();
+            (pool.capacity(), pool.used())
+        };
+        let designation = self.designation();
+        let next_id = self.control.lock().next_id;
+        let since = |from: u64, to: u64| -> u64 {
+            timeline.epochs(from, to).map(|epoch| epoch.marks.count()).sum()
+        };
+        let copies = timeline.epochs(0, u64::MAX).filter_map(|epoch| epoch.copies.as_ref());
+        // CAST: Bounded by memory.
+        Figures(uapi::Info {
+            size: core::mem::size_of::<uapi::Info>() as u32,
+            generation: self.generation,
+            state: self.state(),
+            chunk_sectors: geometry.chunk_sectors() as u32,
+            origin_sectors: geometry.sectors(),
+            store_sectors: geometry.sector(store_chunks),
+            store_used_sectors: geometry.sector(used_chunks),
+            latest: next_id - 1,
+            epoch: timeline.present().map_or(0, |epoch| epoch.id),
+            snapshots: timeline.snapshots().len() as u32,
+            bookmarks: timeline.bookmarks().len() as u32,
+            changed_chunks: since(latest.map_or(0, |s| s.epoch), u64::MAX),
+            backup_chunks: latest.map_or(0, |latest| since(self.backup_from(latest), latest.epoch)),
+            protected_chunks: designation.count(geometry.chunks()),
+            preserved_chunks: copies.map(|copies| copies.len()).sum(),
+            waited_writes: self.counters.waited.load(Relaxed),
+            gone_chunks: self.counters.gone.load(Relaxed),
+            invalidated: self.counters.invalidated.load(Relaxed),
+            event: self.log.number(),
+            ..Default::default()
+        })
+    }
+
+    /// The epoch from which the backup map of the latest snapshot counts: that of the snapshot before it,
+    /// or the first one.
+    pub(crate) fn backup_from(&self, latest: &Arc<Snapshot>) -> u64 {
+        let timeline = self.timeline();
+        let (_, before) = timeline.latest_two();
+        before.filter(|s| s.id < latest.id).map_or(0, |s| s.epoch)
+    }
+
+    /// As `STATE_*`.
+    fn state(&self) -> u32 {
+        match self.phase() {
+            Phase::Active if self.blocked.load(Acquire) => uapi::STATE_BLOCKED,
+            Phase::Active => uapi::STATE_ACTIVE,
+            Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
+        }
+    }
+}
+
+impl Figures {
+    /// The state as a word.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.0.state {
+            uapi::STATE_ACTIVE => "active",
+            uapi::STATE_BLOCKED => "blocked",
+            _ => "suspended",
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let i = &self.0;
+        write!(f, "{} {}/{}", self.state(), i.store_used_sectors, i.store_sectors)?;
+        write!(f, " {} {} {}", i.chunk_sectors, i.latest, i.snapshots)?;
+        write!(f, " {} {} {}", i.changed_chunks, i.backup_chunks, i.protected_chunks)?;
+        write!(f, " {} {} {}", i.preserved_chunks, i.waited_writes, i.gone_chunks)?;
+        write!(f, " {}", i.invalidated)
+    }
+}

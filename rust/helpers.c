@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Inline functions and macros of the kernel, wrapped one by one so that Rust can call them.
+ * No logic here: one line each.
+ */
+#include "helpers.h"
+
+bool dm_preserve_ref_tryget_live(struct percpu_ref *ref) { return percpu_ref_tryget_live(ref); }
+void dm_preserve_ref_get(struct percpu_ref *ref) { percpu_ref_get(ref); }
+void dm_preserve_ref_put(struct percpu_ref *ref) { percpu_ref_put(ref); }
+void dm_preserve_ref_kill(struct percpu_ref *ref) { percpu_ref_kill(ref); }
+void dm_preserve_init_completion(struct completion *done) { init_completion(done); }
+void dm_preserve_zero_fill_bio(struct bio *bio) { zero_fill_bio(bio); }
+void dm_preserve_bio_advance(struct bio *bio, unsigned int bytes) { bio_advance(bio, bytes); }
+void dm_preserve_bio_set_dev(struct bio *bio, struct block_device *bdev) { bio_set_dev(bio, bdev); }
+sector_t dm_preserve_bdev_nr_sectors(struct block_device *bdev) { return bdev_nr_sectors(bdev); }
+u32 dm_preserve_logical_block_size(struct block_device *bdev) { return bdev_logical_block_size(bdev); }
+u64 dm_preserve_writes(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_WRITE]) + part_stat_read(bdev, ios[STAT_DISCARD]); }
+u32 dm_preserve_disk_devt(struct gendisk *disk) { return disk_devt(disk); }
+struct kobject *dm_preserve_disk_kobj(struct gendisk *disk) { return &disk_to_dev(disk)->kobj; }
+u32 dm_preserve_kobj_devt(struct kobject *kobj) { return kobj_to_dev(kobj)->devt; }
+u32 dm_preserve_bdev_devt(struct block_device *bdev) { return bdev->bd_dev; }
+unsigned int dm_preserve_noio_save(void) { return memalloc_noio_save(); }
+void dm_preserve_noio_restore(unsigned int flags) { memalloc_noio_restore(flags); }
+u64 dm_preserve_monotonic_ns(void) { return ktime_get_ns(); }
+u64 dm_preserve_now_ns(void) { return ktime_get_real_ns(); }

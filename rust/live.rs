@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The target `preserve`: the live device.
+
+#![forbid(unsafe_code)]
+
+use crate::args;
+use crate::args::Message;
+use crate::args::OnError;
+use crate::args::OnFull;
+use crate::args::Options;
+use crate::chunk::Geometry;
+use crate::dm::Bio;
+use crate::dm::Completed;
+use crate::dm::Constructor;
+use crate::dm::Ended;
+use crate::dm::Events;
+use crate::dm::Incoming;
+use crate::dm::Mapped;
+use crate::dm::StatusKind;
+use crate::dm::StatusWriter;
+use crate::dm::Suspend;
+use crate::dm::Target;
+use crate::dm::Ticket;
+use crate::engine::Engine;
+use crate::engine::Identity;
+use crate::registry;
+use core::fmt;
+use core::fmt::Write;
+use kernel::prelude::*;
+use kernel::str::CString;
+use kernel::sync::Arc;
+
+/// A bio of a live device. Its state is the way out of the gate, if it is inside.
+pub(crate) type LiveBio = Bio<Live>;
+
+/// A target `preserve` in a table.
+pub(crate) struct Live {
+    engine: Arc<Engine>,
+    options: Options,
+    sectors: u64,
+    events: Arc<Events>,
+}
+
+#[vtable]
+impl Target for Live {
+    const NAME: &'static CStr = c"preserve";
+    const VERSION: [u32; 3] = crate::VERSION;
+    type PerBio = Option<Ticket>;
+
+    fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>> {
+        let line = args::live(args).map_err(|why| table.fail(why))?;
+        if table.begin() != 0 {
+            return Err(table.fail(c"The target must begin at sector 0"));
+        }
+        let origin = CString::try_from_fmt(fmt!("{}", line.origin))?;
+        let store = CString::try_from_fmt(fmt!("{}", line.store))?;
+        let origin = table.claim(&origin, true).inspect_err(|_| {
+            table.fail(c"Cannot open the origin: it must exist and not be in use");
+        })?;
+        let store = table.claim(&store, true).inspect_err(|_| {
+            table.fail(c"Cannot open the store: it must exist and not be in use");
+        })?;
+        if origin.devt == store.devt {
+            return Err(table.fail(c"The origin and the store must not be the same device"));
+        }
+        if table.len() > origin.sectors {
+            return Err(table.fail(c"The origin is smaller than the target"));
+        }
+        let chunk_bytes = line.chunk_sectors * crate::chunk::SECTOR_BYTES;
+        if u64::from(origin.block_bytes.max(store.block_bytes)) > chunk_bytes {
+            return Err(table.fail(c"The chunk size is smaller than a device's logical block"));
+        }
+        if store.sectors < line.chunk_sectors {
+            return Err(table.fail(c"The store is smaller than one chunk"));
+        }
+        let shape = Geometry::new(table.len(), line.chunk_sectors).ok_or(EINVAL)?;
+        let identity = Identity {
+            live: table.devt(),
+            origin: origin.devt,
+            store: store.devt,
+        };
+        let engine = registry::acquire(identity, shape, line.options)
+            .map_err(|refused| refused.report(table))?;
+        table.accept_flushes();
+        table.accept_discards_and_zeroes();
+        let live = Self {
+            engine,
+            options: line.options,
+            sectors: table.len(),
+            events: table.events(),
+        };
+        Ok(KBox::pin(live, GFP_KERNEL)?)
+    }
+
+    fn map(&self, bio: Incoming<Self>) -> Mapped {
+        self.engine.map(bio)
+    }
+
+    fn end_io(&self, mut bio: Completed<Self>) -> Ended {
+        if let Some(ticket) = bio.state().take() {
+            self.engine.gate.leave(ticket);
+        }
+        bio.done()
+    }
+
+    fn presuspend(&self, kind: Suspend) {
+        if kind == Suspend::NoFlush {
+            self.engine.requeue_held();
+        }
+    }
+
+    fn postsuspend(&self) {
+        self.engine.deactivate();
+    }
+
+    fn preresume(&self) -> Result {
+        let _noio = crate::dm::NoIo::enter();
+        self.engine.bind(self.sectors, self.options)?;
+        self.engine.log.set_sink(self.events.clone());
+        // Without its files in sysfs the device still does its work.
+        if let Err(error) = registry::add_attributes(&self.engine, &self.events) {
+            pr_warn!("{}: no files in sysfs: {error:?}\n", self.engine.identity.live);
+        }
+        Ok(())
+    }
+
+    fn resume(&self) {
+        self.engine.activate();
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result {
+        match kind {
+            StatusKind::Info => write!(out, "{}", self.engine.figures()),
+            StatusKind::Table => self.write_table(out),
+            StatusKind::Ima => {
+                let [major, minor, patch] = Self::VERSION;
+                write!(out, "target_name=preserve,target_version={major}.{minor}.{patch};")
+            }
+        }
+    }
+
+    fn message(&self, args: &[&str], out: &mut StatusWriter<'_>) -> Result {
+        let message = args::message(args).map_err(|why| {
+            pr_err!("{}: {}\n", self.engine.identity.live, why.to_str().unwrap_or(""));
+            EINVAL
+        })?;
+        self.obey(message, out).inspect_err(|error| {
+            pr_err!("{}: message failed ({error:?}): {}\n", self.engine.identity.live, hint(*error));
+        })
+    }
+}
+
+/// What an error of a message means to the user.
+fn hint(error: Error) -> &'static str {
+    match error {
+        ENOENT => "there is no such snapshot; see NR_SNAPSHOT_INFO or `preserve status`",
+        ERANGE => "the range does not end within the device",
+        EOPNOTSUPP => "this version keeps one snapshot: keep must be 1",
+        EINVAL => "the range is empty",
+        ENODEV => "the device is not active; resume it",
+        _ => "nothing was changed",
+    }
+}
+
+impl Live {
+    fn obey(&self, message: Message, out: &mut StatusWriter<'_>) -> Result {
+        match message {
+            Message::Snapshot { keep, .. } if keep != 1 => Err(EOPNOTSUPP),
+            Message::Snapshot { scope, .. } => {
+                let id = self.engine.take_snapshot(scope)?;
+                write!(out, "{id}").map_err(|_| EINVAL)
+            }
+            Message::Drop(id) => self.engine.drop_snapshot(id),
+            Message::Forget(id) => self.engine.forget_bookmark(id),
+            Message::Edit {
+                protect,
+                start,
+                len,
+            } => self.engine.edit_designation(&[(start, len)], protect),
+            Message::Release { id, start, len } => self.engine.release(id, start, len),
+            Message::Checkpoint => Ok(()),
+        }
+    }
+
+    fn write_table(&self, out: &mut StatusWriter<'_>) -> fmt::Result {
+        let identity = &self.engine.identity;
+        let chunk_sectors = self.engine.shape.chunk_sectors();
+        write!(out, "{} {} {chunk_sectors}", identity.origin, identity.store)?;
+        let (now, default) = (&self.options, Options::DEFAULT);
+        let args = [
+            (true, "transient"),
+            (now.keep_unprotected, "keep_unprotected"),
+            (!now.default_protected, "default=unprotected"),
+            (now.reset_protection, "reset_protection"),
+            (now.on_full == OnFull::Block, "on_full=block"),
+            (now.on_error == OnError::Block, "on_error=block"),
+        ];
+        let low_space = now.low_space != default.low_space;
+        let count = args.iter().filter(|(given, _)| *given).count() + usize::from(low_space);
+        write!(out, " {count}")?;
+        for (_, arg) in args.iter().filter(|(given, _)| *given) {
+            write!(out, " {arg}")?;
+        }
+        match low_space {
+            true => write!(out, " low_space={}", now.low_space),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        registry::release(&self.engine);
+    }
+}

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Getting to an instant at which the data is logically consistent: idleness, a frozen filesystem.
+//!
+//! Only for the ioctl, which holds no lock of device-mapper's: a message runs inside its SRCU section, and
+//! freezing there could wait for a suspend that waits for the message.
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::BlockDevice;
+use crate::engine::Engine;
+use kernel::prelude::*;
+
+/// What the caller wants before the instant.
+#[derive(Clone, Copy)]
+pub(crate) struct Wish {
+    /// Freeze the filesystem.
+    pub(crate) freeze: bool,
+    /// Wait until no write has been in flight for so many milliseconds.
+    pub(crate) idle_ms: u32,
+    /// Give up waiting after so many milliseconds.
+    pub(crate) timeout_ms: u32,
+}
+
+const DEFAULT_TIMEOUT_MS: u64 = 10_000;
+/// How often to look for writes, in milliseconds.
+const LOOK_MS: u32 = 2;
+
+/// Brings about what is wished, runs `f`, and lets the filesystem go on.
+pub(crate) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>) -> Result<R> {
+    let live = BlockDevice::open(engine.identity.live, false)?;
+    wait_idle(&live, wish)?;
+    let frozen = match wish.freeze {
+        true => Some(live.freeze()?),
+        false => None,
+    };
+    let result = f();
+    drop(frozen);
+    result
+}
+
+/// Waits until no write has been in flight for long enough. `ETIMEDOUT`, `EINTR`.
+fn wait_idle(live: &BlockDevice, wish: Wish) -> Result {
+    if wish.idle_ms == 0 {
+        return Ok(());
+    }
+    const MS: u64 = 1_000_000;
+    let timeout = match wish.timeout_ms {
+        0 => DEFAULT_TIMEOUT_MS,
+        timeout => u64::from(timeout),
+    };
+    let begin = dm::monotonic_ns();
+    let mut writes = live.writes_completed();
+    let mut idle_since = begin;
+    loop {
+        if !dm::sleep_ms(LOOK_MS) {
+            return Err(EINTR);
+        }
+        let now = dm::monotonic_ns();
+        let completed = live.writes_completed();
+        if completed != writes || live.is_busy() {
+            writes = completed;
+            idle_since = now;
+        }
+        if now - idle_since >= u64::from(wish.idle_ms) * MS {
+            return Ok(());
+        }
+        if now - begin >= timeout * MS {
+            return Err(ETIMEDOUT);
+        }
+    }
+}

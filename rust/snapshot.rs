@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking, dropping and releasing snapshots, editing the designation, and giving up.
+//!
+//! # The instant
+//!
+//! 1. Everything is allocated; the new timeline is complete.
+//! 2. The gate closes: new writes queue, those under way to the origin end.
+//! 3. The timeline and the present epoch are swapped; snapshots that the new one replaces are dropped.
+//! 4. The gate opens, and the copier sees to the writes that queued.
+//!
+//! The time that writes are held is that of step 2 and 3, whatever the device's size. A transient store
+//! makes nothing durable, so the origin is not flushed.
+//!
+//! All here happens under the control lock, in a [`NoIo`] scope, since the copier may need that lock.
+
+#![forbid(unsafe_code)]
+
+use crate::args::ScopeWanted;
+use crate::bitmap::Bitmap;
+use crate::chunk::Chunks;
+use crate::copies::Copies;
+use crate::designation::Designation;
+use crate::dm;
+use crate::dm::NoIo;
+use crate::engine::Engine;
+use crate::engine::Epoch;
+use crate::engine::Present;
+use crate::engine::Timeline;
+use crate::events::Event;
+use crate::timeline::Change;
+use crate::timeline::NewSnapshot;
+use crate::timeline::Scope;
+use crate::timeline::Snapshot;
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::Release;
+use kernel::sync::Arc;
+
+impl Engine {
+    /// Takes a snapshot and drops the older ones; the result is its id.
+    ///
+    /// Errors: `ENOENT` for an unknown base.
+    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted) -> Result<u64> {
+        let _noio = NoIo::enter();
+        let mut control = self.control.lock();
+        let now = self.timeline();
+        let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
+        let snapshot = Snapshot::new(NewSnapshot {
+            id: control.next_id,
+            time_ns: dm::now_ns(),
+            epoch,
+            designation: self.designation(),
+            scope: resolve(&now, scope, epoch)?,
+            keep_unprotected: self.options().keep_unprotected,
+            sectors: self.geometry().sectors(),
+            chunks: self.geometry().chunks(),
+        })?;
+        let designation = self.next_designation()?;
+        let id = snapshot.id;
+        self.begin_epoch(
+            &now,
+            Change {
+                snapshot: Some(snapshot),
+                drop_up_to: id - 1,
+                ..Change::NONE
+            },
+            self.geometry().chunks(),
+        )?;
+        control.next_id += 1;
+        self.set_designation(designation);
+        drop(control);
+        self.kick();
+        self.event(Event::Snapshot);
+        Ok(id)
+    }
+
+    /// What the designation is after a snapshot: the same, or the default.
+    fn next_designation(&self) -> Result<Arc<Designation>> {
+        let options = self.options();
+        match options.reset_protection {
+            true => Ok(Arc::new(Designation::new(options.default_protected), GFP_KERNEL)?),
+            false => Ok(self.designation()),
+        }
+    }
+
+    /// Begins an epoch, with the rest of the change. The caller holds the control lock.
+    fn begin_epoch(&self, now: &Timeline, change: Change<Copies>, chunks: u64) -> Result {
+        let marks = Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?;
+        let id = now.present().map_or(0, |epoch| epoch.id) + 1;
+        let drop_up_to = change.drop_up_to;
+        let new = now.changed(Change {
+            begin: Some(Epoch {
+                id,
+                marks: marks.clone(),
+                copies: Some(Copies::new(self.store.clone())?),
+            }),
+            ..change
+        })?;
+        let new = Arc::new(new, GFP_KERNEL)?;
+        let mut closed = self.gate.close();
+        let dropped = now.snapshots().iter().filter(|s| s.id <= drop_up_to);
+        dropped.for_each(|snapshot| snapshot.set_dropped());
+        *closed = Present { epoch: id, marks };
+        self.publish(new);
+        Ok(())
+    }
+
+    /// The device has grown: the larger bitmap begins an epoch of its own.
+    pub(crate) fn grow(self: &Arc<Self>, sectors: u64) -> Result {
+        let _noio = NoIo::enter();
+        let control = self.control.lock();
+        let grown = self.shape.with_sectors(sectors).ok_or(EFBIG)?;
+        self.begin_epoch(&self.timeline(), Change::NONE, grown.chunks())?;
+        self.sectors.store(sectors, Release);
+        drop(control);
+        self.kick();
+        Ok(())
+    }
+
+    /// Changes the timeline without beginning an epoch. The caller holds the control lock.
+    fn change_timeline(&self, change: Change<Copies>) -> Result {
+        let new = Arc::new(self.timeline().changed(change)?, GFP_KERNEL)?;
+        self.publish(new);
+        Ok(())
+    }
+
+    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id.
+    pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
+        self.end_snapshot(id)?;
+        self.kick();
+        self.event(Event::Dropped);
+        Ok(())
+    }
+
+    fn end_snapshot(&self, id: u64) -> Result {
+        let _noio = NoIo::enter();
+        let _control = self.control.lock();
+        let now = self.timeline();
+        let snapshot = now.snapshot(id).ok_or(ENOENT)?;
+        snapshot.set_dropped();
+        self.change_timeline(Change {
+            drop: Some(id),
+            ..Change::NONE
+        })
+    }
+
+    /// Forgets a bookmark. `ENOENT` when there is none with this id.
+    pub(crate) fn forget_bookmark(&self, id: u64) -> Result {
+        let _noio = NoIo::enter();
+        let _control = self.control.lock();
+        if !self.timeline().bookmarks().iter().any(|bookmark| bookmark.id == id) {
+            return Err(ENOENT);
+        }
+        self.change_timeline(Change {
+            forget: Some(id),
+            ..Change::NONE
+        })
+    }
+
+    /// Gives up the oldest snapshot, so that writes can go on.
+    pub(crate) fn give_up_oldest(&self, why: &CStr) {
+        let Some(id) = self.timeline().snapshots().first().map(|oldest| oldest.id) else {
+            return;
+        };
+        // Dropped in any case: the flag needs no memory. Only freeing its copies may have to wait for
+        // the next change.
+        let _ = self.end_snapshot(id);
+        self.counters.invalidated.add(1, Relaxed);
+        pr_warn!(
+            "{}: snapshot {id} is given up: {}\n",
+            self.identity.live,
+            why.to_str().unwrap_or("")
+        );
+        self.event(Event::Invalid);
+    }
+
+    /// Gives up all snapshots.
+    pub(crate) fn give_up_all(&self, why: &CStr) {
+        let live = self.timeline();
+        for _ in live.snapshots().iter().filter(|snapshot| !snapshot.is_dropped()) {
+            self.give_up_oldest(why);
+        }
+    }
+
+    /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that does not
+    /// end within the device.
+    fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVec<Chunks>> {
+        let geometry = self.geometry();
+        let mut runs = KVec::with_capacity(ranges.len(), GFP_KERNEL)?;
+        for (start, len) in ranges {
+            if *len == 0 {
+                return Err(EINVAL);
+            }
+            let end = geometry.range_end(*start, *len).ok_or(ERANGE)?;
+            let run = match outward {
+                true => geometry.outward(*start, end),
+                false => geometry.inward(*start, end),
+            };
+            runs.push(run, GFP_KERNEL)?;
+        }
+        Ok(runs)
+    }
+
+    /// Protects or unprotects ranges of sectors, for the next snapshot: protecting rounds outwards,
+    /// unprotecting inwards, so that nothing that was to be protected is left out.
+    pub(crate) fn edit_designation(&self, ranges: &[(u64, u64)], protect: bool) -> Result {
+        let _noio = NoIo::enter();
+        let runs = self.runs(ranges, protect)?;
+        let _control = self.control.lock();
+        let edited = self.designation().edited(&runs, protect)?;
+        self.set_designation(Arc::new(edited, GFP_KERNEL)?);
+        Ok(())
+    }
+
+    /// A range of a snapshot need not be preserved any longer.
+    pub(crate) fn release(self: &Arc<Self>, id: u64, start: u64, len: u64) -> Result {
+        let _noio = NoIo::enter();
+        let runs = self.runs(&[(start, len)], false)?;
+        let timeline = self.timeline();
+        let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
+        for run in runs {
+            snapshot.released.prepare(run)?;
+            for chunk in run.start..run.end {
+                snapshot.released.set(chunk);
+            }
+        }
+        // Writes that wait for space may not need it any longer.
+        self.kick();
+        Ok(())
+    }
+
+    /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
+    pub(crate) fn watch_space(&self) {
+        let (used, capacity) = {
+            let pool = self.store.pool.lock();
+            (pool.used(), pool.capacity())
+        };
+        let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
+        if self.low_space.xchg(low, kernel::sync::atomic::Full) != low && low {
+            self.event(Event::LowSpace);
+        }
+    }
+}
+
+/// The scope that is asked for, for a snapshot that begins `epoch`.
+fn resolve(now: &Timeline, scope: ScopeWanted, epoch: u64) -> Result<Scope> {
+    let base = match scope {
+        ScopeWanted::Full => return Ok(Scope::Full),
+        ScopeWanted::Incremental(Some(id)) => now.entry(id),
+        ScopeWanted::Incremental(None) => now.latest_two().0,
+    };
+    let base = base.ok_or(ENOENT)?;
+    let mut marks = KVec::new();
+    for closed in now.epochs(base.epoch, epoch) {
+        marks.push(closed.marks.clone(), GFP_KERNEL)?;
+    }
+    Ok(Scope::Incremental {
+        base: base.id,
+        protected: base.designation.clone(),
+        marks,
+    })
+}

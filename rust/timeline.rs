@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Epochs and snapshots, and the two questions asked about them: is a chunk needed, and where is its
+//! frozen content?
+//!
+//! A timeline is an immutable list. Taking or dropping a snapshot makes a new one; whoever looks keeps a
+//! reference to the one it began with. All epochs but the last are *closed*: their marks never change.
+//!
+//! `C` is the kind of an epoch's copies; this file does not look into them.
+
+#![forbid(unsafe_code)]
+
+use crate::bitmap::Bitmap;
+use crate::chunk::Chunks;
+use crate::designation::Designation;
+use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Release;
+use kernel::sync::Arc;
+
+/// The stretch of time from one snapshot to the next.
+pub(crate) struct Epoch<C> {
+    /// Its number; rises by one.
+    pub(crate) id: u64,
+    /// The chunks written in it.
+    pub(crate) marks: Arc<Bitmap>,
+    /// Contents that chunks had when it began; `None` when no snapshot can ask for them any longer.
+    pub(crate) copies: Option<Arc<C>>,
+}
+
+impl<C> Epoch<C> {
+    fn share(&self, keep_copies: bool) -> Self {
+        Self {
+            id: self.id,
+            marks: self.marks.clone(),
+            copies: self.copies.clone().filter(|_| keep_copies),
+        }
+    }
+}
+
+/// What a snapshot preserves.
+pub(crate) enum Scope {
+    /// Every protected chunk.
+    Full,
+    /// Of these, only chunks that changed since the base, or that it did not protect.
+    Incremental {
+        /// The base's id.
+        base: u64,
+        /// What the base protected.
+        protected: Arc<Designation>,
+        /// The marks of the epochs from the base to the snapshot, all closed.
+        marks: KVec<Arc<Bitmap>>,
+    },
+}
+
+/// A frozen instant, or after it was dropped the bookmark of one.
+pub(crate) struct Snapshot {
+    /// Its id; rises by one.
+    pub(crate) id: u64,
+    /// When it was taken, in nanoseconds since 1970.
+    pub(crate) time_ns: u64,
+    /// The epoch that it began.
+    pub(crate) epoch: u64,
+    /// The designation of its instant.
+    pub(crate) designation: Arc<Designation>,
+    /// What it preserves.
+    pub(crate) scope: Scope,
+    /// Unprotected chunks are preserved too.
+    pub(crate) keep_unprotected: bool,
+    /// Length of the device at the instant, in sectors.
+    pub(crate) sectors: u64,
+    /// Chunks that need not be preserved any longer.
+    pub(crate) released: Bitmap,
+    dropped: Atomic<bool>,
+}
+
+/// The parts of a new snapshot.
+pub(crate) struct NewSnapshot {
+    /// See [`Snapshot`].
+    pub(crate) id: u64,
+    /// See [`Snapshot`].
+    pub(crate) time_ns: u64,
+    /// See [`Snapshot`].
+    pub(crate) epoch: u64,
+    /// See [`Snapshot`].
+    pub(crate) designation: Arc<Designation>,
+    /// See [`Snapshot`].
+    pub(crate) scope: Scope,
+    /// See [`Snapshot`].
+    pub(crate) keep_unprotected: bool,
+    /// See [`Snapshot`].
+    pub(crate) sectors: u64,
+    /// Chunks of the device at the instant.
+    pub(crate) chunks: u64,
+}
+
+impl Snapshot {
+    /// Allocates. May sleep.
+    pub(crate) fn new(new: NewSnapshot) -> Result<Arc<Self>> {
+        let snapshot = Self {
+            id: new.id,
+            time_ns: new.time_ns,
+            epoch: new.epoch,
+            designation: new.designation,
+            scope: new.scope,
+            keep_unprotected: new.keep_unprotected,
+            sectors: new.sectors,
+            released: Bitmap::new(new.chunks)?,
+            dropped: Atomic::new(false),
+        };
+        Ok(Arc::new(snapshot, GFP_KERNEL)?)
+    }
+
+    /// From now on nothing is preserved for it, and reads of it fail.
+    pub(crate) fn set_dropped(&self) {
+        self.dropped.store(true, Release);
+    }
+
+    /// Whether it was dropped. What was decided before that is not visible any longer.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.dropped.load(Acquire)
+    }
+
+    /// Whether the snapshot wants the content of a chunk preserved, whatever has become of it.
+    fn wants(&self, chunk: u64) -> bool {
+        !self.is_dropped()
+            && chunk < self.released.len()
+            && (self.keep_unprotected || self.designation.get(chunk))
+            && self.in_scope(chunk)
+            && !self.released.get(chunk)
+    }
+
+    fn in_scope(&self, chunk: u64) -> bool {
+        match &self.scope {
+            Scope::Full => true,
+            Scope::Incremental {
+                protected, marks, ..
+            } => !protected.get(chunk) || marks.iter().any(|marks| marks.get(chunk)),
+        }
+    }
+}
+
+/// Where the content is that a chunk had at a snapshot.
+pub(crate) enum Place<'a, C> {
+    /// Never written since: on the origin, if that is so still when the data has arrived.
+    Origin,
+    /// In the copies of this epoch, or nowhere.
+    Epoch(&'a Epoch<C>),
+}
+
+/// Which live snapshots and bookmarks there are, and the epochs that they need.
+pub(crate) struct Timeline<C> {
+    epochs: KVec<Epoch<C>>,
+    snapshots: KVec<Arc<Snapshot>>,
+    bookmarks: KVec<Arc<Snapshot>>,
+}
+
+/// Most bookmarks kept; the oldest are forgotten.
+pub(crate) const MAX_BOOKMARKS: usize = 64;
+
+impl<C> Timeline<C> {
+    /// One epoch, no snapshot.
+    pub(crate) fn new(first: Epoch<C>) -> Result<Self> {
+        let mut epochs = KVec::with_capacity(1, GFP_KERNEL)?;
+        epochs.push(first, GFP_KERNEL)?;
+        Ok(Self {
+            epochs,
+            snapshots: KVec::new(),
+            bookmarks: KVec::new(),
+        })
+    }
+
+    /// The live snapshots, oldest first.
+    pub(crate) fn snapshots(&self) -> &[Arc<Snapshot>] {
+        &self.snapshots
+    }
+
+    /// The bookmarks, oldest first.
+    pub(crate) fn bookmarks(&self) -> &[Arc<Snapshot>] {
+        &self.bookmarks
+    }
+
+    /// The present epoch.
+    pub(crate) fn present(&self) -> Option<&Epoch<C>> {
+        self.epochs.last()
+    }
+
+    /// A live snapshot.
+    pub(crate) fn snapshot(&self, id: u64) -> Option<&Arc<Snapshot>> {
+        self.snapshots.iter().find(|snapshot| snapshot.id == id)
+    }
+
+    /// A live snapshot or a bookmark.
+    pub(crate) fn entry(&self, id: u64) -> Option<&Arc<Snapshot>> {
+        let mut all = self.all();
+        all.find(|snapshot| snapshot.id == id)
+    }
+
+    /// All live snapshots and bookmarks.
+    fn all(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
+        // Spelt out, as the prelude brings another trait with a `chain`.
+        Iterator::chain(self.snapshots.iter(), self.bookmarks.iter())
+    }
+
+    /// The live snapshots and bookmarks with the greatest ids: the latest and the one before it.
+    pub(crate) fn latest_two(&self) -> (Option<&Arc<Snapshot>>, Option<&Arc<Snapshot>>) {
+        let (mut latest, mut before) = (None::<&Arc<Snapshot>>, None);
+        for snapshot in self.all() {
+            if latest.is_none_or(|latest| latest.id < snapshot.id) {
+                before = latest;
+                latest = Some(snapshot);
+            } else if before.is_none_or(|before: &Arc<Snapshot>| before.id < snapshot.id) {
+                before = Some(snapshot);
+            }
+        }
+        (latest, before)
+    }
+
+    /// The epochs whose number is in `from..to`.
+    pub(crate) fn epochs(&self, from: u64, to: u64) -> impl Iterator<Item = &Epoch<C>> + Clone {
+        let epochs = self.epochs.iter();
+        epochs.filter(move |epoch| from <= epoch.id && epoch.id < to)
+    }
+
+    /// Whether a chunk was written in one of the epochs whose number is in `from..to`.
+    pub(crate) fn marked(&self, chunk: u64, from: u64, to: u64) -> bool {
+        self.epochs(from, to).any(|epoch| epoch.marks.get(chunk))
+    }
+
+    /// Rule 2: whether any live snapshot needs the content that the origin has for a chunk. Only
+    /// meaningful for whoever is inside the gate, and then only until it leaves.
+    pub(crate) fn needs(&self, chunk: u64) -> bool {
+        let mut snapshots = self.snapshots.iter();
+        snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, u64::MAX))
+    }
+
+    /// Rule 5: where the content of a chunk at a snapshot is, as far as this timeline knows.
+    pub(crate) fn look(&self, snapshot: &Snapshot, chunk: u64) -> Place<'_, C> {
+        let mut epochs = self.epochs(snapshot.epoch, u64::MAX);
+        match epochs.find(|epoch| epoch.marks.get(chunk)) {
+            Some(epoch) => Place::Epoch(epoch),
+            None => Place::Origin,
+        }
+    }
+
+    /// The first chunk of a run that was written since a snapshot.
+    pub(crate) fn first_marked(&self, snapshot: &Snapshot, run: Chunks) -> Option<u64> {
+        self.epochs(snapshot.epoch, u64::MAX)
+            .filter_map(|epoch| epoch.marks.find(run, true))
+            .min()
+    }
+
+    /// The part of a run, from its start on, that is all protected at a snapshot or all not.
+    pub(crate) fn chunks_alike(designation: &Designation, run: Chunks) -> (bool, u64) {
+        let protected = designation.get(run.start);
+        let mut end = run.start + 1;
+        while end < run.end && designation.get(end) == protected {
+            end += 1;
+        }
+        (protected, end)
+    }
+
+    /// The timeline after a change: with `begin` as the new present epoch and `snapshot` as a new one,
+    /// those of `drop` turned into bookmarks, and those of `forget` gone. Epochs and copies that nobody
+    /// needs are left out. May sleep.
+    pub(crate) fn changed(&self, change: Change<C>) -> Result<Self> {
+        let mut snapshots = KVec::with_capacity(self.snapshots.len() + 1, GFP_KERNEL)?;
+        let mut bookmarks = KVec::with_capacity(self.bookmarks.len() + self.snapshots.len(), GFP_KERNEL)?;
+        let kept = |snapshot: &&Arc<Snapshot>| change.forget != Some(snapshot.id);
+        for bookmark in self.bookmarks.iter().filter(kept) {
+            bookmarks.push(bookmark.clone(), GFP_KERNEL)?;
+        }
+        for snapshot in self.snapshots.iter() {
+            if snapshot.id <= change.drop_up_to || change.drop == Some(snapshot.id) {
+                let place = bookmarks.partition_point(|bookmark: &Arc<Snapshot>| bookmark.id < snapshot.id);
+                // There is room: the capacity is that of both lists.
+                let _ = bookmarks.insert_within_capacity(place, snapshot.clone());
+            } else {
+                snapshots.push(snapshot.clone(), GFP_KERNEL)?;
+            }
+        }
+        snapshots.extend_with_option(change.snapshot)?;
+        while bookmarks.len() > MAX_BOOKMARKS {
+            bookmarks.remove(0).map_err(|_| EINVAL)?;
+        }
+        let epochs = self.needed_epochs(&snapshots, &bookmarks, change.begin)?;
+        Ok(Self {
+            epochs,
+            snapshots,
+            bookmarks,
+        })
+    }
+
+    /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, its copies
+    /// while a live snapshot is. The present epoch is always needed.
+    fn needed_epochs(
+        &self,
+        snapshots: &[Arc<Snapshot>],
+        bookmarks: &[Arc<Snapshot>],
+        begin: Option<Epoch<C>>,
+    ) -> Result<KVec<Epoch<C>>> {
+        let oldest = |list: &[Arc<Snapshot>]| list.iter().map(|s| s.epoch).min().unwrap_or(u64::MAX);
+        let copies_from = oldest(snapshots);
+        let marks_from = copies_from.min(oldest(bookmarks));
+        let mut epochs = KVec::with_capacity(self.epochs.len() + 1, GFP_KERNEL)?;
+        let present = self.present().map_or(0, |epoch| epoch.id);
+        for epoch in self.epochs.iter() {
+            let is_present = begin.is_none() && epoch.id == present;
+            if is_present || epoch.id >= marks_from {
+                let keep_copies = is_present || epoch.id >= copies_from;
+                epochs.push(epoch.share(keep_copies), GFP_KERNEL)?;
+            }
+        }
+        epochs.extend_with_option(begin)?;
+        Ok(epochs)
+    }
+}
+
+/// A change of the timeline, for [`Timeline::changed`].
+pub(crate) struct Change<C> {
+    /// A new present epoch.
+    pub(crate) begin: Option<Epoch<C>>,
+    /// A new snapshot.
+    pub(crate) snapshot: Option<Arc<Snapshot>>,
+    /// Snapshots up to this id become bookmarks.
+    pub(crate) drop_up_to: u64,
+    /// This snapshot becomes a bookmark.
+    pub(crate) drop: Option<u64>,
+    /// This bookmark goes.
+    pub(crate) forget: Option<u64>,
+}
+
+impl<C> Change<C> {
+    /// No change.
+    pub(crate) const NONE: Self = Self {
+        begin: None,
+        snapshot: None,
+        drop_up_to: 0,
+        drop: None,
+        forget: None,
+    };
+}
+
+/// Adding an element that may be there.
+trait ExtendWithOption<T> {
+    fn extend_with_option(&mut self, value: Option<T>) -> Result;
+}
+
+impl<T> ExtendWithOption<T> for KVec<T> {
+    fn extend_with_option(&mut self, value: Option<T>) -> Result {
+        match value {
+            Some(value) => Ok(self.push(value, GFP_KERNEL)?),
+            None => Ok(()),
+        }
+    }
+}

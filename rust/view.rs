@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The target `preserve-view`: a read-only device that shows a snapshot.
+//!
+//! # States of a read
+//!
+//! 1. *Mapped*: cut to a run with one answer ([`Engine::look`]). Holes and gone content end here.
+//! 2. *Reading* a copy, or the origin.
+//! 3. *Arrived*: looked at by the work item, since the second look may have to wait. A copy, or an origin
+//!    that is still unmarked: done.
+//! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare.
+
+#![forbid(unsafe_code)]
+
+use crate::args;
+use crate::args::Unprotected;
+use crate::chunk::Chunks;
+use crate::copies::Copies;
+use crate::dm::Bio;
+use crate::dm::BlockDevice;
+use crate::dm::Completed;
+use crate::dm::Constructor;
+use crate::dm::DevT;
+use crate::dm::Ended;
+use crate::dm::Incoming;
+use crate::dm::Io;
+use crate::dm::IrqStack;
+use crate::dm::Mapped;
+use crate::dm::NoIo;
+use crate::dm::Op;
+use crate::dm::Status;
+use crate::dm::StatusKind;
+use crate::dm::StatusWriter;
+use crate::dm::Target;
+use crate::dm::WorkQueue;
+use crate::engine::Engine;
+use crate::engine::Phase;
+use crate::frozen::Found;
+use crate::frozen::Kind;
+use crate::registry;
+use crate::timeline::Snapshot;
+use core::fmt;
+use core::fmt::Write;
+use kernel::impl_has_work;
+use kernel::new_mutex;
+use kernel::new_work;
+use kernel::prelude::*;
+use kernel::str::CString;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+use kernel::workqueue::Work;
+use kernel::workqueue::WorkItem;
+
+/// Largest piece that is read again at once, in bytes.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Where a read is.
+#[derive(Default)]
+pub(crate) enum Reading {
+    /// Nowhere, or done.
+    #[default]
+    Nothing,
+    /// In a copy, which stays as long as this.
+    Copy(#[expect(dead_code, reason = "keeps the copies' space from being reused")] Arc<Copies>),
+    /// On the origin.
+    Origin(Chunks),
+}
+
+/// What the work item needs, apart from the target.
+#[pin_data]
+pub(crate) struct Reader {
+    engine: Arc<Engine>,
+    snapshot: Arc<Snapshot>,
+    unprotected: Unprotected,
+    arrived: IrqStack<Bio<View>>,
+    #[pin]
+    buffer: Mutex<KBox<Io<()>>>,
+    #[pin]
+    work: Work<Reader>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Reader { self.work }
+}
+
+/// A target `preserve-view` in a table.
+pub(crate) struct View {
+    // Dropped, and with that drained, before the reader.
+    queue: WorkQueue,
+    reader: Arc<Reader>,
+    /// Keeps the live device from being removed.
+    live: BlockDevice,
+}
+
+#[vtable]
+impl Target for View {
+    const NAME: &'static CStr = c"preserve-view";
+    const VERSION: [u32; 3] = crate::VERSION;
+    const REWINDS: bool = true;
+    type PerBio = Reading;
+
+    fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>> {
+        let line = args::view(args).map_err(|why| table.fail(why))?;
+        if table.is_writable() {
+            return Err(table.fail(c"A view is read-only: use dmsetup create --readonly"));
+        }
+        if table.begin() != 0 {
+            return Err(table.fail(c"The target must begin at sector 0"));
+        }
+        let path = CString::try_from_fmt(fmt!("{}", line.live))?;
+        let devt = DevT::from_path(&path).inspect_err(|_| {
+            table.fail(c"There is no such live device");
+        })?;
+        let engine = registry::find(devt)
+            .ok_or_else(|| table.fail(c"That is not an active preserve device"))?;
+        let live = BlockDevice::open(devt, false).inspect_err(|_| {
+            table.fail(c"Cannot open the live device");
+        })?;
+        let snapshot = {
+            let timeline = engine.timeline();
+            let found = match line.snapshot {
+                Some(id) => timeline.snapshot(id),
+                None => timeline.snapshots().last(),
+            };
+            found.cloned().ok_or_else(|| table.fail(c"There is no such snapshot"))?
+        };
+        if table.len() > snapshot.sectors {
+            return Err(table.fail(c"The view is longer than the snapshot"));
+        }
+        claim(table, engine.identity.origin)?;
+        claim(table, engine.identity.store)?;
+        let queue = WorkQueue::new(c"dm-preserve-view")?;
+        let buffer = Io::new(PIECE_BYTES, ())?;
+        let reader = pin_init!(Reader {
+            engine,
+            snapshot,
+            unprotected: line.unprotected,
+            arrived: IrqStack::new(),
+            buffer <- new_mutex!(buffer, "Reader::buffer"),
+            work <- new_work!("Reader::work"),
+        });
+        let view = Self {
+            queue,
+            reader: Arc::pin_init(reader, GFP_KERNEL)?,
+            live,
+        };
+        Ok(KBox::pin(view, GFP_KERNEL)?)
+    }
+
+    fn map(&self, mut bio: Incoming<Self>) -> Mapped {
+        let span = bio.span();
+        match bio.op() {
+            Op::Read if span.len > 0 => (),
+            Op::Flush | Op::Read => return bio.end(Status::OK),
+            _ => return bio.end(Status::IO_ERROR),
+        }
+        let (engine, snapshot) = (&self.reader.engine, &self.reader.snapshot);
+        let timeline = engine.timeline();
+        if timeline.snapshot(snapshot.id).is_none() {
+            return bio.end(Status::IO_ERROR);
+        }
+        let run = engine.shape.outward(span.start, span.start + span.len);
+        let visible = engine.visible(snapshot);
+        let (found, end) = engine.look(&timeline, snapshot, &visible, run);
+        bio.keep_first(engine.shape.sector(end).saturating_sub(span.start));
+        match found {
+            Found::Gone => bio.end(Status::IO_ERROR),
+            Found::Hole if self.reader.unprotected == Unprotected::Error => bio.end(Status::IO_ERROR),
+            Found::Hole => {
+                bio.zero_fill();
+                bio.end(Status::OK)
+            }
+            Found::Copy(copies, position) => {
+                let within = span.start - engine.shape.sector(run.start);
+                *bio.state() = Reading::Copy(copies);
+                bio.remap(&engine.store_device, engine.shape.sector(position) + within)
+            }
+            Found::Origin => {
+                *bio.state() = Reading::Origin(Chunks { end, ..run });
+                bio.remap(&engine.origin, span.start)
+            }
+        }
+    }
+
+    fn end_io(&self, mut bio: Completed<Self>) -> Ended {
+        if matches!(bio.state(), Reading::Nothing) {
+            return bio.done();
+        }
+        bio.hold(|bio| {
+            self.reader.arrived.push(bio);
+            let _ = self.queue.enqueue(self.reader.clone());
+        })
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result {
+        let reader = &self.reader;
+        match kind {
+            StatusKind::Info => {
+                let word = match reader.engine.phase() {
+                    Phase::Dead => "detached",
+                    _ if reader.snapshot.is_dropped() => "dropped",
+                    _ => "valid",
+                };
+                write!(out, "{} {word}", reader.snapshot.id)
+            }
+            StatusKind::Table => {
+                write!(out, "{} {}", self.live.devt(), reader.snapshot.id)?;
+                match reader.unprotected {
+                    Unprotected::Zero => Ok(()),
+                    Unprotected::Error => write!(out, " 1 unprotected=error"),
+                }
+            }
+            StatusKind::Ima => {
+                let [major, minor, patch] = Self::VERSION;
+                write!(out, "target_name=preserve-view,target_version={major}.{minor}.{patch};")
+            }
+        }
+    }
+}
+
+/// Takes a device of the engine for the view's table, so that its limits and its use are known.
+fn claim(table: &mut Constructor<'_>, devt: DevT) -> Result {
+    let path = CString::try_from_fmt(fmt!("{devt}"))?;
+    table.claim(&path, false).inspect_err(|_| {
+        table.fail(c"Cannot open the live device's origin or store");
+    })?;
+    Ok(())
+}
+
+impl WorkItem for Reader {
+    type Pointer = Arc<Reader>;
+
+    fn run(this: Arc<Reader>) {
+        let _noio = NoIo::enter();
+        let mut arrived = this.arrived.take();
+        while let Some(bio) = arrived.pop() {
+            this.finish(bio);
+        }
+    }
+}
+
+impl Reader {
+    /// Ends a read that has arrived, reading again what is not the frozen content.
+    fn finish(&self, mut bio: Bio<View>) {
+        let status = bio.status();
+        let reading = core::mem::take(bio.state());
+        let status = match reading {
+            Reading::Origin(run) if status == Status::OK => {
+                match self.engine.still_on_origin(self.snapshot.id, run) {
+                    Ok(true) => Status::OK,
+                    Ok(false) => self.read_again(&mut bio),
+                    Err(_) => Status::IO_ERROR,
+                }
+            }
+            Reading::Origin(_) | Reading::Copy(_) | Reading::Nothing => status,
+        };
+        bio.end(status);
+    }
+
+    fn read_again(&self, bio: &mut Bio<View>) -> Status {
+        if !bio.rewind() {
+            return Status::IO_ERROR;
+        }
+        let mut buffer = self.buffer.lock();
+        let span = bio.span();
+        let end = span.start + span.len;
+        let mut at = span.start;
+        while at < end {
+            let read = self
+                .engine
+                .read_frozen(self.snapshot.id, at, end - at, &mut buffer);
+            // CAST: At most the buffer's size.
+            let bytes = |sectors: u64| (sectors * crate::chunk::SECTOR_BYTES) as u32;
+            match read {
+                Ok((_, 0)) | Err(_) => return Status::IO_ERROR,
+                Ok((Kind::Hole, _)) if self.unprotected == Unprotected::Error => {
+                    return Status::IO_ERROR;
+                }
+                Ok((Kind::Hole, len)) => {
+                    bio.skip_zeroed(bytes(len));
+                    at += len;
+                }
+                Ok((Kind::Data, len)) => {
+                    bio.fill_from(&mut **buffer, bytes(len));
+                    at += len;
+                }
+            }
+        }
+        Status::OK
+    }
+}
