@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A stream that is at hand whole and has been verified; one from a pipe is spooled beside the state file.
+
+#![forbid(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::fs::File;
+use std::io;
+use std::io::BufReader;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tempfile::NamedTempFile;
+
+use crate::error::Context;
+use crate::progress;
+use crate::state::directory;
+use crate::stream::Header;
+use crate::stream::Reader;
+use crate::stream::Totals;
+use crate::Error;
+use crate::Result;
+
+const BUFFER: usize = 1 << 20;
+
+/// A verified stream in a file.
+pub struct Staged {
+    path: PathBuf,
+    contents: Contents,
+    spool: Option<Spool>,
+}
+
+/// What is in a stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Contents {
+    /// Its header.
+    #[serde(flatten)]
+    pub header: Header,
+    /// What it moves.
+    #[serde(flatten)]
+    pub moved: Totals,
+    /// Its digest, in hexadecimal.
+    pub digest: String,
+}
+
+/// A spooled stream: vanishes when dropped, until it is kept under a name that a person can find.
+struct Spool {
+    file: Option<NamedTempFile>,
+    name: PathBuf,
+}
+
+impl Staged {
+    /// Verifies a stream; `-` and anything that is no regular file is spooled first.
+    pub fn new(stream: &Path, state: &Path, quiet: bool) -> Result<Self> {
+        let spool = match stream == Path::new("-") {
+            true => Some(Spool::new(&mut io::stdin().lock(), state)?),
+            false => {
+                let mut file = open(stream)?;
+                let regular = file.metadata().is_ok_and(|m| m.is_file());
+                (!regular)
+                    .then(|| Spool::new(&mut file, state))
+                    .transpose()?
+            }
+        };
+        let path = match spool.as_ref().and_then(|s| s.file.as_ref()) {
+            Some(file) => file.path().to_path_buf(),
+            None => stream.to_path_buf(),
+        };
+        let contents = verify(&path, quiet)?;
+        Ok(Staged {
+            path,
+            contents,
+            spool,
+        })
+    }
+
+    /// What is in it.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    /// The file it is in.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads it again.
+    pub fn reader(&self) -> Result<Reader<BufReader<File>>> {
+        Reader::new(BufReader::with_capacity(BUFFER, open(&self.path)?))
+    }
+
+    /// From here on a crash must leave the stream: it is needed to finish.
+    pub fn keep(&mut self) -> Result<()> {
+        let Some(spool) = &mut self.spool else {
+            return Ok(());
+        };
+        let what = || format!("cannot write {}", spool.name.display());
+        if let Some(file) = spool.file.take() {
+            file.as_file().sync_all().context(what)?;
+            file.persist(&spool.name)
+                .map_err(|e| e.error)
+                .context(what)?;
+        }
+        self.path.clone_from(&spool.name);
+        Ok(())
+    }
+
+    /// Removes the spooled stream.
+    pub fn discard(&self) {
+        if let Some(spool) = &self.spool {
+            // It has done its work; a rest that cannot be removed is no failure.
+            let _ = fs::remove_file(&spool.name);
+        }
+    }
+}
+
+impl Spool {
+    fn new(input: &mut impl io::Read, state: &Path) -> Result<Self> {
+        let dir = directory(state);
+        let what = || format!("cannot spool the stream in {}", dir.display());
+        let mut file = NamedTempFile::with_prefix_in(".preserve-spool-", dir).context(what)?;
+        io::copy(input, &mut file).context(what)?;
+        let mut name = OsString::from(state);
+        name.push(".stream");
+        Ok(Spool {
+            file: Some(file),
+            name: name.into(),
+        })
+    }
+}
+
+/// Reads a whole stream and says what is in it.
+pub fn verify(path: &Path, quiet: bool) -> Result<Contents> {
+    let file = open(path)?;
+    let bar = progress::bytes(
+        "verifying",
+        file.metadata().map(|m| m.len()).unwrap_or(0),
+        quiet,
+    );
+    let mut reader = Reader::new(BufReader::with_capacity(BUFFER, file))?;
+    let header = *reader.header();
+    let mut content = Vec::new();
+    while reader.extent(&mut content)?.is_some() {
+        bar.inc(content.len() as u64);
+    }
+    let (moved, digest) = reader
+        .finish()
+        .ok_or_else(|| Error::Failed("the stream has no end".into()))?;
+    Ok(Contents {
+        header,
+        moved,
+        digest: digest.to_string(),
+    })
+}
+
+fn open(path: &Path) -> Result<File> {
+    File::open(path).context(|| format!("cannot open the stream {}", path.display()))
+}

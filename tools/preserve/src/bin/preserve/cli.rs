@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The command line.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::apply::Apply;
+use crate::backup::Backup;
+use crate::create::Create;
+use crate::designation::Designation;
+use crate::map::Map;
+use crate::snapshots::Snapshot;
+use crate::view::View;
+
+const AFTER_HELP: &str = "\
+NAME is a live device: its device-mapper name, /dev/mapper/NAME or /dev/dm-N.
+
+Sizes and ranges: a plain number counts sectors (512 bytes); B, K, M, G, T count bytes in powers of 1024.
+
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such device, snapshot or bookmark; 4 frozen content
+is gone; 5 the stream is damaged or does not fit the copy.";
+
+/// Snapshots of selected blocks of a live device, changed-block tracking, and backups.
+#[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Print results as JSON (to stderr when stdout carries a stream)
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// No progress bars and no notices
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Create a live device over an origin; prints its path
+    Create(Create),
+    /// Remove a live device or a view
+    Remove {
+        /// The live device or view
+        name: String,
+    },
+    /// Show one live device with its snapshots, or all
+    Status {
+        /// The live device; all without it
+        name: Option<String>,
+    },
+    /// Take a snapshot; prints its id
+    Snapshot(Snapshot),
+    /// Drop a snapshot; its bookmark stays as a base for backups
+    Drop {
+        /// The live device
+        name: String,
+        /// The snapshot, or with --forget also a bookmark
+        id: u64,
+        /// Forget the bookmark too: no backup can start from it any more
+        #[arg(long)]
+        forget: bool,
+    },
+    /// Preserve and back up ranges or files, from the next snapshot on
+    Protect(Designation),
+    /// Neither preserve nor back up ranges or files, from the next snapshot on
+    Unprotect(Designation),
+    /// List runs of chunks and their attributes
+    Map(Map),
+    /// Create a read-only device that shows a snapshot; prints its path
+    View(View),
+    /// Write a stream of what changed and is protected, as it was at a snapshot
+    Backup(Backup),
+    /// Bring an image or device to the snapshot that a stream leads to
+    Apply(Apply),
+    /// Check a stream and show what is in it
+    Verify {
+        /// The stream's file
+        stream: PathBuf,
+    },
+    /// Wait for events and print them
+    Events {
+        /// The live device
+        name: String,
+        /// End after so many events
+        #[arg(long, short = 'n')]
+        count: Option<u64>,
+    },
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `create` and `remove`.
+
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::ValueEnum;
+use preserve::device;
+use preserve::dm;
+use preserve::units;
+use preserve::Error;
+use preserve::Result;
+use serde_json::json;
+
+use crate::output::word;
+use crate::output::Output;
+
+#[derive(Args)]
+pub struct Create {
+    /// Name of the new device
+    pub name: String,
+    /// Block device that holds the data
+    #[arg(long)]
+    pub origin: PathBuf,
+    /// Block device that takes old contents; what is on it is lost
+    #[arg(long)]
+    pub store: PathBuf,
+    /// Unit of tracking and copying: a power of two from 4K to 1M
+    #[arg(long, default_value = "4K", value_parser = units::chunk_sectors)]
+    pub chunk_size: u64,
+    /// Designation of what was never named by protect or unprotect
+    #[arg(long, value_enum, default_value_t)]
+    pub default: Designated,
+    /// A full store drops the oldest snapshot, or makes writes wait
+    #[arg(long, value_enum, default_value_t)]
+    pub on_full: OnFull,
+    /// What to do when not even a failure can be recorded in the store
+    #[arg(long, value_enum, default_value_t)]
+    pub on_error: OnError,
+    /// Preserve unprotected chunks too; the designation counts when they are read
+    #[arg(long)]
+    pub keep_unprotected: bool,
+    /// The designation goes back to the default after each snapshot
+    #[arg(long)]
+    pub reset_protection: bool,
+    /// Event when so many percent of the store are used
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub low_space: Option<u8>,
+    /// Keep the store's index in memory (the only kind of store so far, and the default)
+    #[arg(long)]
+    pub transient: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Designated {
+    #[default]
+    Protected,
+    Unprotected,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnFull {
+    #[default]
+    Invalidate,
+    Block,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnError {
+    #[default]
+    Continue,
+    Block,
+}
+
+pub fn create(args: &Create, output: Output) -> Result<()> {
+    let origin = device::block_device(&args.origin)?;
+    let store = device::block_device(&args.store)?;
+    if origin == store {
+        return Err(Error::Usage(
+            "origin and store are the same device; the store needs one of its own".into(),
+        ));
+    }
+    check_name(&args.name)?;
+    let options = options(args);
+    let target = format!(
+        "preserve {} {} {} {} {}",
+        device::number(origin),
+        device::number(store),
+        args.chunk_size,
+        options.len(),
+        options.join(" ")
+    );
+    let path = dm::create(&args.name, device::sectors(origin)?, &target, false)?;
+    output.result(&json!({ "name": args.name, "path": path }), || {
+        path.display().to_string()
+    })
+}
+
+/// The optional arguments of the table line that differ from their default.
+fn options(args: &Create) -> Vec<String> {
+    // The only kind of store so far.
+    let mut options = vec!["transient".to_string()];
+    let mut add = |wanted: bool, text: String| {
+        if wanted {
+            options.push(text);
+        }
+    };
+    add(args.keep_unprotected, "keep_unprotected".into());
+    add(args.reset_protection, "reset_protection".into());
+    add(
+        args.default != Designated::default(),
+        format!("default={}", word(args.default)),
+    );
+    add(
+        args.on_full != OnFull::default(),
+        format!("on_full={}", word(args.on_full)),
+    );
+    add(
+        args.on_error != OnError::default(),
+        format!("on_error={}", word(args.on_error)),
+    );
+    if let Some(percent) = args.low_space {
+        add(true, format!("low_space={percent}"));
+    }
+    options
+}
+
+/// A live device or a view.
+pub fn remove(name: &str) -> Result<()> {
+    dm::remove(&device::find(name)?.name)
+}
+
+/// What `dmsetup` would refuse, or take for something else.
+pub fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.len() > 127 || name.contains('/') || name.starts_with('-') {
+        return Err(Error::Usage(format!(
+            "{name:?} is no device-mapper name: 1 to 127 bytes, no slash"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The control device's error numbers in words, with a remedy.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// What an ioctl's failure means: `what` was tried on the device `name` and its snapshot `id` (0: none in particular).
+pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
+    let cannot = format!("{name}: cannot {what}");
+    match e.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NODEV) => Error::Missing(format!(
+            "{name} is not an active preserve device; `preserve status` lists them"
+        )),
+        Some(Errno::NOENT) if id == 0 => Error::Missing(format!(
+            "{cannot}: there is no snapshot yet; take a full one first"
+        )),
+        Some(Errno::NOENT) => Error::Missing(format!(
+            "{cannot}: there is no snapshot or bookmark {id}; `preserve status {name}` lists them"
+        )),
+        Some(Errno::NODATA) => Error::Gone(format!(
+            "{cannot}: content of snapshot {id} is gone (overwritten without a copy); \
+             take a new snapshot, and use that"
+        )),
+        Some(Errno::PERM) => Error::Failed(format!("{cannot}: be root (CAP_SYS_ADMIN)")),
+        Some(Errno::TIMEDOUT) => Error::Failed(format!(
+            "{cannot}: writes did not pause in time; allow more with --timeout, or use --freeze"
+        )),
+        Some(Errno::RANGE) => Error::Usage(format!(
+            "{cannot}: a range does not end within the device; nothing was changed"
+        )),
+        _ => Error::Failed(format!("{cannot}: {e}; the kernel log may say more")),
+    }
+}

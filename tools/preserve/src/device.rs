@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which block device a name means: a device-mapper name, `/dev/mapper/NAME`, `/dev/dm-N`, or any
+//! other path of a block device. Looks at sysfs, so that it works without udev's links.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use rustix::fs::major;
+use rustix::fs::minor;
+
+use crate::error::Context;
+use crate::uapi::Device;
+use crate::Error;
+use crate::Result;
+
+/// A device-mapper device.
+#[derive(Clone, Debug)]
+pub struct Mapped {
+    /// Its device-mapper name.
+    pub name: String,
+    /// Its number.
+    pub device: Device,
+}
+
+/// `major:minor`, as in table lines.
+pub fn number(device: Device) -> String {
+    format!("{}:{}", device.major, device.minor)
+}
+
+/// Finds the device-mapper device that the user means.
+pub fn find(name: &str) -> Result<Mapped> {
+    let missing = || {
+        Error::Missing(format!(
+            "there is no device-mapper device {name:?}; `preserve status` lists them"
+        ))
+    };
+    if name.contains('/') && Path::new(name).exists() {
+        let device = block_device(Path::new(name))?;
+        return mapped(&sys_dir(device)).ok_or_else(missing);
+    }
+    // The node may be missing without udev; the name says enough.
+    let plain = name.strip_prefix("/dev/mapper/").unwrap_or(name);
+    all()?
+        .into_iter()
+        .find(|mapped| mapped.name == plain)
+        .ok_or_else(missing)
+}
+
+/// All device-mapper devices, by name.
+pub fn all() -> Result<Vec<Mapped>> {
+    let entries =
+        fs::read_dir("/sys/block").context(|| "cannot list /sys/block (is sysfs mounted?)")?;
+    let mut found: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| mapped(&entry.path()))
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+/// The number of the block device at a path.
+pub fn block_device(path: &Path) -> Result<Device> {
+    let metadata = fs::metadata(path).map_err(|e| {
+        Error::Missing(format!("cannot look at the device {}: {e}", path.display()))
+    })?;
+    if !metadata.file_type().is_block_device() {
+        return Err(Error::Missing(format!(
+            "{} is not a block device",
+            path.display()
+        )));
+    }
+    Ok(Device {
+        major: major(metadata.rdev()),
+        minor: minor(metadata.rdev()),
+    })
+}
+
+/// A block device's size in sectors.
+pub fn sectors(device: Device) -> Result<u64> {
+    let path = sys_dir(device).join("size");
+    let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
+    text.trim()
+        .parse()
+        .map_err(|_| Error::Failed(format!("{}: {text:?} is no size", path.display())))
+}
+
+fn sys_dir(device: Device) -> PathBuf {
+    Path::new("/sys/dev/block").join(number(device))
+}
+
+fn mapped(dir: &Path) -> Option<Mapped> {
+    let name = fs::read_to_string(dir.join("dm/name")).ok()?;
+    let number = fs::read_to_string(dir.join("dev")).ok()?;
+    let (major, minor) = number.trim().split_once(':')?;
+    let device = Device {
+        major: major.parse().ok()?,
+        minor: minor.parse().ok()?,
+    };
+    Some(Mapped {
+        name: name.trim_end_matches('\n').to_string(),
+        device,
+    })
+}
