@@ -32,6 +32,9 @@ unset RUSTUP_TOOLCHAIN CARGO_TARGET_DIR RUSTFLAGS CARGO_BUILD_TARGET
 unset MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL ARCH CROSS_COMPILE KBUILD_OUTPUT KCFLAGS LLVM CC O M
 
 say() { printf '[%(%H:%M:%S)T] %s\n' -1 "$*" >&2; }
+# A script that ends because of a command that was not looked after says which; it never just stops.
+set -E
+trap 'echo "$0: line $LINENO: status $?: ${BASH_COMMAND%%$'"'\n'"'*}" >&2' ERR
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 # step NAME EXPECTED COMMAND...: runs a long command with its output in a log, a heartbeat on
@@ -82,5 +85,5 @@ rust_flags() {
 # Build output of one checkout is kept apart from that of another.
 CHECKOUT=$(printf %s "$TOP" | sha256sum | cut -c1-8)
 TARGET=$CACHE/target-$CHECKOUT
-cargo_tools() { (cd "$TOP/tools" && CARGO_TARGET_DIR="$TARGET" "$CARGO" "$@"); }
+cargo_tools() { (cd "$TOP/tools" && CARGO_TARGET_DIR="$TARGET" timeout -k 10 "${CARGO_TIMEOUT:-1800}" "$CARGO" "$@"); }
 clippy_tools() { (cd "$TOP/tools" && CARGO_TARGET_DIR="$TARGET" /usr/bin/cargo-clippy clippy "$@"); }

@@ -326,39 +326,28 @@ impl<T: Target> core::ops::DerefMut for Incoming<T> {
 pub(crate) struct Ended(pub(super) i32);
 
 /// A bio in `end_io`. May be interrupt context.
-pub(crate) struct Completed<T: Target> {
-    bio: Bio<T>,
-    status: Status,
-}
+pub(crate) struct Completed<T: Target>(Bio<T>);
 
 impl<T: Target> Completed<T> {
     /// # Safety
     ///
     /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it.
-    pub(super) unsafe fn new(bio: NonNull<bindings::bio>, status: u8) -> Self {
-        Self {
-            // SAFETY: By the safety requirement; the state is valid since `map`.
-            bio: unsafe { Bio::from_ptr(bio) },
-            status: Status(status),
-        }
-    }
-
-    /// How the I/O ended.
-    pub(crate) fn status(&self) -> Status {
-        self.status
+    pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
+        // SAFETY: By the safety requirement; the state is valid since `map`.
+        Self(unsafe { Bio::from_ptr(bio) })
     }
 
     /// The target's state of this bio.
     #[inline]
     pub(crate) fn state(&mut self) -> &mut T::PerBio {
-        self.bio.state()
+        self.0.state()
     }
 
     /// Lets the completion go on to whoever sent the bio.
     #[inline]
     pub(crate) fn done(mut self) -> Ended {
-        let state: *mut PerBio<T> = self.bio.per_bio();
-        core::mem::forget(self.bio);
+        let state: *mut PerBio<T> = self.0.per_bio();
+        core::mem::forget(self.0);
         // SAFETY: The state is valid, and nothing sees it after this: the clone is freed.
         unsafe { core::ptr::drop_in_place(state) };
         Ended(bindings::DM_ENDIO_DONE as i32)
@@ -366,7 +355,7 @@ impl<T: Target> Completed<T> {
 
     /// Stops the completion; the bio is the target's again, and `end_io` sees it once more.
     pub(crate) fn hold(self, f: impl FnOnce(Bio<T>)) -> Ended {
-        f(self.bio);
+        f(self.0);
         Ended(bindings::DM_ENDIO_INCOMPLETE as i32)
     }
 }

@@ -93,7 +93,9 @@ impl<T> Gate<T> {
     pub(crate) fn enter(&self) -> Option<Entry<'_, T>> {
         // SAFETY: By the type invariant the counter is initialised.
         let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
-        live.then_some(Entry { gate: self })
+        // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would make,
+        // and drop, one in any case).
+        live.then(|| Entry { gate: self })
     }
 
     /// Gives back a ticket. Any context.

@@ -77,14 +77,15 @@ const _: () =
 
 /// The part that text and binary attributes have in common.
 fn attribute(file: &File) -> bindings::attribute {
-    bindings::attribute {
-        name: file.name.as_char_ptr(),
-        mode: file.mode,
-        // Attributes on the heap need a static lock class.
-        #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-        key: kernel::static_lock_class!().as_ptr(),
-        ..pin_init::zeroed()
+    let mut attribute = bindings::attribute::default();
+    attribute.name = file.name.as_char_ptr();
+    attribute.mode = file.mode;
+    // Attributes on the heap need a static lock class.
+    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+    {
+        attribute.key = kernel::static_lock_class!().as_ptr();
     }
+    attribute
 }
 
 /// The kobject of a disk's device, with a reference of our own.

@@ -172,14 +172,12 @@ impl<T: Target> VTable<T> {
     unsafe extern "C" fn end_io(
         target: *mut bindings::dm_target,
         bio: *mut bindings::bio,
-        status: *mut bindings::blk_status_t,
+        _status: *mut bindings::blk_status_t,
     ) -> kernel::ffi::c_int {
         // SAFETY: The target is live while a bio of it is in flight.
         let instance = unsafe { Self::instance(target) };
-        // SAFETY: device-mapper passes a valid pointer.
-        let status = unsafe { *status };
         // SAFETY: A clone that `map` has seen, not null.
-        let bio = unsafe { Completed::new(NonNull::new_unchecked(bio), status) };
+        let bio = unsafe { Completed::new(NonNull::new_unchecked(bio)) };
         instance.target.end_io(bio).0
     }
 
