@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup module tools demo test test-host test-model test-vm shell lint install clean
+.PHONY: help setup module tools demo test test-host test-model test-vm bench shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -39,6 +39,9 @@ test-model: setup ## the protocol model: all interleavings of small cases
 
 test-vm: setup ## the tests of the module, in a guest
 	@scripts/test vm
+
+bench: setup ## instructions per write, beside dm-linear and dm-snapshot
+	@scripts/bench
 
 shell: setup ## a guest with the module loaded and disks to play with
 	@scripts/shell

@@ -122,6 +122,9 @@ pub(crate) fn live<'a>(words: &[&'a str]) -> Parsed<LiveLine<'a>> {
 
 fn option(options: &mut Options, arg: &str) -> Parsed<()> {
     match arg.split_once('=').unwrap_or((arg, "")) {
+        ("keep_unprotected" | "reset_protection", "") if arg.ends_with('=') => {
+            return Err(c"Unknown optional argument");
+        }
         ("keep_unprotected", "") => options.keep_unprotected = true,
         ("reset_protection", "") => options.reset_protection = true,
         ("default", "protected") => options.default_protected = true,

@@ -13,7 +13,7 @@ use crate::dm::sysfs::File;
 use crate::dm::DevT;
 use crate::engine::Engine;
 use crate::engine::Phase;
-use crate::engine::Timeline;
+use crate::engine::Epoch;
 use crate::registry;
 use core::fmt;
 use core::fmt::Write;
@@ -54,7 +54,7 @@ enum Role {
     Edit(bool),
 }
 
-const ROLES: [Role; 12] = [
+const ROLES: [Role; 13] = [
     Role::Snapshot,
     Role::Edit(true),
     Role::Edit(false),
@@ -67,6 +67,7 @@ const ROLES: [Role; 12] = [
     Role::Figure(|engine| engine.figures().0.preserved_chunks),
     Role::Figure(|engine| engine.figures().0.store_sectors),
     Role::Figure(|engine| engine.figures().0.store_used_sectors),
+    Role::Figure(|engine| engine.memory()),
 ];
 
 const fn file(name: &'static CStr, mode: u16) -> File {
@@ -86,6 +87,7 @@ const FILES: [File; ROLES.len()] = [
     file(c"preserved_chunks", 0o444),
     file(c"store_sectors", 0o444),
     file(c"store_used_sectors", 0o444),
+    file(c"memory_bytes", 0o444),
 ];
 
 /// What the binary files show, in the order of [`MAPS`].
@@ -165,29 +167,23 @@ impl Attributes for Files {
         let engine = engine(devt)?;
         let chunks = engine.geometry().chunks();
         let timeline = engine.timeline();
-        let (latest, _) = timeline.latest_two();
-        let began = latest.map_or(0, |latest| latest.epoch);
         Ok(match MAP_ROLES.get(index).ok_or(EINVAL)? {
-            Map::Snapshot => marks(&timeline, (began, u64::MAX), chunks, offset, out),
-            Map::Backup => {
-                let from = latest.map_or(0, |latest| engine.backup_from(latest));
-                marks(&timeline, (from, began), chunks, offset, out)
-            }
+            Map::Snapshot => marks(timeline.since_latest(), chunks, offset, out),
+            Map::Backup => marks(timeline.closed_by_latest(), chunks, offset, out),
             Map::Protection => engine.designation().read_bytes(chunks, offset, out),
         })
     }
 }
 
-/// Copies the marks of the epochs `epochs.0..epochs.1` together.
-fn marks(
-    timeline: &Timeline,
-    epochs: (u64, u64),
+/// Copies the marks of some epochs together.
+fn marks<'a>(
+    epochs: impl Iterator<Item = &'a Epoch> + Clone,
     chunks: u64,
     offset: u64,
     out: &mut [u8],
 ) -> usize {
     copy_bits(chunks, offset, out, |bit| {
-        let words = timeline.epochs(epochs.0, epochs.1).map(|epoch| epoch.marks.word(bit));
+        let words = epochs.clone().map(|epoch| epoch.marks.word(bit));
         words.fold(0, |all, word| all | word)
     })
 }

@@ -21,6 +21,9 @@ const LEAF_WORDS: u64 = 512;
 /// Bits of a leaf.
 pub(crate) const LEAF_BITS: u64 = LEAF_WORDS * WORD_BITS;
 
+/// Most leaves: what one allocation can hold the table of, 4 PiB of chunks of 4 KiB.
+const MAX_LEAVES: usize = 1 << 25;
+
 type Leaf = KVec<Atomic<u64>>;
 
 /// The bitmap. Bits beyond its end read as unset.
@@ -41,6 +44,9 @@ impl Bitmap {
     /// An empty bitmap of `bits` bits.
     pub(crate) fn new(bits: u64) -> Result<Self> {
         let count = usize::try_from(bits.div_ceil(LEAF_BITS)).map_err(|_| EFBIG)?;
+        if count > MAX_LEAVES {
+            return Err(EFBIG);
+        }
         let mut leaves = KVVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
             leaves.push(SetOnce::new(), GFP_KERNEL)?;
@@ -84,7 +90,10 @@ impl Bitmap {
     pub(crate) fn prepare(&self, run: Chunks) -> Result {
         let mut bit = run.start;
         while bit < run.end.min(self.bits) {
-            self.add_leaf(bit, GFP_KERNEL)?;
+            // Whoever populates a leaf at the same time may not be done when our attempt fails.
+            while self.leaf(bit).is_none() {
+                self.add_leaf(bit, GFP_KERNEL)?;
+            }
             bit = (bit / LEAF_BITS + 1) * LEAF_BITS;
         }
         Ok(())
@@ -104,13 +113,16 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Sets a bit, if its leaf exists; `None` if not. Otherwise whether the bit was set before.
+    /// Sets a bit, if it and its leaf exist; `None` if not. Otherwise whether the bit was set before.
     ///
     /// What was done before is visible to whoever sees the bit.
     pub(crate) fn set(&self, bit: u64) -> Option<bool> {
         let (_, word, mask) = place(bit);
+        if bit >= self.bits {
+            return None;
+        }
         let word = self.leaf(bit)?.get(word)?;
-        let mut old = word.load(Relaxed);
+        let mut old = word.load(Acquire);
         while old & mask == 0 {
             match word.cmpxchg(old, old | mask, Release) {
                 Ok(_) => {
@@ -159,12 +171,6 @@ impl Bitmap {
         (bit / unit + 1).saturating_mul(unit)
     }
 
-    /// Copies the bits, least significant first, from byte `offset` on; the result is how many bytes
-    /// there are.
-    pub(crate) fn read_bytes(&self, offset: u64, out: &mut [u8]) -> usize {
-        copy_bits(self.bits, offset, out, |bit| self.word(bit))
-    }
-
     /// Bytes that the bitmap occupies.
     pub(crate) fn memory(&self) -> u64 {
         let leaves = self.leaves.iter().filter(|leaf| leaf.as_ref().is_some());
@@ -174,7 +180,8 @@ impl Bitmap {
     }
 }
 
-/// Copies bytes of a map of `bits` bits, of which `word` gives the 64 around a bit.
+/// Copies bytes of a map of `bits` bits, of which `word` gives the 64 around a bit, least significant
+/// first, from byte `offset` on; the result is how many bytes there are.
 pub(crate) fn copy_bits(
     bits: u64,
     offset: u64,

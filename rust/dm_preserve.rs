@@ -36,7 +36,7 @@ mod registry;
 mod snapshot;
 mod space;
 mod timeline;
-#[expect(unreachable_pub, reason = "user space compiles the same file")]
+#[expect(unreachable_pub, dead_code, reason = "user space compiles the same file")]
 mod uapi;
 mod view;
 mod write;

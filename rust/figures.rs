@@ -6,12 +6,10 @@
 
 use crate::engine::Engine;
 use crate::engine::Phase;
-use crate::timeline::Snapshot;
 use crate::uapi;
 use core::fmt;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Relaxed;
-use kernel::sync::Arc;
 
 /// The figures of a moment, in the form of the ioctl. Printed, they are the status line.
 pub(crate) struct Figures(pub(crate) uapi::Info);
@@ -20,7 +18,6 @@ impl Engine {
     /// The figures as they are now.
     pub(crate) fn figures(&self) -> Figures {
         let timeline = self.timeline();
-        let (latest, _) = timeline.latest_two();
         let geometry = self.geometry();
         let (store_chunks, used_chunks) = {
             let pool = self.store.pool.lock();
@@ -28,9 +25,7 @@ impl Engine {
         };
         let designation = self.designation();
         let next_id = self.control.lock().next_id;
-        let since = |from: u64, to: u64| -> u64 {
-            timeline.epochs(from, to).map(|epoch| epoch.marks.count()).sum()
-        };
+        let marks = |epoch: &crate::engine::Epoch| epoch.marks.count();
         let copies = timeline.epochs(0, u64::MAX).filter_map(|epoch| epoch.copies.as_ref());
         // CAST: Bounded by memory.
         Figures(uapi::Info {
@@ -45,8 +40,8 @@ impl Engine {
             epoch: timeline.present().map_or(0, |epoch| epoch.id),
             snapshots: timeline.snapshots().len() as u32,
             bookmarks: timeline.bookmarks().len() as u32,
-            changed_chunks: since(latest.map_or(0, |s| s.epoch), u64::MAX),
-            backup_chunks: latest.map_or(0, |latest| since(self.backup_from(latest), latest.epoch)),
+            changed_chunks: timeline.since_latest().map(marks).sum(),
+            backup_chunks: timeline.closed_by_latest().map(marks).sum(),
             protected_chunks: designation.count(geometry.chunks()),
             preserved_chunks: copies.map(|copies| copies.len()).sum(),
             waited_writes: self.counters.waited.load(Relaxed),
@@ -57,12 +52,13 @@ impl Engine {
         })
     }
 
-    /// The epoch from which the backup map of the latest snapshot counts: that of the snapshot before it,
-    /// or the first one.
-    pub(crate) fn backup_from(&self, latest: &Arc<Snapshot>) -> u64 {
+    /// Memory for marks and indexes, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
         let timeline = self.timeline();
-        let (_, before) = timeline.latest_two();
-        before.filter(|s| s.id < latest.id).map_or(0, |s| s.epoch)
+        let of_epoch = |epoch: &crate::engine::Epoch| {
+            epoch.marks.memory() + epoch.copies.as_ref().map_or(0, |copies| copies.memory())
+        };
+        timeline.epochs(0, u64::MAX).map(of_epoch).sum()
     }
 
     /// As `STATE_*`.

@@ -196,7 +196,8 @@ impl Index {
 
     /// Bytes that the index occupies, without the allocator's rounding.
     pub(crate) fn memory(&self) -> u64 {
-        let group = core::mem::size_of::<RBTreeNodeReservation<u64, Entries>>();
+        // A node: the tree's links, the key and the value.
+        let group = 3 * core::mem::size_of::<usize>() + core::mem::size_of::<(u64, Entries)>();
         let entry = core::mem::size_of::<u64>();
         // CAST: Sizes of memory.
         self.groups

@@ -160,7 +160,9 @@ impl Engine {
 
     /// Gives up the oldest snapshot, so that writes can go on.
     pub(crate) fn give_up_oldest(&self, why: &CStr) {
-        let Some(id) = self.timeline().snapshots().first().map(|oldest| oldest.id) else {
+        let timeline = self.timeline();
+        let mut live = timeline.snapshots().iter().filter(|snapshot| !snapshot.is_dropped());
+        let Some(id) = live.next().map(|oldest| oldest.id) else {
             return;
         };
         // Dropped in any case: the flag needs no memory. Only freeing its copies may have to wait for
@@ -248,7 +250,7 @@ fn resolve(now: &Timeline, scope: ScopeWanted, epoch: u64) -> Result<Scope> {
     let base = match scope {
         ScopeWanted::Full => return Ok(Scope::Full),
         ScopeWanted::Incremental(Some(id)) => now.entry(id),
-        ScopeWanted::Incremental(None) => now.latest_two().0,
+        ScopeWanted::Incremental(None) => now.latest(),
     };
     let base = base.ok_or(ENOENT)?;
     let mut marks = KVec::new();

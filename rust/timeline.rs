@@ -154,6 +154,10 @@ pub(crate) struct Timeline<C> {
     epochs: KVec<Epoch<C>>,
     snapshots: KVec<Arc<Snapshot>>,
     bookmarks: KVec<Arc<Snapshot>>,
+    /// The epoch that the latest snapshot began, whatever has become of it.
+    began: u64,
+    /// The one that the snapshot before it began.
+    before: u64,
 }
 
 /// Most bookmarks kept; the oldest are forgotten.
@@ -168,6 +172,8 @@ impl<C> Timeline<C> {
             epochs,
             snapshots: KVec::new(),
             bookmarks: KVec::new(),
+            began: 0,
+            before: 0,
         })
     }
 
@@ -203,18 +209,19 @@ impl<C> Timeline<C> {
         Iterator::chain(self.snapshots.iter(), self.bookmarks.iter())
     }
 
-    /// The live snapshots and bookmarks with the greatest ids: the latest and the one before it.
-    pub(crate) fn latest_two(&self) -> (Option<&Arc<Snapshot>>, Option<&Arc<Snapshot>>) {
-        let (mut latest, mut before) = (None::<&Arc<Snapshot>>, None);
-        for snapshot in self.all() {
-            if latest.is_none_or(|latest| latest.id < snapshot.id) {
-                before = latest;
-                latest = Some(snapshot);
-            } else if before.is_none_or(|before: &Arc<Snapshot>| before.id < snapshot.id) {
-                before = Some(snapshot);
-            }
-        }
-        (latest, before)
+    /// The live snapshot or bookmark with the greatest id.
+    pub(crate) fn latest(&self) -> Option<&Arc<Snapshot>> {
+        self.all().max_by_key(|snapshot| snapshot.id)
+    }
+
+    /// The epochs since the latest snapshot: the seed's snapshot map.
+    pub(crate) fn since_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
+        self.epochs(self.began, u64::MAX)
+    }
+
+    /// The epochs that the latest snapshot closed: the seed's backup map.
+    pub(crate) fn closed_by_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
+        self.epochs(self.before, self.began)
     }
 
     /// The epochs whose number is in `from..to`.
@@ -280,29 +287,34 @@ impl<C> Timeline<C> {
                 snapshots.push(snapshot.clone(), GFP_KERNEL)?;
             }
         }
+        let (began, before) = match &change.snapshot {
+            Some(snapshot) => (snapshot.epoch, self.began),
+            None => (self.began, self.before),
+        };
         snapshots.extend_with_option(change.snapshot)?;
         while bookmarks.len() > MAX_BOOKMARKS {
             bookmarks.remove(0).map_err(|_| EINVAL)?;
         }
-        let epochs = self.needed_epochs(&snapshots, &bookmarks, change.begin)?;
+        let copies_from = oldest(&snapshots);
+        let marks_from = copies_from.min(oldest(&bookmarks)).min(before);
+        let epochs = self.needed_epochs(copies_from, marks_from, change.begin)?;
         Ok(Self {
             epochs,
             snapshots,
             bookmarks,
+            began,
+            before,
         })
     }
 
-    /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, its copies
-    /// while a live snapshot is. The present epoch is always needed.
+    /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, and for the
+    /// backup map; its copies while a live snapshot is. The present epoch is always needed.
     fn needed_epochs(
         &self,
-        snapshots: &[Arc<Snapshot>],
-        bookmarks: &[Arc<Snapshot>],
+        copies_from: u64,
+        marks_from: u64,
         begin: Option<Epoch<C>>,
     ) -> Result<KVec<Epoch<C>>> {
-        let oldest = |list: &[Arc<Snapshot>]| list.iter().map(|s| s.epoch).min().unwrap_or(u64::MAX);
-        let copies_from = oldest(snapshots);
-        let marks_from = copies_from.min(oldest(bookmarks));
         let mut epochs = KVec::with_capacity(self.epochs.len() + 1, GFP_KERNEL)?;
         let present = self.present().map_or(0, |epoch| epoch.id);
         for epoch in self.epochs.iter() {
@@ -315,6 +327,12 @@ impl<C> Timeline<C> {
         epochs.extend_with_option(begin)?;
         Ok(epochs)
     }
+}
+
+/// The first epoch that any of some snapshots needs.
+fn oldest(snapshots: &[Arc<Snapshot>]) -> u64 {
+    let epochs = snapshots.iter().map(|snapshot| snapshot.epoch);
+    epochs.min().unwrap_or(u64::MAX)
 }
 
 /// A change of the timeline, for [`Timeline::changed`].

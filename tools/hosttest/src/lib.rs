@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel module's kernel-free files, compiled unchanged in user space over `tools/kernel-shim`, with
+//! their tests.
+//!
+//! The invariants I1, I3 and I6 and the rules 1 to 5 that the tests name are those of
+//! `Documentation/design.rst`. `PROPTEST_CASES` sets how many random cases each property gets.
+
+#![forbid(unsafe_code)]
+
+// The module uses what the tests do not. Formatting these files is their own directory's business.
+macro_rules! sources {
+    ($($(#[$attribute:meta])* $name:ident)*) => {
+        $(
+            #[allow(dead_code)]
+            $(#[$attribute])*
+            mod $name;
+        )*
+    };
+}
+
+sources! {
+    #[path = "../../../rust/args.rs"] args
+    #[path = "../../../rust/bitmap.rs"] bitmap
+    #[path = "../../../rust/chunk.rs"] chunk
+    #[path = "../../../rust/designation.rs"] designation
+    #[path = "../../../rust/index.rs"] index
+    #[path = "../../../rust/space.rs"] space
+    #[path = "../../../rust/timeline.rs"] timeline
+    #[path = "../../../rust/uapi.rs"] uapi
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests, a module for each file under `rust/`, and the seed's worked examples.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod bitmap;
+mod chunk;
+mod designation;
+mod device;
+mod figures;
+mod index;
+mod space;
+mod threads;
+mod timeline;
+mod uapi;

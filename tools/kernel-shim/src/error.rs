@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Error numbers.
+
+#![forbid(unsafe_code)]
+
+use crate::alloc::AllocError;
+use crate::alloc::InsertError;
+use crate::alloc::PushError;
+use crate::alloc::RemoveError;
+
+/// An error number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Error(i32);
+
+/// A result whose error is a number unless said otherwise.
+pub type Result<T = (), E = Error> = core::result::Result<T, E>;
+
+impl Error {
+    /// The number, negative as in the kernel.
+    pub const fn to_errno(self) -> i32 {
+        self.0
+    }
+}
+
+/// The errors by name.
+pub mod code {
+    use super::Error;
+
+    /// No memory.
+    pub const ENOMEM: Error = Error(-12);
+    /// Invalid argument.
+    pub const EINVAL: Error = Error(-22);
+    /// Too large.
+    pub const EFBIG: Error = Error(-27);
+}
+
+impl From<AllocError> for Error {
+    fn from(_: AllocError) -> Self {
+        code::ENOMEM
+    }
+}
+
+impl<T> From<PushError<T>> for Error {
+    fn from(_: PushError<T>) -> Self {
+        code::EINVAL
+    }
+}
+
+impl From<RemoveError> for Error {
+    fn from(_: RemoveError) -> Self {
+        code::EINVAL
+    }
+}
+
+impl<T> From<InsertError<T>> for Error {
+    fn from(_: InsertError<T>) -> Self {
+        code::EINVAL
+    }
+}
