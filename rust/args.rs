@@ -176,11 +176,14 @@ pub(crate) fn view<'a>(words: &[&'a str]) -> Parsed<ViewLine<'a>> {
     };
     let mut unprotected = Unprotected::Zero;
     for arg in optional(rest)? {
-        unprotected = match *arg {
-            "unprotected=zero" => Unprotected::Zero,
-            "unprotected=error" => Unprotected::Error,
-            _ => return Err(c"Unknown optional argument; expected unprotected=zero or unprotected=error"),
-        };
+        unprotected =
+            match *arg {
+                "unprotected=zero" => Unprotected::Zero,
+                "unprotected=error" => Unprotected::Error,
+                _ => return Err(
+                    c"Unknown optional argument; expected unprotected=zero or unprotected=error",
+                ),
+            };
     }
     Ok(ViewLine {
         live,
@@ -279,13 +282,18 @@ fn snapshot(args: &[&str]) -> Parsed<Message> {
         let [from, rest @ ..] = rest else {
             return Err(c"incremental needs from=<id>");
         };
-        let base = from.strip_prefix("from=").ok_or(c"incremental needs from=<id>")?;
+        let base = from
+            .strip_prefix("from=")
+            .ok_or(c"incremental needs from=<id>")?;
         scope = ScopeWanted::Incremental(Some(id_number(base)?));
         args = rest;
     }
     let mut keep = 1;
     if let [arg, rest @ ..] = args {
-        let count = arg.strip_prefix("keep=").and_then(number).filter(|keep| *keep > 0);
+        let count = arg
+            .strip_prefix("keep=")
+            .and_then(number)
+            .filter(|keep| *keep > 0);
         keep = count.ok_or(c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]")?;
         args = rest;
     }
@@ -297,6 +305,8 @@ fn snapshot(args: &[&str]) -> Parsed<Message> {
 
 /// A range as sysfs takes it: `START+LEN`, in sectors.
 pub(crate) fn range(text: &str) -> Parsed<(u64, u64)> {
-    let (start, len) = text.split_once('+').ok_or(c"Expected START+LEN, in sectors")?;
+    let (start, len) = text
+        .split_once('+')
+        .ok_or(c"Expected START+LEN, in sectors")?;
     Ok((sectors(start)?, sectors(len)?))
 }

@@ -12,8 +12,8 @@ use crate::dm::sysfs::Attributes;
 use crate::dm::sysfs::File;
 use crate::dm::DevT;
 use crate::engine::Engine;
-use crate::engine::Phase;
 use crate::engine::Epoch;
+use crate::engine::Phase;
 use crate::registry;
 use core::fmt;
 use core::fmt::Write;
@@ -136,7 +136,7 @@ impl Write for Page<'_> {
 impl Attributes for Files {
     const NAME: &'static CStr = c"preserve";
     const FILES: &'static [File] = &FILES;
-    const MAPS: &'static [File] = &MAPS;
+    const BINARIES: &'static [File] = &MAPS;
 
     fn show(devt: DevT, index: usize, out: &mut [u8]) -> Result<usize> {
         let engine = engine(devt)?;

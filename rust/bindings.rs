@@ -35,8 +35,5 @@ mod generated {
     {
     }
 
-    include!(concat!(
-        env!("DM_PRESERVE_OBJ"),
-        "/bindings_generated.rs"
-    ));
+    include!(concat!(env!("DM_PRESERVE_OBJ"), "/bindings_generated.rs"));
 }

@@ -37,7 +37,11 @@ pub(crate) struct Bitmap {
 fn place(bit: u64) -> (usize, usize, u64) {
     let word = bit % LEAF_BITS / WORD_BITS;
     // CAST: The leaf number was checked against the table's length, or is by `get`.
-    ((bit / LEAF_BITS) as usize, word as usize, 1 << (bit % WORD_BITS))
+    (
+        (bit / LEAF_BITS) as usize,
+        word as usize,
+        1 << (bit % WORD_BITS),
+    )
 }
 
 impl Bitmap {

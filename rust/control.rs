@@ -82,7 +82,9 @@ fn user(address: u64, len: usize) -> Result<UserSlice> {
 fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
     let ours = core::mem::size_of::<T>();
     let mut size = [0u8; 4];
-    user(address as u64, size.len())?.reader().read_slice(&mut size)?;
+    user(address as u64, size.len())?
+        .reader()
+        .read_slice(&mut size)?;
     // CAST: Always fits.
     let theirs = u32::from_ne_bytes(size) as usize;
     if theirs < ours || theirs > MAX_ARGUMENT {
@@ -97,7 +99,9 @@ fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
     let mut argument = T::read_from_bytes(known).map_err(|_| EINVAL)?;
     let result = f(&mut argument);
     if result.is_ok() {
-        user(address as u64, ours)?.writer().write_slice(argument.as_bytes())?;
+        user(address as u64, ours)?
+            .writer()
+            .write_slice(argument.as_bytes())?;
     }
     result
 }
@@ -203,6 +207,8 @@ fn list_extents(a: &mut uapi::ListExtents) -> Result {
     Ok(())
 }
 
+/// Most sectors that one call reads, a multiple of every chunk size: 64 MiB.
+const SECTORS_PER_READ: u64 = 1 << 17;
 /// Bytes read at once.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -214,10 +220,11 @@ fn read(a: &mut uapi::ReadFrozen) -> Result {
     buffer.resize(PIECE_BYTES, 0u8, GFP_KERNEL)?;
     let sector_bytes = crate::chunk::SECTOR_BYTES;
     let mut done = 0;
+    let wanted = a.sectors.min(SECTORS_PER_READ);
     a.kind = uapi::KIND_DATA;
-    while done < a.sectors {
+    while done < wanted {
         let start = a.start.checked_add(done).ok_or(EINVAL)?;
-        let (kind, len) = match engine.read_frozen(a.id, start, a.sectors - done, &mut io) {
+        let (kind, len) = match engine.read_frozen(a.id, start, wanted - done, &mut io) {
             // What came before it is good.
             Err(ENODATA) if done > 0 => break,
             result => result?,
@@ -259,8 +266,14 @@ fn info(a: &mut uapi::Info) -> Result {
 fn snapshot_info(a: &mut uapi::SnapshotInfo) -> Result {
     zero(&[a.flags])?;
     let timeline = engine(a.device)?.timeline();
-    let snapshots = timeline.snapshots().iter().map(|s| (s, uapi::KIND_SNAPSHOT));
-    let bookmarks = timeline.bookmarks().iter().map(|s| (s, uapi::KIND_BOOKMARK));
+    let snapshots = timeline
+        .snapshots()
+        .iter()
+        .map(|s| (s, uapi::KIND_SNAPSHOT));
+    let bookmarks = timeline
+        .bookmarks()
+        .iter()
+        .map(|s| (s, uapi::KIND_BOOKMARK));
     let all = Iterator::chain(snapshots, bookmarks).filter(|(s, _)| s.id >= a.id);
     let (found, kind) = all.min_by_key(|(s, _)| s.id).ok_or(ENOENT)?;
     (a.id, a.time_ns, a.epoch, a.kind) = (found.id, found.time_ns, found.epoch, kind);

@@ -29,7 +29,9 @@
 #![forbid(unsafe_code)]
 
 use crate::args::OnFull;
+use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
+use crate::copies::Copies;
 use crate::dm;
 use crate::dm::Direction;
 use crate::dm::Entry;
@@ -71,6 +73,9 @@ pub(crate) struct Copy {
     /// Where in the store the content goes, in chunks.
     position: u64,
     status: Status,
+    /// The epoch's copies: keeps the space from going to somebody else while it is written. Set from
+    /// [`Engine::reserve`] until the claim is given up.
+    copies: Option<Arc<Copies>>,
     /// Set while in flight only, or the engine would own itself.
     engine: Option<Arc<Engine>>,
 }
@@ -84,8 +89,8 @@ enum Stage {
 impl IoDone for Copy {
     fn done(mut io: KBox<Io<Self>>, status: Status) {
         io.data.status = status;
-        // The bio that waits for this copy keeps the target, and so the engine, alive: this is not the
-        // last reference.
+        // Not the last reference: shutting down waits for all copies, then for all `done`s (which are RCU
+        // read-side sections), with a reference of its own.
         if let Some(engine) = io.data.engine.take() {
             engine.finished.push(io);
             engine.kick();
@@ -110,6 +115,8 @@ pub(crate) struct Slow {
     idle: List<KBox<Io<Copy>>>,
     /// By slot.
     claims: KVec<Option<Claim>>,
+    /// Chunks found unreadable, to be told.
+    lost: u64,
     /// Chunks that fit into a slot.
     run_chunks: u64,
 }
@@ -128,6 +135,7 @@ impl Slow {
                 epoch: 0,
                 position: 0,
                 status: Status::OK,
+                copies: None,
                 engine: None,
             };
             // CAST: At most 1 MiB.
@@ -142,6 +150,7 @@ impl Slow {
             unsettled: List::new(),
             idle,
             claims,
+            lost: 0,
             run_chunks: run_bytes.checked_div(chunk_bytes).ok_or(EINVAL)?,
         })
     }
@@ -157,8 +166,14 @@ impl Slow {
         claims.any(|claim| claim.chunks.contains(chunk))
     }
 
+    /// Whether a copy is in flight, or not settled.
+    pub(crate) fn is_copying(&self) -> bool {
+        self.claims.iter().any(Option::is_some)
+    }
+
     /// Ends a copy: gives up the claim, and lets those who waited for a slot try again.
-    fn release(&mut self, io: KBox<Io<Copy>>) -> List<LiveBio> {
+    fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<LiveBio> {
+        io.data.copies = None;
         let claim = self.claims.get_mut(io.data.slot).and_then(Option::take);
         self.idle.push(io);
         self.pending.append(&mut self.wait_slot);
@@ -216,6 +231,14 @@ impl Engine {
             }
         }
         self.blocked.store(!slow.wait_space.is_empty(), Release);
+        if !slow.is_copying() {
+            self.copies_done.notify_all();
+        }
+        let lost = core::mem::take(&mut slow.lost);
+        drop(guard);
+        if lost > 0 {
+            self.tell_lost(lost);
+        }
     }
 
     /// Space may have come, or the bios have to go back to device-mapper. They find out when they are
@@ -268,25 +291,14 @@ impl Engine {
             },
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
             Step::Again => {
-                // A window that could not be marked lacks memory for its marks.
-                let window = Chunks {
-                    start: chunks.start,
-                    end: chunks.end,
-                };
-                if marks.find(window, false).is_some_and(|chunk| self.no_memory_for(&marks, chunk)) {
+                // What could not be marked may lack memory for its mark.
+                let unmarked = marks.find(chunks, false);
+                if unmarked.is_some_and(|chunk| !can_mark(&marks, chunk)) {
                     dm::sleep_ms(NO_MEMORY_MS);
                 }
                 slow.pending.push(bio);
             }
         }
-    }
-
-    fn no_memory_for(&self, marks: &crate::bitmap::Bitmap, chunk: u64) -> bool {
-        let chunks = Chunks {
-            start: chunk,
-            end: chunk + 1,
-        };
-        marks.prepare(chunks).is_err()
     }
 
     /// What the first unmarked chunk of a bio asks for.
@@ -322,10 +334,9 @@ impl Engine {
     /// the first.
     fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks, epoch: u64) {
         let chunks = self.chunks_of(&bio);
-        let Some((slot, mut at)) = self.start_copy(slow, bio, run, epoch) else {
+        let Some(mut at) = self.start_copy(slow, bio, run, epoch) else {
             return;
         };
-        let _ = slot;
         for _ in 1..RUNS_PER_BIO {
             let rest = Chunks {
                 start: at,
@@ -348,22 +359,22 @@ impl Engine {
         }
     }
 
-    /// Starts one copy that `bio` waits for: its slot, and the chunk up to which it goes. If it cannot
-    /// start, the bio waits for what is missing.
+    /// Starts one copy that `bio` waits for: the chunk up to which it goes. If it cannot start, the bio waits
+    /// for what is missing.
     fn start_copy(
         self: &Arc<Self>,
         slow: &mut Slow,
         bio: LiveBio,
         run: Chunks,
         epoch: u64,
-    ) -> Option<(usize, u64)> {
+    ) -> Option<u64> {
         match self.begin(slow, run, epoch) {
             Begun::Copying(slot, end) => {
                 match slow.claims.get_mut(slot).and_then(Option::as_mut) {
                     Some(claim) => claim.waiters.push(bio),
                     None => slow.pending.push(bio),
                 }
-                Some((slot, end))
+                Some(end)
             }
             Begun::NoSlot => {
                 slow.wait_slot.push(bio);
@@ -387,15 +398,15 @@ impl Engine {
         let Some(mut io) = slow.idle.pop() else {
             return Begun::NoSlot;
         };
-        let (position, run) = match self.reserve(run, epoch) {
-            Ok(Some(reserved)) => reserved,
-            Ok(None) => {
+        let run = match self.reserve(&mut io.data, run, epoch) {
+            Ok(Some(run)) => run,
+            refused => {
+                io.data.copies = None;
                 slow.idle.push(io);
-                return Begun::NoSpace;
-            }
-            Err(_) => {
-                slow.idle.push(io);
-                return Begun::NoMemory;
+                return match refused {
+                    Ok(_) => Begun::NoSpace,
+                    Err(_) => Begun::NoMemory,
+                };
             }
         };
         let slot = io.data.slot;
@@ -405,18 +416,18 @@ impl Engine {
                 waiters: List::new(),
             });
         }
-        io.data.epoch = epoch;
-        io.data.position = position;
         self.read(io, run);
         Begun::Copying(slot, run.end)
     }
 
-    /// Takes everything that settling a copy will need: space, room in the index, leaves for the marks.
-    fn reserve(&self, run: Chunks, epoch: u64) -> Result<Option<(u64, Chunks)>> {
+    /// Takes everything that settling a copy will need: space, room in the index, leaves for the marks. The
+    /// result is the part of the run that there is space for.
+    fn reserve(&self, copy: &mut Copy, run: Chunks, epoch: u64) -> Result<Option<Chunks>> {
+        copy.epoch = epoch;
         let timeline = self.timeline();
         let Some(present) = timeline.present().filter(|present| present.id == epoch) else {
-            // The epoch has ended: any place will do, settling decides anew.
-            return Ok(Some((0, run)));
+            // The epoch has ended: this copy will not be written, but decided anew.
+            return Ok(Some(run));
         };
         let copies = present.copies.as_ref().ok_or(EINVAL)?;
         present.marks.prepare(run)?;
@@ -424,9 +435,18 @@ impl Engine {
         let taken = copies.take_space(run.len())?;
         self.watch_space();
         Ok(taken.map(|(position, len)| {
+            copy.position = position;
+            copy.copies = Some(copies.clone());
             let end = run.start + len;
-            (position, Chunks { end, ..run })
+            Chunks { end, ..run }
         }))
+    }
+
+    /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken after it.
+    fn give_back(&self, copy: &Copy, run: Chunks, keep: u64) {
+        if let Some(copies) = &copy.copies {
+            copies.give_back_space(copy.position + keep, run.len().saturating_sub(keep));
+        }
     }
 
     fn read(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
@@ -478,6 +498,9 @@ impl Engine {
 
     /// Gives up a copy; need is decided again for those who wait.
     fn abandon(&self, slow: &mut Slow, io: KBox<Io<Copy>>) {
+        if let Some(run) = slow.chunks_of(&io) {
+            self.give_back(&io.data, run, 0);
+        }
         let mut waiters = slow.release(io);
         slow.pending.append(&mut waiters);
     }
@@ -488,6 +511,7 @@ impl Engine {
             start: run.start,
             end: run.start + 1,
         };
+        self.give_back(&io.data, run, alone.len());
         if let Some(claim) = slow.claims.get_mut(io.data.slot).and_then(Option::as_mut) {
             claim.chunks = alone;
         }
@@ -510,12 +534,13 @@ impl Engine {
         }
         let copied = io.data.stage == Stage::Writing;
         if copied {
-            if let Err(entries) = self.index(&present, run, io.data.position) {
+            if let Err(entries) = self.index(&present, run, &io.data) {
                 drop(present);
                 return self.settle_after_making_room(slow, io, run, entries);
             }
         } else if present.marks.set(run.start) == Some(false) {
-            self.lose_chunk(run.start);
+            slow.lost += 1;
+            self.give_back(&io.data, run, 0);
         }
         let mut waiters = slow.release(io);
         while let Some(bio) = waiters.pop() {
@@ -527,9 +552,8 @@ impl Engine {
 
     /// Indexes the chunks of a run that nobody has marked meanwhile, then marks them. Without room for
     /// that nothing is changed, and the error says how many entries are needed.
-    fn index(&self, present: &Entry<'_, Present>, run: Chunks, position: u64) -> Result<(), u64> {
-        let timeline = self.timeline();
-        let Some(copies) = timeline.present().and_then(|epoch| epoch.copies.as_ref()) else {
+    fn index(&self, present: &Entry<'_, Present>, run: Chunks, copy: &Copy) -> Result<(), u64> {
+        let Some(copies) = &copy.copies else {
             return Ok(());
         };
         let pieces = || Pieces {
@@ -544,7 +568,7 @@ impl Engine {
         for piece in pieces() {
             // There is room, and nobody else inserts.
             copies
-                .insert(piece, position + (piece.start - run.start))
+                .insert(piece, copy.position + (piece.start - run.start))
                 .map_err(|_| entries)?;
             for chunk in piece.start..piece.end {
                 // The leaf exists: `reserve` has prepared it, in this epoch.
@@ -561,8 +585,7 @@ impl Engine {
         run: Chunks,
         entries: u64,
     ) {
-        let timeline = self.timeline();
-        let copies = timeline.present().and_then(|epoch| epoch.copies.as_ref());
+        let copies = io.data.copies.as_ref();
         if copies.is_none_or(|copies| copies.make_room(run, entries).is_err()) {
             self.give_up_oldest(c"out of memory for its index");
             return self.abandon(slow, io);
@@ -572,16 +595,31 @@ impl Engine {
         self.kick();
     }
 
-    /// A chunk could not be read before it is overwritten: it has no frozen content any longer.
-    fn lose_chunk(&self, chunk: u64) {
-        self.counters.gone.add(1, Relaxed);
-        pr_warn!("{}: chunk {chunk} cannot be read, its frozen content is gone\n", self.identity.live);
+    /// Chunks could not be read before they were overwritten: they have no frozen content any longer.
+    fn tell_lost(&self, chunks: u64) {
+        self.counters.gone.add(chunks, Relaxed);
+        pr_warn!(
+            "{}: {chunks} chunks of the origin cannot be read, their frozen content is gone\n",
+            self.identity.live
+        );
         self.event(Event::Gone);
+    }
+
+    /// Whether space is about to come back: a reader still holds an epoch that is not needed.
+    fn space_comes_back(&self) -> bool {
+        let timeline = self.timeline();
+        let epochs = timeline.epochs(0, u64::MAX);
+        // CAST: A few.
+        let kept = epochs.filter(|epoch| epoch.copies.is_some()).count() as u64;
+        drop(timeline);
+        self.store.spaces() > kept
     }
 
     /// The store is full: what `on_full=` says.
     fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
         match self.options().on_full {
+            // Its return lets the copier run.
+            _ if self.space_comes_back() => slow.wait_space.push(bio),
             OnFull::Invalidate => {
                 self.give_up_oldest(c"the store is full");
                 slow.pending.push(bio);
@@ -599,6 +637,12 @@ impl Engine {
     }
 }
 
+/// Makes it possible to mark a chunk, if there is memory.
+fn can_mark(marks: &Bitmap, chunk: u64) -> bool {
+    let end = chunk + 1;
+    marks.prepare(Chunks { start: chunk, end }).is_ok()
+}
+
 /// Whether a copy could be started.
 enum Begun {
     /// In this slot, up to this chunk.
@@ -613,7 +657,7 @@ enum Begun {
 
 /// The unmarked pieces of a run.
 struct Pieces<'a> {
-    marks: &'a crate::bitmap::Bitmap,
+    marks: &'a Bitmap,
     left: Chunks,
 }
 

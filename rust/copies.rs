@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use crate::chunk::Chunks;
+use crate::engine::Engine;
 use crate::index::Index;
 use crate::index::Room;
 use crate::space::Area;
@@ -16,6 +17,9 @@ use crate::space::Pool;
 use kernel::new_mutex;
 use kernel::new_spinlock;
 use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Full;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
@@ -26,6 +30,11 @@ pub(crate) struct Store {
     /// The pool.
     #[pin]
     pub(crate) pool: Mutex<Pool>,
+    /// Epochs' spaces that there are, also those that only a reader still holds.
+    spaces: Atomic<u64>,
+    /// Told when space comes back. Cleared when the engine shuts down, as it owns this store.
+    #[pin]
+    owner: SpinLock<Option<Arc<Engine>>>,
 }
 
 impl Store {
@@ -33,8 +42,23 @@ impl Store {
     pub(crate) fn new(capacity: u64) -> Result<Arc<Self>> {
         let init = pin_init!(Self {
             pool <- new_mutex!(Pool::new(capacity), "Store::pool"),
+            spaces: Atomic::new(0),
+            owner <- new_spinlock!(None, "Store::owner"),
         });
         Arc::pin_init(init, GFP_KERNEL)
+    }
+}
+
+impl Store {
+    /// Who is told when space comes back.
+    pub(crate) fn set_owner(&self, owner: Option<Arc<Engine>>) {
+        let old = core::mem::replace(&mut *self.owner.lock(), owner);
+        drop(old);
+    }
+
+    /// How many epochs have space in the store.
+    pub(crate) fn spaces(&self) -> u64 {
+        self.spaces.load(Acquire)
     }
 }
 
@@ -47,6 +71,11 @@ struct Space {
 impl Drop for Space {
     fn drop(&mut self) {
         self.store.pool.lock().give_back(&mut self.area);
+        self.store.spaces.fetch_sub(1, Full);
+        let owner = self.store.owner.lock().clone();
+        if let Some(owner) = owner {
+            owner.kick();
+        }
     }
 }
 
@@ -62,9 +91,14 @@ pub(crate) struct Copies {
 impl Copies {
     /// No copies yet. May sleep.
     pub(crate) fn new(store: Arc<Store>) -> Result<Arc<Self>> {
+        store.spaces.fetch_add(1, Full);
+        let space = Space {
+            area: Area::new(),
+            store,
+        };
         let init = pin_init!(Self {
             index <- new_spinlock!(Index::new(), "Copies::index"),
-            space <- new_mutex!(Space { area: Area::new(), store }, "Copies::space"),
+            space <- new_mutex!(space, "Copies::space"),
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
@@ -85,6 +119,14 @@ impl Copies {
         let space = &mut *guard;
         let mut pool = space.store.pool.lock();
         pool.take(&mut space.area, wanted)
+    }
+
+    /// Gives back the latest space taken, if nothing was taken after it.
+    pub(crate) fn give_back_space(&self, position: u64, len: u64) {
+        let mut guard = self.space.lock();
+        let space = &mut *guard;
+        let mut pool = space.store.pool.lock();
+        pool.untake(&mut space.area, position, len);
     }
 
     /// Whether `entries` entries can be added for chunks of `run` without allocating.

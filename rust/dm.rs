@@ -52,6 +52,7 @@ pub(crate) use list::IrqStack;
 pub(crate) use list::List;
 pub(crate) use noio::NoIo;
 pub(crate) use services::is_admin;
+pub(crate) use services::let_others_run;
 pub(crate) use services::monotonic_ns;
 pub(crate) use services::now_ns;
 pub(crate) use services::random_uuid;

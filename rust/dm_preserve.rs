@@ -36,7 +36,11 @@ mod registry;
 mod snapshot;
 mod space;
 mod timeline;
-#[expect(unreachable_pub, dead_code, reason = "user space compiles the same file")]
+#[expect(
+    unreachable_pub,
+    dead_code,
+    reason = "user space compiles the same file"
+)]
 mod uapi;
 mod view;
 mod write;
@@ -82,7 +86,10 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        // Nobody uses it: the targets and the device are unregistered.
+        // Nobody uses it: the targets and the device are unregistered. Only work may still run.
+        if let Some(registry) = registry::REGISTRY.get() {
+            registry.flush();
+        }
         registry::REGISTRY.set(None);
     }
 }

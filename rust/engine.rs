@@ -14,7 +14,7 @@
 //!
 //! # Lock order
 //!
-//! `slow` (the copier's state), then `control`, then the gate (closing it), then `timeline`, `designation`,
+//! `editor`, or `slow` (the copier's state); then `control`, then the gate (closing it), then `timeline`, `designation`,
 //! `incoming` and the locks of [`Copies`]. Whoever is inside the gate must not wait for `slow` or `control`. Neither
 //! `control` nor `slow` is held while waiting for a task that needs it, or over sysfs and open calls.
 
@@ -127,7 +127,7 @@ pub(crate) struct Engine {
     pub(crate) timeline: SpinLock<Arc<Timeline>>,
     #[pin]
     pub(crate) control: Mutex<Control>,
-    /// The designation as it is now; replaced under the control lock.
+    /// The designation as it is now; replaced under the editor lock.
     #[pin]
     designation: SpinLock<Arc<Designation>>,
     #[pin]
@@ -155,9 +155,16 @@ pub(crate) struct Engine {
     #[pin]
     pub(crate) log: EventLog,
 
-    queue: WorkQueue,
+    /// The module's, so that the engine may be dropped by its own work item.
+    queue: Arc<WorkQueue>,
     #[pin]
     work: Work<Engine>,
+    /// No copy is in flight; belongs to `slow`.
+    #[pin]
+    pub(crate) copies_done: CondVar,
+    /// Serialises editors of the designation.
+    #[pin]
+    pub(crate) editor: Mutex<()>,
 }
 
 impl_has_work! {
@@ -166,7 +173,12 @@ impl_has_work! {
 
 impl Engine {
     /// Opens the devices and begins with everything unmarked. Writes nothing. May sleep.
-    pub(crate) fn new(identity: Identity, shape: Geometry, options: Options) -> Result<Arc<Self>> {
+    pub(crate) fn new(
+        identity: Identity,
+        shape: Geometry,
+        options: Options,
+        queue: Arc<WorkQueue>,
+    ) -> Result<Arc<Self>> {
         let origin = BlockDevice::open(identity.origin, true)?;
         let store_device = BlockDevice::open(identity.store, true)?;
         let store = Store::new(shape.chunk(store_device.sectors()))?;
@@ -179,7 +191,6 @@ impl Engine {
         let timeline = Arc::new(Timeline::new(first)?, GFP_KERNEL)?;
         let designation = Arc::new(Designation::new(options.default_protected), GFP_KERNEL)?;
         let slow = Slow::new(shape.chunk_bytes())?;
-        let queue = WorkQueue::new(c"dm-preserve")?;
         let init = try_pin_init!(Self {
             identity,
             generation: dm::random_uuid(),
@@ -209,6 +220,8 @@ impl Engine {
             log <- EventLog::new(),
             queue,
             work <- new_work!("Engine::work"),
+            copies_done <- new_condvar!("Engine::copies_done"),
+            editor <- new_mutex!((), "Engine::editor"),
         }? Error);
         Arc::pin_init(init, GFP_KERNEL)
     }
@@ -234,7 +247,7 @@ impl Engine {
         self.designation.lock().clone()
     }
 
-    /// Replaces the designation. The caller holds the control lock.
+    /// Replaces the designation. The caller holds the editor lock.
     pub(crate) fn set_designation(&self, new: Arc<Designation>) {
         let old = core::mem::replace(&mut *self.designation.lock(), new);
         drop(old);
@@ -291,9 +304,9 @@ impl Engine {
 
     /// A target is active: writes come.
     pub(crate) fn activate(self: &Arc<Self>) {
-        self.requeue.store(false, Release);
+        self.store.set_owner(Some(self.clone()));
+        self.keep_held();
         self.set_phase(Phase::Active);
-        self.kick();
     }
 
     /// A noflush suspend begins: what waits for space goes back.
@@ -302,17 +315,36 @@ impl Engine {
         self.kick();
     }
 
-    /// The active target has been suspended: no bio is in flight.
+    /// No noflush suspend is under way (any longer): bios wait for space again.
+    pub(crate) fn keep_held(self: &Arc<Self>) {
+        self.requeue.store(false, Release);
+        self.kick();
+    }
+
+    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were submitted
+    /// without them as need had shrunk; the devices are left alone only when these have ended.
     pub(crate) fn deactivate(&self) {
         self.set_phase(Phase::Suspended);
+        self.wait_for_copies();
         self.flush_work();
     }
 
-    /// The last target is gone.
+    /// The last target is gone. The caller keeps a reference.
     pub(crate) fn shut_down(&self) {
         self.set_phase(Phase::Dead);
+        self.store.set_owner(None);
+        self.wait_for_copies();
+        // A completion that has handed its copy back may still hold a reference.
+        kernel::sync::rcu::synchronize_rcu();
         self.flush_work();
         self.log.wake();
+    }
+
+    fn wait_for_copies(&self) {
+        let mut slow = self.slow.lock();
+        while slow.is_copying() {
+            self.copies_done.wait(&mut slow);
+        }
     }
 
     /// Publishes a timeline; the old one is freed here at the earliest.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::dm::Events;
+use crate::dm::NoIo;
 use crate::engine::Engine;
 use crate::engine::Phase;
 use crate::uapi;
@@ -107,6 +108,8 @@ impl EventLog {
 
     /// Lets everybody who waits look again.
     pub(crate) fn wake(&self) {
+        // With the lock, so that nobody is between looking and waiting.
+        let _log = self.log.lock();
         self.news.notify_all();
     }
 }
@@ -124,6 +127,8 @@ impl Log {
 impl Engine {
     /// Tells that something happened. Process context; no lock that a reader of `state` takes is held.
     pub(crate) fn event(&self, event: Event) {
+        // The copier sends events too; whoever is before it must not wait for I/O.
+        let _noio = NoIo::enter();
         let sink = {
             let mut log = self.log.log.lock();
             log.number += 1;

@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::chunk::Chunks;
 use crate::designation::Designation;
 use crate::engine::Engine;
 use crate::engine::Timeline;
@@ -30,8 +29,7 @@ pub(crate) struct Query {
     value: u32,
 }
 
-const ALL: u32 =
-    uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
+const ALL: u32 = uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
 
 impl Query {
     /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than `to`,
@@ -107,6 +105,14 @@ impl Query {
 
     /// The `ATTR_*` bits of a chunk.
     fn attributes(&self, chunk: u64) -> u32 {
+        if self
+            .to
+            .as_ref()
+            .is_some_and(|to| chunk >= to.released.len())
+        {
+            // The device has grown since.
+            return 0;
+        }
         let protected = self.protected.get(chunk);
         let mut bits = 0;
         if protected {
@@ -136,15 +142,5 @@ impl Query {
         self.timeline.marked(chunk, from.epoch, until)
             || (protected && !from.designation.get(chunk))
             || chunk >= from.released.len()
-    }
-}
-
-/// A run as the rest of the module writes it.
-impl From<uapi::Extent> for Chunks {
-    fn from(extent: uapi::Extent) -> Self {
-        Self {
-            start: extent.start,
-            end: extent.start.saturating_add(extent.len),
-        }
     }
 }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::engine::Engine;
+use crate::engine::Epoch;
 use crate::engine::Phase;
 use crate::uapi;
 use core::fmt;
@@ -25,8 +26,10 @@ impl Engine {
         };
         let designation = self.designation();
         let next_id = self.control.lock().next_id;
-        let marks = |epoch: &crate::engine::Epoch| epoch.marks.count();
-        let copies = timeline.epochs(0, u64::MAX).filter_map(|epoch| epoch.copies.as_ref());
+        let chunks = geometry.chunks();
+        let copies = timeline
+            .epochs(0, u64::MAX)
+            .filter_map(|epoch| epoch.copies.as_ref());
         // CAST: Bounded by memory.
         Figures(uapi::Info {
             size: core::mem::size_of::<uapi::Info>() as u32,
@@ -40,9 +43,9 @@ impl Engine {
             epoch: timeline.present().map_or(0, |epoch| epoch.id),
             snapshots: timeline.snapshots().len() as u32,
             bookmarks: timeline.bookmarks().len() as u32,
-            changed_chunks: timeline.since_latest().map(marks).sum(),
-            backup_chunks: timeline.closed_by_latest().map(marks).sum(),
-            protected_chunks: designation.count(geometry.chunks()),
+            changed_chunks: marked(timeline.since_latest(), chunks),
+            backup_chunks: marked(timeline.closed_by_latest(), chunks),
+            protected_chunks: designation.count(chunks),
             preserved_chunks: copies.map(|copies| copies.len()).sum(),
             waited_writes: self.counters.waited.load(Relaxed),
             gone_chunks: self.counters.gone.load(Relaxed),
@@ -55,7 +58,7 @@ impl Engine {
     /// Memory for marks and indexes, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let timeline = self.timeline();
-        let of_epoch = |epoch: &crate::engine::Epoch| {
+        let of_epoch = |epoch: &Epoch| {
             epoch.marks.memory() + epoch.copies.as_ref().map_or(0, |copies| copies.memory())
         };
         timeline.epochs(0, u64::MAX).map(of_epoch).sum()
@@ -68,6 +71,24 @@ impl Engine {
             Phase::Active => uapi::STATE_ACTIVE,
             Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
         }
+    }
+}
+
+/// How many chunks are marked in any of some epochs. Nearly always it is one epoch, which has counted.
+fn marked<'a>(epochs: impl Iterator<Item = &'a Epoch> + Clone, chunks: u64) -> u64 {
+    let mut some = epochs.clone();
+    match (some.next(), some.next()) {
+        (None, _) => 0,
+        (Some(one), None) => one.marks.count(),
+        (Some(_), Some(_)) => (0..chunks)
+            .step_by(64)
+            .map(|bit| {
+                epochs
+                    .clone()
+                    .fold(0, |all, epoch| all | epoch.marks.word(bit))
+            })
+            .map(|word| u64::from(word.count_ones()))
+            .sum(),
     }
 }
 
@@ -85,10 +106,24 @@ impl Figures {
 impl fmt::Display for Figures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let i = &self.0;
-        write!(f, "{} {}/{}", self.state(), i.store_used_sectors, i.store_sectors)?;
+        write!(
+            f,
+            "{} {}/{}",
+            self.state(),
+            i.store_used_sectors,
+            i.store_sectors
+        )?;
         write!(f, " {} {} {}", i.chunk_sectors, i.latest, i.snapshots)?;
-        write!(f, " {} {} {}", i.changed_chunks, i.backup_chunks, i.protected_chunks)?;
-        write!(f, " {} {} {}", i.preserved_chunks, i.waited_writes, i.gone_chunks)?;
+        write!(
+            f,
+            " {} {} {}",
+            i.changed_chunks, i.backup_chunks, i.protected_chunks
+        )?;
+        write!(
+            f,
+            " {} {} {}",
+            i.preserved_chunks, i.waited_writes, i.gone_chunks
+        )?;
         write!(f, " {}", i.invalidated)
     }
 }

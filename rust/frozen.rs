@@ -78,14 +78,13 @@ impl Engine {
             Place::Epoch(epoch) => epoch,
         };
         let copy = epoch.copies.as_ref();
-        let Some((copies, (position, len))) = copy.and_then(|c| Some((c, c.find(run.start)?))) else {
+        let Some((copies, (position, len))) = copy.and_then(|c| Some((c, c.find(run.start)?)))
+        else {
             return (Found::Gone, run.start + 1);
         };
         // The run goes on while this same epoch is the one that answers for the next chunk.
         let limit = end.min(run.start + len);
-        let same = |chunk: &u64| {
-            matches!(timeline.look(snapshot, *chunk), Place::Epoch(other) if other.id == epoch.id)
-        };
+        let same = |chunk: &u64| matches!(timeline.look(snapshot, *chunk), Place::Epoch(other) if other.id == epoch.id);
         let end = (run.start + 1..limit).take_while(same).last();
         let end = end.map_or(run.start + 1, |last| last + 1);
         (Found::Copy(copies.clone(), position), end)
@@ -98,10 +97,11 @@ impl Engine {
         loop {
             let timeline = self.timeline();
             let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
-            let unmarked = timeline.first_marked(snapshot, run).is_none();
-            if !unmarked {
+            if timeline.first_marked(snapshot, run).is_some() {
                 return Ok(false);
             }
+            // Not kept while waiting: it holds space in the store.
+            drop(timeline);
             // Asked after the look: what was not marked by now has not been written by now.
             if self.phase() == Phase::Active {
                 return Ok(true);
@@ -127,10 +127,10 @@ impl Engine {
             let timeline = self.timeline();
             let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
             let end = snapshot.sectors.min(start.saturating_add(sectors));
-            let run = self.shape.outward(start, end);
-            if run.is_empty() {
+            if start >= end {
                 return Ok((Kind::Data, 0));
             }
+            let run = self.shape.outward(start, end);
             let visible = self.visible(snapshot);
             let (found, run_end) = self.look(&timeline, snapshot, &visible, run);
             let len = end.min(self.shape.sector(run_end)) - start;

@@ -15,7 +15,12 @@ void dm_preserve_bio_advance(struct bio *bio, unsigned int bytes) { bio_advance(
 void dm_preserve_bio_set_dev(struct bio *bio, struct block_device *bdev) { bio_set_dev(bio, bdev); }
 sector_t dm_preserve_bdev_nr_sectors(struct block_device *bdev) { return bdev_nr_sectors(bdev); }
 u32 dm_preserve_logical_block_size(struct block_device *bdev) { return bdev_logical_block_size(bdev); }
-u64 dm_preserve_writes(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_WRITE]) + part_stat_read(bdev, ios[STAT_DISCARD]); }
+u64 dm_preserve_writes(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_WRITE]); }
+u64 dm_preserve_discards(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_DISCARD]); }
+void dm_preserve_preempt_disable(void) { preempt_disable(); }
+void dm_preserve_preempt_enable(void) { preempt_enable(); }
+void dm_preserve_smp_rmb(void) { smp_rmb(); }
+void dm_preserve_cond_resched(void) { cond_resched(); }
 u32 dm_preserve_disk_devt(struct gendisk *disk) { return disk_devt(disk); }
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk) { return &disk_to_dev(disk)->kobj; }
 u32 dm_preserve_kobj_devt(struct kobject *kobj) { return kobj_to_dev(kobj)->devt; }

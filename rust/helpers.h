@@ -15,6 +15,7 @@
 #include <linux/workqueue.h>
 
 static const u32 DM_PRESERVE_CONST_REQ_FUA = (__force u32)REQ_FUA;
+static const u32 DM_PRESERVE_CONST_REQ_PREFLUSH = (__force u32)REQ_PREFLUSH;
 static const u32 DM_PRESERVE_CONST_REQ_NOWAIT = (__force u32)REQ_NOWAIT;
 static const u32 DM_PRESERVE_CONST_REQ_ATOMIC = (__force u32)REQ_ATOMIC;
 static const u32 DM_PRESERVE_CONST_REQ_SYNC = (__force u32)REQ_SYNC;
@@ -37,6 +38,11 @@ void dm_preserve_bio_set_dev(struct bio *bio, struct block_device *bdev);
 sector_t dm_preserve_bdev_nr_sectors(struct block_device *bdev);
 u32 dm_preserve_logical_block_size(struct block_device *bdev);
 u64 dm_preserve_writes(struct block_device *bdev);
+u64 dm_preserve_discards(struct block_device *bdev);
+void dm_preserve_preempt_disable(void);
+void dm_preserve_preempt_enable(void);
+void dm_preserve_smp_rmb(void);
+void dm_preserve_cond_resched(void);
 u32 dm_preserve_disk_devt(struct gendisk *disk);
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk);
 u32 dm_preserve_kobj_devt(struct kobject *kobj);

@@ -50,15 +50,12 @@ impl Target for Live {
 
     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>> {
         let line = args::live(args).map_err(|why| table.fail(why))?;
-        if table.begin() != 0 {
-            return Err(table.fail(c"The target must begin at sector 0"));
-        }
         let origin = CString::try_from_fmt(fmt!("{}", line.origin))?;
         let store = CString::try_from_fmt(fmt!("{}", line.store))?;
-        let origin = table.claim(&origin, true).inspect_err(|_| {
+        let origin = table.claim(&origin, true, true).inspect_err(|_| {
             table.fail(c"Cannot open the origin: it must exist and not be in use");
         })?;
-        let store = table.claim(&store, true).inspect_err(|_| {
+        let store = table.claim(&store, true, false).inspect_err(|_| {
             table.fail(c"Cannot open the store: it must exist and not be in use");
         })?;
         if origin.devt == store.devt {
@@ -70,6 +67,9 @@ impl Target for Live {
         let chunk_bytes = line.chunk_sectors * crate::chunk::SECTOR_BYTES;
         if u64::from(origin.block_bytes.max(store.block_bytes)) > chunk_bytes {
             return Err(table.fail(c"The chunk size is smaller than a device's logical block"));
+        }
+        if store.block_bytes > origin.block_bytes {
+            return Err(table.fail(c"The store's logical block is larger than the origin's"));
         }
         if store.sectors < line.chunk_sectors {
             return Err(table.fail(c"The store is smaller than one chunk"));
@@ -93,11 +93,11 @@ impl Target for Live {
         Ok(KBox::pin(live, GFP_KERNEL)?)
     }
 
-    fn map(&self, bio: Incoming<Self>) -> Mapped {
+    fn map<'a>(&'a self, bio: Incoming<'a, Self>) -> Mapped<'a> {
         self.engine.map(bio)
     }
 
-    fn end_io(&self, mut bio: Completed<Self>) -> Ended {
+    fn end_io<'a>(&'a self, mut bio: Completed<'a, Self>) -> Ended<'a> {
         if let Some(ticket) = bio.state().take() {
             self.engine.gate.leave(ticket);
         }
@@ -110,6 +110,10 @@ impl Target for Live {
         }
     }
 
+    fn presuspend_undo(&self) {
+        self.engine.keep_held();
+    }
+
     fn postsuspend(&self) {
         self.engine.deactivate();
     }
@@ -120,7 +124,10 @@ impl Target for Live {
         self.engine.log.set_sink(self.events.clone());
         // Without its files in sysfs the device still does its work.
         if let Err(error) = registry::add_attributes(&self.engine, &self.events) {
-            pr_warn!("{}: no files in sysfs: {error:?}\n", self.engine.identity.live);
+            pr_warn!(
+                "{}: no files in sysfs: {error:?}\n",
+                self.engine.identity.live
+            );
         }
         Ok(())
     }
@@ -135,18 +142,29 @@ impl Target for Live {
             StatusKind::Table => self.write_table(out),
             StatusKind::Ima => {
                 let [major, minor, patch] = Self::VERSION;
-                write!(out, "target_name=preserve,target_version={major}.{minor}.{patch};")
+                write!(
+                    out,
+                    "target_name=preserve,target_version={major}.{minor}.{patch};"
+                )
             }
         }
     }
 
     fn message(&self, args: &[&str], out: &mut StatusWriter<'_>) -> Result {
         let message = args::message(args).map_err(|why| {
-            pr_err!("{}: {}\n", self.engine.identity.live, why.to_str().unwrap_or(""));
+            pr_err!(
+                "{}: {}\n",
+                self.engine.identity.live,
+                why.to_str().unwrap_or("")
+            );
             EINVAL
         })?;
         self.obey(message, out).inspect_err(|error| {
-            pr_err!("{}: message failed ({error:?}): {}\n", self.engine.identity.live, hint(*error));
+            pr_err!(
+                "{}: message failed ({error:?}): {}\n",
+                self.engine.identity.live,
+                hint(*error)
+            );
         })
     }
 }
@@ -186,7 +204,11 @@ impl Live {
     fn write_table(&self, out: &mut StatusWriter<'_>) -> fmt::Result {
         let identity = &self.engine.identity;
         let chunk_sectors = self.engine.shape.chunk_sectors();
-        write!(out, "{} {} {chunk_sectors}", identity.origin, identity.store)?;
+        write!(
+            out,
+            "{} {} {chunk_sectors}",
+            identity.origin, identity.store
+        )?;
         let (now, default) = (&self.options, Options::DEFAULT);
         let args = [
             (true, "transient"),
@@ -211,6 +233,6 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        registry::release(&self.engine);
+        registry::release(&self.engine, registry::Use::Target);
     }
 }

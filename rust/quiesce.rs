@@ -29,6 +29,9 @@ const LOOK_MS: u32 = 2;
 
 /// Brings about what is wished, runs `f`, and lets the filesystem go on.
 pub(crate) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>) -> Result<R> {
+    if !wish.freeze && wish.idle_ms == 0 {
+        return f();
+    }
     let live = BlockDevice::open(engine.identity.live, false)?;
     wait_idle(&live, wish)?;
     let frozen = match wish.freeze {
@@ -40,7 +43,7 @@ pub(crate) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>
     result
 }
 
-/// Waits until no write has been in flight for long enough. `ETIMEDOUT`, `EINTR`.
+/// Waits until no write has completed, and no request been in flight, for long enough. `ETIMEDOUT`, `EINTR`.
 fn wait_idle(live: &BlockDevice, wish: Wish) -> Result {
     if wish.idle_ms == 0 {
         return Ok(());

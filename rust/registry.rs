@@ -15,6 +15,8 @@ use crate::dm::Constructor;
 use crate::dm::DevT;
 use crate::dm::Events;
 use crate::dm::Global;
+use crate::dm::NoIo;
+use crate::dm::WorkQueue;
 use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::engine::Phase;
@@ -28,8 +30,10 @@ pub(crate) static REGISTRY: Global<Registry> = Global::new();
 
 struct Entry {
     engine: Arc<Engine>,
-    /// Targets that use the engine.
+    /// Targets `preserve` that use the engine. It ends with the last.
     targets: usize,
+    /// Views that use it: as long as there is one, nobody may write to its store.
+    views: usize,
     /// The live device's directory in sysfs; shared by all engines of the device.
     files: Option<Arc<Group<Files>>>,
 }
@@ -39,15 +43,24 @@ struct Entry {
 pub(crate) struct Registry {
     #[pin]
     entries: Mutex<KVec<Entry>>,
+    /// Where all engines do their work.
+    queue: Arc<WorkQueue>,
 }
 
 impl Registry {
     /// An empty one.
     pub(crate) fn new() -> Result<Arc<Self>> {
+        let queue = Arc::new(WorkQueue::new(c"dm-preserve")?, GFP_KERNEL)?;
         let init = pin_init!(Self {
             entries <- new_mutex!(KVec::new(), "Registry::entries"),
+            queue,
         });
         Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// Waits for all work, with which the last references to engines go.
+    pub(crate) fn flush(&self) {
+        self.queue.flush();
     }
 }
 
@@ -77,7 +90,9 @@ impl Refused {
         match self {
             Self::Because(why) => table.fail(why),
             Self::Error(error) => {
-                table.fail(c"Cannot set up the engine (out of memory, or a device cannot be opened)");
+                table.fail(
+                    c"Cannot set up the engine (out of memory, or a device cannot be opened)",
+                );
                 error
             }
         }
@@ -85,8 +100,18 @@ impl Refused {
 }
 
 /// Whether a table may use an engine that exists already, or one of the same devices may be made.
-fn check(engine: &Engine, identity: Identity, shape: Geometry) -> Result<bool, Refused> {
+fn check(entry: &Entry, identity: Identity, shape: Geometry) -> Result<bool, Refused> {
+    let engine = &entry.engine;
     let there = engine.identity;
+    if entry.targets == 0 {
+        // Only views are left of it, which read the store.
+        return match there.store == identity.store || there.store == identity.origin {
+            true => Err(Refused::Because(
+                c"A view of an earlier device still reads that store: remove the view first",
+            )),
+            false => Ok(false),
+        };
+    }
     if there == identity {
         if there_is_another_chunk_size(engine, shape) {
             return Err(Refused::Because(
@@ -101,13 +126,19 @@ fn check(engine: &Engine, identity: Identity, shape: Geometry) -> Result<bool, R
         return Ok(true);
     }
     if there.store == identity.store || there.origin == identity.store {
-        return Err(Refused::Because(c"The store is in use by another preserve device"));
+        return Err(Refused::Because(
+            c"The store is in use by another preserve device",
+        ));
     }
     if there.store == identity.origin {
-        return Err(Refused::Because(c"The origin is the store of another preserve device"));
+        return Err(Refused::Because(
+            c"The origin is the store of another preserve device",
+        ));
     }
     if there.origin == identity.origin && there.live != identity.live {
-        return Err(Refused::Because(c"The origin is in use by another preserve device"));
+        return Err(Refused::Because(
+            c"The origin is in use by another preserve device",
+        ));
     }
     Ok(false)
 }
@@ -123,11 +154,13 @@ pub(crate) fn acquire(
     options: Options,
 ) -> Result<Arc<Engine>, Refused> {
     let registry = REGISTRY.get().ok_or(ENODEV)?;
+    // Other devices' preresume waits for the lock.
+    let _noio = NoIo::enter();
     let mut made = None;
     loop {
         let mut entries = registry.entries.lock();
         for entry in entries.iter_mut() {
-            if check(&entry.engine, identity, shape)? {
+            if check(entry, identity, shape)? {
                 entry.targets += 1;
                 return Ok(entry.engine.clone());
             }
@@ -136,40 +169,76 @@ pub(crate) fn acquire(
             let entry = Entry {
                 engine: Arc::clone(&engine),
                 targets: 1,
+                views: 0,
                 files: None,
             };
             entries.push(entry, GFP_KERNEL)?;
             return Ok(engine);
         }
         drop(entries);
-        made = Some(Engine::new(identity, shape, options)?);
+        made = Some(Engine::new(
+            identity,
+            shape,
+            options,
+            registry.queue.clone(),
+        )?);
     }
 }
 
-/// A target gives its engine back. With the last one the engine ends.
-pub(crate) fn release(engine: &Arc<Engine>) {
+/// How somebody uses an engine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// As the live device.
+    Target,
+    /// As a view of it.
+    View,
+}
+
+/// A target or view gives its engine back. With the last target the engine ends; with the last of both it is
+/// forgotten.
+pub(crate) fn release(engine: &Arc<Engine>, what: Use) {
     let Some(registry) = REGISTRY.get() else {
         return;
     };
     let mut entries = registry.entries.lock();
-    let place = entries.iter().position(|entry| Arc::ptr_eq(&entry.engine, engine));
-    let Some(place) = place else {
+    let place = entries
+        .iter()
+        .position(|entry| Arc::ptr_eq(&entry.engine, engine));
+    let Some((place, entry)) = place.and_then(|at| Some((at, entries.get_mut(at)?))) else {
         return;
     };
-    let last = entries.get_mut(place).is_some_and(|entry| {
-        entry.targets -= 1;
-        entry.targets == 0
-    });
-    let ended = match last {
+    let count = match what {
+        Use::Target => &mut entry.targets,
+        Use::View => &mut entry.views,
+    };
+    *count = count.saturating_sub(1);
+    let ended = what == Use::Target && entry.targets == 0;
+    let files = match ended {
+        true => entry.files.take(),
+        false => None,
+    };
+    let forgotten = match entry.targets == 0 && entry.views == 0 {
         true => entries.remove(place).ok(),
         false => None,
     };
     drop(entries);
-    if let Some(entry) = ended {
-        // Removing the files waits for their handlers, which find the engine ended.
-        entry.engine.shut_down();
-        drop(entry);
+    if ended {
+        engine.shut_down();
     }
+    // Removing the files waits for their handlers, which find the engine ended.
+    drop(files);
+    drop(forgotten);
+}
+
+/// A view begins to use an engine; to be given back by [`release`]. `ENODEV` when it has ended meanwhile.
+pub(crate) fn hold(engine: &Arc<Engine>) -> Result {
+    let registry = REGISTRY.get().ok_or(ENODEV)?;
+    let mut entries = registry.entries.lock();
+    let mut same = entries
+        .iter_mut()
+        .filter(|e| Arc::ptr_eq(&e.engine, engine) && e.targets > 0);
+    same.next().ok_or(ENODEV)?.views += 1;
+    Ok(())
 }
 
 /// Makes the live device's directory in sysfs, unless it is there.
@@ -177,19 +246,19 @@ pub(crate) fn add_attributes(engine: &Arc<Engine>, events: &Events) -> Result {
     let registry = REGISTRY.get().ok_or(ENODEV)?;
     let there = {
         let entries = registry.entries.lock();
-        let mut same = entries.iter().filter(|e| e.engine.identity.live == engine.identity.live);
+        let mut same = entries
+            .iter()
+            .filter(|e| e.engine.identity.live == engine.identity.live);
         same.find_map(|entry| entry.files.clone())
     };
     let files = match there {
         Some(files) => files,
-        None => {
-            let bytes = engine.geometry().chunks().div_ceil(8);
-            let bytes = usize::try_from(bytes).map_err(|_| EFBIG)?;
-            Arc::new(Group::new(events, bytes)?, GFP_KERNEL)?
-        }
+        None => Arc::new(Group::new(events)?, GFP_KERNEL)?,
     };
     let mut entries = registry.entries.lock();
-    let mut same = entries.iter_mut().filter(|e| Arc::ptr_eq(&e.engine, engine));
+    let mut same = entries
+        .iter_mut()
+        .filter(|e| Arc::ptr_eq(&e.engine, engine));
     let unused = match same.next() {
         Some(entry) if entry.files.is_none() => {
             entry.files = Some(files);
@@ -207,7 +276,10 @@ pub(crate) fn find(live: DevT) -> Option<Arc<Engine>> {
     let registry = REGISTRY.get()?;
     let entries = registry.entries.lock();
     let mut best: Option<&Arc<Engine>> = None;
-    for entry in entries.iter().filter(|entry| entry.engine.identity.live == live) {
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.engine.identity.live == live)
+    {
         let phase = entry.engine.phase();
         if phase == Phase::Active || (phase == Phase::Suspended && best.is_none()) {
             best = Some(&entry.engine);

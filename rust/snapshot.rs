@@ -37,14 +37,19 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 
+/// How many chunks are released before others may run.
+const RELEASED_AT_ONCE: u64 = 1 << 16;
+
 impl Engine {
     /// Takes a snapshot and drops the older ones; the result is its id.
     ///
     /// Errors: `ENOENT` for an unknown base.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted) -> Result<u64> {
         let _noio = NoIo::enter();
+        let _editor = self.editor.lock();
         let mut control = self.control.lock();
         let now = self.timeline();
+        let replaces = !now.snapshots().is_empty();
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
         let snapshot = Snapshot::new(NewSnapshot {
             id: control.next_id,
@@ -58,8 +63,9 @@ impl Engine {
         })?;
         let designation = self.next_designation()?;
         let id = snapshot.id;
+        // With `now` the old epochs go, and their space comes back, before the copier looks for some.
         self.begin_epoch(
-            &now,
+            now,
             Change {
                 snapshot: Some(snapshot),
                 drop_up_to: id - 1,
@@ -71,6 +77,9 @@ impl Engine {
         self.set_designation(designation);
         drop(control);
         self.kick();
+        if replaces {
+            self.event(Event::Dropped);
+        }
         self.event(Event::Snapshot);
         Ok(id)
     }
@@ -79,13 +88,16 @@ impl Engine {
     fn next_designation(&self) -> Result<Arc<Designation>> {
         let options = self.options();
         match options.reset_protection {
-            true => Ok(Arc::new(Designation::new(options.default_protected), GFP_KERNEL)?),
+            true => Ok(Arc::new(
+                Designation::new(options.default_protected),
+                GFP_KERNEL,
+            )?),
             false => Ok(self.designation()),
         }
     }
 
     /// Begins an epoch, with the rest of the change. The caller holds the control lock.
-    fn begin_epoch(&self, now: &Timeline, change: Change<Copies>, chunks: u64) -> Result {
+    fn begin_epoch(&self, now: Arc<Timeline>, change: Change<Copies>, chunks: u64) -> Result {
         let marks = Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?;
         let id = now.present().map_or(0, |epoch| epoch.id) + 1;
         let drop_up_to = change.drop_up_to;
@@ -111,17 +123,10 @@ impl Engine {
         let _noio = NoIo::enter();
         let control = self.control.lock();
         let grown = self.shape.with_sectors(sectors).ok_or(EFBIG)?;
-        self.begin_epoch(&self.timeline(), Change::NONE, grown.chunks())?;
+        self.begin_epoch(self.timeline(), Change::NONE, grown.chunks())?;
         self.sectors.store(sectors, Release);
         drop(control);
         self.kick();
-        Ok(())
-    }
-
-    /// Changes the timeline without beginning an epoch. The caller holds the control lock.
-    fn change_timeline(&self, change: Change<Copies>) -> Result {
-        let new = Arc::new(self.timeline().changed(change)?, GFP_KERNEL)?;
-        self.publish(new);
         Ok(())
     }
 
@@ -138,36 +143,47 @@ impl Engine {
         let _control = self.control.lock();
         let now = self.timeline();
         let snapshot = now.snapshot(id).ok_or(ENOENT)?;
-        snapshot.set_dropped();
-        self.change_timeline(Change {
+        let new = now.changed(Change {
             drop: Some(id),
             ..Change::NONE
-        })
+        })?;
+        let new = Arc::new(new, GFP_KERNEL)?;
+        snapshot.set_dropped();
+        self.publish(new);
+        Ok(())
     }
 
     /// Forgets a bookmark. `ENOENT` when there is none with this id.
     pub(crate) fn forget_bookmark(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
         let _control = self.control.lock();
-        if !self.timeline().bookmarks().iter().any(|bookmark| bookmark.id == id) {
+        let now = self.timeline();
+        if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {
             return Err(ENOENT);
         }
-        self.change_timeline(Change {
+        let new = now.changed(Change {
             forget: Some(id),
             ..Change::NONE
-        })
+        })?;
+        self.publish(Arc::new(new, GFP_KERNEL)?);
+        Ok(())
     }
 
     /// Gives up the oldest snapshot, so that writes can go on.
     pub(crate) fn give_up_oldest(&self, why: &CStr) {
         let timeline = self.timeline();
-        let mut live = timeline.snapshots().iter().filter(|snapshot| !snapshot.is_dropped());
-        let Some(id) = live.next().map(|oldest| oldest.id) else {
+        let mut live = timeline
+            .snapshots()
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped());
+        let Some(oldest) = live.next() else {
             return;
         };
-        // Dropped in any case: the flag needs no memory. Only freeing its copies may have to wait for
-        // the next change.
-        let _ = self.end_snapshot(id);
+        let id = oldest.id;
+        if self.end_snapshot(id).is_err() {
+            // The flag needs no memory. Freeing its copies has to wait for the next change.
+            oldest.set_dropped();
+        }
         self.counters.invalidated.add(1, Relaxed);
         pr_warn!(
             "{}: snapshot {id} is given up: {}\n",
@@ -180,16 +196,20 @@ impl Engine {
     /// Gives up all snapshots.
     pub(crate) fn give_up_all(&self, why: &CStr) {
         let live = self.timeline();
-        for _ in live.snapshots().iter().filter(|snapshot| !snapshot.is_dropped()) {
+        for _ in live
+            .snapshots()
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped())
+        {
             self.give_up_oldest(why);
         }
     }
 
     /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that does not
     /// end within the device.
-    fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVec<Chunks>> {
+    fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVVec<Chunks>> {
         let geometry = self.geometry();
-        let mut runs = KVec::with_capacity(ranges.len(), GFP_KERNEL)?;
+        let mut runs = KVVec::with_capacity(ranges.len(), GFP_KERNEL)?;
         for (start, len) in ranges {
             if *len == 0 {
                 return Err(EINVAL);
@@ -209,7 +229,8 @@ impl Engine {
     pub(crate) fn edit_designation(&self, ranges: &[(u64, u64)], protect: bool) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(ranges, protect)?;
-        let _control = self.control.lock();
+        // Not the control lock: the copier may need that, and many ranges take their time.
+        let _editor = self.editor.lock();
         let edited = self.designation().edited(&runs, protect)?;
         self.set_designation(Arc::new(edited, GFP_KERNEL)?);
         Ok(())
@@ -224,6 +245,9 @@ impl Engine {
         for run in runs {
             snapshot.released.prepare(run)?;
             for chunk in run.start..run.end {
+                if chunk % RELEASED_AT_ONCE == 0 {
+                    dm::let_others_run();
+                }
                 snapshot.released.set(chunk);
             }
         }
@@ -260,6 +284,7 @@ fn resolve(now: &Timeline, scope: ScopeWanted, epoch: u64) -> Result<Scope> {
     Ok(Scope::Incremental {
         base: base.id,
         protected: base.designation.clone(),
+        chunks: base.released.len(),
         marks,
     })
 }

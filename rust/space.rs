@@ -88,6 +88,15 @@ impl Pool {
         Ok(Some((position, len)))
     }
 
+    /// Takes back `len` chunks from `position` on, if they are the latest that the area was given.
+    pub(crate) fn untake(&mut self, area: &mut Area, position: u64, len: u64) {
+        if area.next == position + len && len <= area.used {
+            area.next = position;
+            area.used -= len;
+            self.used = self.used.saturating_sub(len);
+        }
+    }
+
     /// Takes back all segments of an area.
     pub(crate) fn give_back(&mut self, area: &mut Area) {
         for segment in area.segments.iter() {

@@ -49,6 +49,8 @@ pub(crate) enum Scope {
         base: u64,
         /// What the base protected.
         protected: Arc<Designation>,
+        /// How many chunks the device had then.
+        chunks: u64,
         /// The marks of the epochs from the base to the snapshot, all closed.
         marks: KVec<Arc<Bitmap>>,
     },
@@ -135,8 +137,15 @@ impl Snapshot {
         match &self.scope {
             Scope::Full => true,
             Scope::Incremental {
-                protected, marks, ..
-            } => !protected.get(chunk) || marks.iter().any(|marks| marks.get(chunk)),
+                protected,
+                chunks,
+                marks,
+                ..
+            } => {
+                chunk >= *chunks
+                    || !protected.get(chunk)
+                    || marks.iter().any(|marks| marks.get(chunk))
+            }
         }
     }
 }
@@ -273,14 +282,16 @@ impl<C> Timeline<C> {
     /// needs are left out. May sleep.
     pub(crate) fn changed(&self, change: Change<C>) -> Result<Self> {
         let mut snapshots = KVec::with_capacity(self.snapshots.len() + 1, GFP_KERNEL)?;
-        let mut bookmarks = KVec::with_capacity(self.bookmarks.len() + self.snapshots.len(), GFP_KERNEL)?;
+        let mut bookmarks =
+            KVec::with_capacity(self.bookmarks.len() + self.snapshots.len(), GFP_KERNEL)?;
         let kept = |snapshot: &&Arc<Snapshot>| change.forget != Some(snapshot.id);
         for bookmark in self.bookmarks.iter().filter(kept) {
             bookmarks.push(bookmark.clone(), GFP_KERNEL)?;
         }
         for snapshot in self.snapshots.iter() {
             if snapshot.id <= change.drop_up_to || change.drop == Some(snapshot.id) {
-                let place = bookmarks.partition_point(|bookmark: &Arc<Snapshot>| bookmark.id < snapshot.id);
+                let place =
+                    bookmarks.partition_point(|bookmark: &Arc<Snapshot>| bookmark.id < snapshot.id);
                 // There is room: the capacity is that of both lists.
                 let _ = bookmarks.insert_within_capacity(place, snapshot.clone());
             } else {

@@ -104,7 +104,9 @@ pub const EVENT_BLOCKED: u32 = 1 << 4;
 pub const EVENT_GONE: u32 = 1 << 5;
 
 /// Names a live device by its number, as in `/sys/block/dm-N/dev`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Device {
     /// Major number.
@@ -114,7 +116,9 @@ pub struct Device {
 }
 
 /// Argument of [`NR_VERSION`]. All but `size` and `flags` is output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Version {
     /// Size of this struct in bytes.
@@ -134,7 +138,9 @@ pub struct Version {
 }
 
 /// One device of a [`TakeSnapshot`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SnapshotDevice {
     /// The live device.
@@ -149,7 +155,9 @@ pub struct SnapshotDevice {
 ///
 /// Errors: `EOPNOTSUPP` for more than one device (not in this version), `ETIMEDOUT` when the device
 /// did not become idle in time, `ENOENT` for an unknown base; nothing is changed then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct TakeSnapshot {
     /// Size of this struct in bytes.
@@ -173,7 +181,9 @@ pub struct TakeSnapshot {
 }
 
 /// Argument of [`NR_DROP`] and [`NR_FORGET`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SnapshotRef {
     /// Size of this struct in bytes.
@@ -187,7 +197,9 @@ pub struct SnapshotRef {
 }
 
 /// A range of the live device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Range {
     /// First sector.
@@ -203,7 +215,9 @@ pub const MAX_RANGES: u32 = 65536;
 ///
 /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device; nothing
 /// is changed then.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct EditRanges {
     /// Size of this struct in bytes.
@@ -221,7 +235,9 @@ pub struct EditRanges {
 }
 
 /// A run of chunks that share their attributes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Extent {
     /// First chunk.
@@ -238,7 +254,9 @@ pub struct Extent {
 ///
 /// One call looks at a bounded number of chunks and may return fewer extents than fit, even none;
 /// go on at `next` until it equals the number of chunks of the device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ListExtents {
     /// Size of this struct in bytes.
@@ -271,7 +289,9 @@ pub struct ListExtents {
 ///
 /// Reads up to `sectors` sectors of one kind; the call returns 0 and `sectors` and `kind` say what
 /// was read. Errors: `ENODATA` when the first chunk is gone, `EIO` when a device fails.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ReadFrozen {
     /// Size of this struct in bytes.
@@ -295,7 +315,9 @@ pub struct ReadFrozen {
 }
 
 /// Argument of [`NR_RELEASE`]. Chunks that the range covers only in part stay preserved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ReleaseRange {
     /// Size of this struct in bytes.
@@ -311,7 +333,9 @@ pub struct ReleaseRange {
 }
 
 /// Argument of [`NR_INFO`]. All but `size`, `flags` and `device` is output.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct Info {
     /// Size of this struct in bytes.
@@ -360,7 +384,9 @@ pub struct Info {
 
 /// Argument of [`NR_SNAPSHOT_INFO`]: the entry with the lowest id that is at least `id`; `ENOENT`
 /// when there is none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SnapshotInfo {
     /// Size of this struct in bytes.
@@ -386,7 +412,9 @@ pub struct SnapshotInfo {
 /// Argument of [`NR_WAIT`]: returns as soon as the device's event number differs from `event`.
 ///
 /// Errors: `ETIMEDOUT`, `EINTR`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct WaitEvent {
     /// Size of this struct in bytes.

@@ -88,8 +88,25 @@ pub(crate) struct View {
     // Dropped, and with that drained, before the reader.
     queue: WorkQueue,
     reader: Arc<Reader>,
+    _held: Held,
     /// Keeps the live device from being removed.
     live: BlockDevice,
+}
+
+/// Keeps the engine's store from being used by another engine.
+struct Held(Arc<Engine>);
+
+impl Held {
+    fn new(engine: &Arc<Engine>) -> Result<Self> {
+        registry::hold(engine)?;
+        Ok(Self(engine.clone()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        registry::release(&self.0, registry::Use::View);
+    }
 }
 
 #[vtable]
@@ -97,6 +114,7 @@ impl Target for View {
     const NAME: &'static CStr = c"preserve-view";
     const VERSION: [u32; 3] = crate::VERSION;
     const REWINDS: bool = true;
+    const HOLDS: bool = true;
     type PerBio = Reading;
 
     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>> {
@@ -104,13 +122,13 @@ impl Target for View {
         if table.is_writable() {
             return Err(table.fail(c"A view is read-only: use dmsetup create --readonly"));
         }
-        if table.begin() != 0 {
-            return Err(table.fail(c"The target must begin at sector 0"));
-        }
         let path = CString::try_from_fmt(fmt!("{}", line.live))?;
         let devt = DevT::from_path(&path).inspect_err(|_| {
             table.fail(c"There is no such live device");
         })?;
+        if devt == table.devt() {
+            return Err(table.fail(c"A device cannot be a view of itself"));
+        }
         let engine = registry::find(devt)
             .ok_or_else(|| table.fail(c"That is not an active preserve device"))?;
         let live = BlockDevice::open(devt, false).inspect_err(|_| {
@@ -122,7 +140,9 @@ impl Target for View {
                 Some(id) => timeline.snapshot(id),
                 None => timeline.snapshots().last(),
             };
-            found.cloned().ok_or_else(|| table.fail(c"There is no such snapshot"))?
+            found
+                .cloned()
+                .ok_or_else(|| table.fail(c"There is no such snapshot"))?
         };
         if table.len() > snapshot.sectors {
             return Err(table.fail(c"The view is longer than the snapshot"));
@@ -139,15 +159,19 @@ impl Target for View {
             buffer <- new_mutex!(buffer, "Reader::buffer"),
             work <- new_work!("Reader::work"),
         });
+        let reader = Arc::pin_init(reader, GFP_KERNEL)?;
+        let held = Held::new(&reader.engine)
+            .map_err(|_| table.fail(c"That is not an active preserve device"))?;
         let view = Self {
             queue,
-            reader: Arc::pin_init(reader, GFP_KERNEL)?,
+            reader,
+            _held: held,
             live,
         };
         Ok(KBox::pin(view, GFP_KERNEL)?)
     }
 
-    fn map(&self, mut bio: Incoming<Self>) -> Mapped {
+    fn map<'a>(&'a self, mut bio: Incoming<'a, Self>) -> Mapped<'a> {
         let span = bio.span();
         match bio.op() {
             Op::Read if span.len > 0 => (),
@@ -165,7 +189,9 @@ impl Target for View {
         bio.keep_first(engine.shape.sector(end).saturating_sub(span.start));
         match found {
             Found::Gone => bio.end(Status::IO_ERROR),
-            Found::Hole if self.reader.unprotected == Unprotected::Error => bio.end(Status::IO_ERROR),
+            Found::Hole if self.reader.unprotected == Unprotected::Error => {
+                bio.end(Status::IO_ERROR)
+            }
             Found::Hole => {
                 bio.zero_fill();
                 bio.end(Status::OK)
@@ -182,7 +208,7 @@ impl Target for View {
         }
     }
 
-    fn end_io(&self, mut bio: Completed<Self>) -> Ended {
+    fn end_io<'a>(&'a self, mut bio: Completed<'a, Self>) -> Ended<'a> {
         if matches!(bio.state(), Reading::Nothing) {
             return bio.done();
         }
@@ -212,7 +238,10 @@ impl Target for View {
             }
             StatusKind::Ima => {
                 let [major, minor, patch] = Self::VERSION;
-                write!(out, "target_name=preserve-view,target_version={major}.{minor}.{patch};")
+                write!(
+                    out,
+                    "target_name=preserve-view,target_version={major}.{minor}.{patch};"
+                )
             }
         }
     }
@@ -221,7 +250,7 @@ impl Target for View {
 /// Takes a device of the engine for the view's table, so that its limits and its use are known.
 fn claim(table: &mut Constructor<'_>, devt: DevT) -> Result {
     let path = CString::try_from_fmt(fmt!("{devt}"))?;
-    table.claim(&path, false).inspect_err(|_| {
+    table.claim(&path, false, true).inspect_err(|_| {
         table.fail(c"Cannot open the live device's origin or store");
     })?;
     Ok(())

@@ -14,7 +14,8 @@
 //! 4. Otherwise the copier takes the bio.
 //!
 //! Marks are set before the write is submitted, inside the same stay in the gate. So when the gate has
-//! drained, the marks of the epoch that ends are exact.
+//! drained, the marks of the epoch that ends are exact (but for bios that the copier works through piece
+//! by piece, whose marks may come before the write by one epoch: a chunk too many, never one too few).
 //!
 //! A discard may be ignored: where it meets chunks that are needed it is cut, and those parts end at once.
 
@@ -37,7 +38,7 @@ pub(crate) const WINDOW: u64 = 1024;
 
 impl Engine {
     /// Sends a bio of the live device on its way.
-    pub(crate) fn map(self: &Arc<Self>, bio: Incoming<Live>) -> Mapped {
+    pub(crate) fn map<'a>(self: &'a Arc<Self>, bio: Incoming<'a, Live>) -> Mapped<'a> {
         let start = bio.span().start;
         match bio.op() {
             Op::Read | Op::Flush => bio.remap(&self.origin, start),
@@ -48,7 +49,7 @@ impl Engine {
     }
 
     #[inline]
-    fn map_write(self: &Arc<Self>, mut bio: Incoming<Live>) -> Mapped {
+    fn map_write<'a>(self: &'a Arc<Self>, mut bio: Incoming<'a, Live>) -> Mapped<'a> {
         let span = bio.span();
         let chunks = self.shape.outward(span.start, span.start + span.len);
         let Some(entry) = self.gate.enter() else {
@@ -78,7 +79,11 @@ impl Engine {
     }
 
     /// The first chunk of a run that is not marked and whose content is needed.
-    pub(crate) fn first_needed(&self, present: &Entry<'_, Present>, mut chunks: Chunks) -> Option<u64> {
+    pub(crate) fn first_needed(
+        &self,
+        present: &Entry<'_, Present>,
+        mut chunks: Chunks,
+    ) -> Option<u64> {
         let timeline = self.timeline();
         if timeline.snapshots().is_empty() {
             return None;
@@ -93,7 +98,7 @@ impl Engine {
     }
 
     /// Passes on the part of a discard before the first needed chunk, or ends the part that is needed.
-    fn map_discard(self: &Arc<Self>, mut bio: Incoming<Live>) -> Mapped {
+    fn map_discard<'a>(self: &'a Arc<Self>, mut bio: Incoming<'a, Live>) -> Mapped<'a> {
         let span = bio.span();
         let chunks = self.shape.outward(span.start, span.start + span.len);
         let Some(entry) = self.gate.enter() else {
@@ -125,7 +130,7 @@ impl Engine {
     }
 
     /// Gives a bio to the copier.
-    fn defer(self: &Arc<Self>, bio: Incoming<Live>) -> Mapped {
+    fn defer<'a>(self: &'a Arc<Self>, bio: Incoming<'a, Live>) -> Mapped<'a> {
         if bio.is_nowait() {
             return bio.end(Status::AGAIN);
         }

@@ -56,7 +56,8 @@ pub(crate) enum Op {
     Other,
 }
 
-/// The sectors that a bio covers, relative to the target's start.
+/// The sectors that a bio covers. Targets here are alone in their table, so this is relative to the
+/// target's start as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
     /// First sector.
@@ -76,8 +77,8 @@ pub(super) struct PerBio<T: Target> {
 ///
 /// # Invariants
 ///
-/// A valid clone made by device-mapper for a target of type `T`, not ended yet and owned by this object
-/// alone; its per-bio data is valid.
+/// A valid clone made by device-mapper for a target of type `T`, whose completion device-mapper has not
+/// seen yet, owned by this object alone; its per-bio data is valid.
 pub(crate) struct Bio<T: Target> {
     bio: NonNull<bindings::bio>,
     _target: PhantomData<T>,
@@ -112,13 +113,18 @@ impl<T: Target> Bio<T> {
     pub(crate) fn op(&self) -> Op {
         match self.flags() & bindings::REQ_OP_MASK {
             bindings::req_op_REQ_OP_READ => Op::Read,
-            bindings::req_op_REQ_OP_WRITE if self.iter().bi_size == 0 => Op::Flush,
+            bindings::req_op_REQ_OP_WRITE if self.is_empty_flush() => Op::Flush,
             bindings::req_op_REQ_OP_WRITE => Op::Write,
             bindings::req_op_REQ_OP_DISCARD => Op::Discard,
             bindings::req_op_REQ_OP_WRITE_ZEROES => Op::WriteZeroes,
             bindings::req_op_REQ_OP_FLUSH => Op::Flush,
             _ => Op::Other,
         }
+    }
+
+    /// device-mapper sends a flush as an empty write, apart from the data that it came with.
+    fn is_empty_flush(&self) -> bool {
+        self.flags() & bindings::REQ_PREFLUSH != 0 && self.iter().bi_size == 0
     }
 
     /// How the I/O ended, for a bio that came back.
@@ -150,8 +156,10 @@ impl<T: Target> Bio<T> {
 
     #[inline]
     fn per_bio(&mut self) -> &mut PerBio<T> {
+        // SAFETY: By the type invariant a clone for a target of type `T`.
+        let per_bio = unsafe { per_bio::<T>(self.bio.as_ptr()) };
         // SAFETY: By the type invariant the per-bio data is valid, and ours alone.
-        unsafe { &mut *per_bio::<T>(self.bio.as_ptr()) }
+        unsafe { &mut *per_bio }
     }
 
     fn set_device(&mut self, device: &BlockDevice, sector: u64) {
@@ -161,12 +169,15 @@ impl<T: Target> Bio<T> {
         unsafe { (*self.bio.as_ptr()).bi_iter.bi_sector = sector };
     }
 
-    /// Sends the bio to `sector` of `device`. Process context.
+    /// Sends the bio to `sector` of `device`. Process context. The device must stay open until the bio
+    /// completes; the target that the bio belongs to should own it.
     pub(crate) fn submit(mut self, device: &BlockDevice, sector: u64) {
         self.set_device(device, sector);
         let bio = ManuallyDrop::new(self).bio;
-        // SAFETY: A valid bio whose ownership passes to the block layer.
-        unsafe { bindings::submit_bio_noacct(bio.as_ptr()) };
+        // SAFETY: The bio is valid and ours.
+        unsafe { (*bio.as_ptr()).bi_status = 0 };
+        // SAFETY: A clone of device-mapper's, whose ownership passes to the block layer.
+        unsafe { bindings::dm_submit_bio_remap(bio.as_ptr(), core::ptr::null_mut()) };
     }
 
     /// Ends the bio.
@@ -178,9 +189,13 @@ impl<T: Target> Bio<T> {
         unsafe { bindings::bio_endio(bio.as_ptr()) };
     }
 
-    /// Fills the rest of the bio with zeroes.
+    /// Fills the rest of the bio with zeroes. Does nothing to one that is not a read: its pages are not
+    /// ours to change.
     pub(crate) fn zero_fill(&mut self) {
-        // SAFETY: The bio is valid and ours.
+        if self.op() != Op::Read {
+            return;
+        }
+        // SAFETY: The bio is valid and ours, and a read has pages for what its iterator says.
         unsafe { bindings::dm_preserve_zero_fill_bio(self.bio.as_ptr()) };
     }
 
@@ -195,29 +210,32 @@ impl<T: Target> Bio<T> {
         true
     }
 
-    /// Copies the content of `io` to the bio's present position and moves on by so many bytes.
+    /// Copies the first `bytes` bytes of `io` to the bio's present position and moves on by as many, or by
+    /// what is left of the bio, or of `io`. Does nothing to a bio that is not a read.
     pub(crate) fn fill_from<D>(&mut self, io: &mut Io<D>, bytes: u32) {
+        if self.op() != Op::Read {
+            return;
+        }
         io.prepare_source(bytes);
-        let mut whole = self.iter();
-        // SAFETY: The bio is valid and ours.
-        unsafe { (*self.bio.as_ptr()).bi_iter.bi_size = whole.bi_size.min(bytes) };
-        // SAFETY: Both bios have pages for what their iterators say; the shorter one decides.
-        unsafe { bindings::bio_copy_data(self.bio.as_ptr(), io.as_ptr()) };
-        // SAFETY: The bio is valid and ours.
-        unsafe { (*self.bio.as_ptr()).bi_iter = whole };
-        whole.bi_size = whole.bi_size.min(bytes);
-        // SAFETY: The bio is valid, and is not moved beyond its end.
-        unsafe { bindings::dm_preserve_bio_advance(self.bio.as_ptr(), whole.bi_size) };
+        self.with_first(bytes.min(io.capacity()), |bio| {
+            // SAFETY: Both bios have pages for what their iterators say; the shorter one decides.
+            unsafe { bindings::bio_copy_data(bio.bio.as_ptr(), io.as_ptr()) };
+        });
     }
 
-    /// Fills with zeroes up to `bytes` from the present position and moves on.
+    /// Fills with zeroes up to `bytes` bytes from the present position and moves on by as many.
     pub(crate) fn skip_zeroed(&mut self, bytes: u32) {
+        self.with_first(bytes, Self::zero_fill);
+    }
+
+    /// Lets `f` work on the first `bytes` bytes at most, then moves on behind them.
+    fn with_first(&mut self, bytes: u32, f: impl FnOnce(&mut Self)) {
         let whole = self.iter();
         let part = whole.bi_size.min(bytes);
-        // SAFETY: The bio is valid and ours.
+        // SAFETY: The bio is valid and ours; it becomes shorter.
         unsafe { (*self.bio.as_ptr()).bi_iter.bi_size = part };
-        self.zero_fill();
-        // SAFETY: The bio is valid and ours.
+        f(self);
+        // SAFETY: The bio is valid and ours; this is what it was.
         unsafe { (*self.bio.as_ptr()).bi_iter = whole };
         // SAFETY: The bio is valid, and is not moved beyond its end.
         unsafe { bindings::dm_preserve_bio_advance(self.bio.as_ptr(), part) };
@@ -231,7 +249,8 @@ impl<T: Target> Drop for Bio<T> {
     }
 }
 
-impl<T: Target> Node for Bio<T> {
+// SAFETY: A `Bio` owns its bio exclusively, and device-mapper's clones use `bi_next` for nothing.
+unsafe impl<T: Target> Node for Bio<T> {
     fn into_bio(self) -> NonNull<bindings::bio> {
         ManuallyDrop::new(self).bio
     }
@@ -243,71 +262,100 @@ impl<T: Target> Node for Bio<T> {
 }
 
 /// The per-bio data of a clone: valid from [`Incoming::new`] to [`Completed::done`].
-fn per_bio<T: Target>(bio: *mut bindings::bio) -> *mut PerBio<T> {
-    // SAFETY: The target's `per_io_data_size` is the size of `PerBio<T>`; pointer arithmetic within the
-    // clone's allocation.
+///
+/// # Safety
+///
+/// `bio` is a clone for a target of type `T`, whose `per_io_data_size` is the size of `PerBio<T>`.
+unsafe fn per_bio<T: Target>(bio: *mut bindings::bio) -> *mut PerBio<T> {
+    // SAFETY: By the safety requirement; arithmetic within the clone's allocation.
     unsafe { bindings::dm_per_bio_data(bio, core::mem::size_of::<PerBio<T>>()) }.cast()
 }
 
+/// Ties a bio to the one call that it was passed to, so that a result cannot be that of another call.
+type Call<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
+
 /// Result of `map`: there is no way to make one but by consuming the [`Incoming`].
 #[must_use]
-pub(crate) struct Mapped(pub(super) i32);
+pub(crate) struct Mapped<'a>(pub(super) i32, Call<'a>);
 
 /// A bio in `map`.
-pub(crate) struct Incoming<T: Target>(Bio<T>);
+///
+/// # Invariants
+///
+/// Passed to the call of `map` that `'a` stands for, and not consumed yet.
+pub(crate) struct Incoming<'a, T: Target>(Bio<T>, Call<'a>);
 
-impl<T: Target> Incoming<T> {
+impl<'a, T: Target> Incoming<'a, T> {
     /// # Safety
     ///
-    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`.
+    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`, the call of
+    /// which `'a` stands for.
     pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
-        // SAFETY: The per-bio data is reserved for this, aligned, and holds nothing yet.
-        unsafe {
-            per_bio::<T>(bio.as_ptr()).write(PerBio {
-                state: T::PerBio::default(),
-                start: None,
-            })
+        let fresh = PerBio {
+            state: T::PerBio::default(),
+            start: None,
         };
+        // SAFETY: By the safety requirement.
+        let place = unsafe { per_bio::<T>(bio.as_ptr()) };
+        // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and holds
+        // nothing yet.
+        unsafe { place.write(fresh) };
         // SAFETY: By the safety requirement, and the state has just been initialised.
-        Self(unsafe { Bio::from_ptr(bio) })
+        // INVARIANT: By the safety requirement.
+        Self(unsafe { Bio::from_ptr(bio) }, PhantomData)
     }
 
-    /// Device-mapper submits the bio to `sector` of `device`.
+    /// The target's state of this bio.
     #[inline]
-    pub(crate) fn remap(mut self, device: &BlockDevice, sector: u64) -> Mapped {
+    pub(crate) fn state(&mut self) -> &mut T::PerBio {
+        self.0.state()
+    }
+
+    /// Fills the bio with zeroes, if it is a read.
+    pub(crate) fn zero_fill(&mut self) {
+        self.0.zero_fill();
+    }
+
+    /// Device-mapper submits the bio to `sector` of `device`, which must stay open as long as the target.
+    #[inline]
+    pub(crate) fn remap(mut self, device: &'a BlockDevice, sector: u64) -> Mapped<'a> {
         if T::REWINDS {
             self.0.per_bio().start = Some(self.0.iter());
         }
         self.0.set_device(device, sector);
         core::mem::forget(self.0);
-        Mapped(bindings::DM_MAPIO_REMAPPED as i32)
+        Mapped(bindings::DM_MAPIO_REMAPPED as i32, PhantomData)
     }
 
     /// Ends the bio.
-    pub(crate) fn end(self, status: Status) -> Mapped {
+    pub(crate) fn end(self, status: Status) -> Mapped<'a> {
         self.take(|bio| bio.end(status))
     }
 
     /// Takes the bio away; it is the target's to submit or end.
-    pub(crate) fn take(self, f: impl FnOnce(Bio<T>)) -> Mapped {
+    pub(crate) fn take(self, f: impl FnOnce(Bio<T>)) -> Mapped<'a> {
         f(self.0);
-        Mapped(bindings::DM_MAPIO_SUBMITTED as i32)
+        Mapped(bindings::DM_MAPIO_SUBMITTED as i32, PhantomData)
     }
 
-    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio. A bio that
-    /// must not be split, and one that is not longer, stays as it is.
-    pub(crate) fn keep_first(&mut self, sectors: u64) {
+    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio. Only reads and
+    /// discards are cut; a bio that is not longer stays as it is. The result is the bio's length now.
+    pub(crate) fn keep_first(&mut self, sectors: u64) -> u64 {
         let len = self.0.span().len;
-        let splittable = matches!(self.0.op(), Op::Read | Op::Discard) && self.0.flags() & bindings::REQ_ATOMIC == 0;
-        if splittable && sectors > 0 && sectors < len {
-            // CAST: Less than the bio's length, which is an `u32`.
-            // SAFETY: In `map`, a normal read (no duplicate), not atomic, and not longer than the bio.
-            unsafe { bindings::dm_accept_partial_bio(self.0.bio.as_ptr(), sectors as u32) };
+        let splittable = matches!(self.0.op(), Op::Read | Op::Discard)
+            && self.0.flags() & bindings::REQ_ATOMIC == 0;
+        if !splittable || sectors == 0 || sectors >= len {
+            return len;
         }
+        // CAST: Less than the bio's length, which is an `u32`.
+        // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are, and
+        // discards are not as a target gets one bio for each (`num_discard_bios` is 1).
+        unsafe { bindings::dm_accept_partial_bio(self.0.bio.as_ptr(), sectors as u32) };
+        sectors
     }
 }
 
-impl<T: Target> core::ops::Deref for Incoming<T> {
+impl<T: Target> core::ops::Deref for Incoming<'_, T> {
     type Target = Bio<T>;
 
     fn deref(&self) -> &Bio<T> {
@@ -315,26 +363,26 @@ impl<T: Target> core::ops::Deref for Incoming<T> {
     }
 }
 
-impl<T: Target> core::ops::DerefMut for Incoming<T> {
-    fn deref_mut(&mut self) -> &mut Bio<T> {
-        &mut self.0
-    }
-}
-
 /// Result of `end_io`.
 #[must_use]
-pub(crate) struct Ended(pub(super) i32);
+pub(crate) struct Ended<'a>(pub(super) i32, Call<'a>);
 
 /// A bio in `end_io`. May be interrupt context.
-pub(crate) struct Completed<T: Target>(Bio<T>);
+///
+/// # Invariants
+///
+/// Passed to the call of `end_io` that `'a` stands for, and not consumed yet.
+pub(crate) struct Completed<'a, T: Target>(Bio<T>, Call<'a>);
 
-impl<T: Target> Completed<T> {
+impl<'a, T: Target> Completed<'a, T> {
     /// # Safety
     ///
-    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it.
+    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it, in the call that
+    /// `'a` stands for.
     pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
         // SAFETY: By the safety requirement; the state is valid since `map`.
-        Self(unsafe { Bio::from_ptr(bio) })
+        // INVARIANT: By the safety requirement.
+        Self(unsafe { Bio::from_ptr(bio) }, PhantomData)
     }
 
     /// The target's state of this bio.
@@ -345,17 +393,22 @@ impl<T: Target> Completed<T> {
 
     /// Lets the completion go on to whoever sent the bio.
     #[inline]
-    pub(crate) fn done(mut self) -> Ended {
+    pub(crate) fn done(mut self) -> Ended<'a> {
         let state: *mut PerBio<T> = self.0.per_bio();
         core::mem::forget(self.0);
         // SAFETY: The state is valid, and nothing sees it after this: the clone is freed.
         unsafe { core::ptr::drop_in_place(state) };
-        Ended(bindings::DM_ENDIO_DONE as i32)
+        Ended(bindings::DM_ENDIO_DONE as i32, PhantomData)
     }
 
-    /// Stops the completion; the bio is the target's again, and `end_io` sees it once more.
-    pub(crate) fn hold(self, f: impl FnOnce(Bio<T>)) -> Ended {
+    /// Stops the completion; the bio is the target's again, and `end_io` sees it once more. Only for
+    /// targets that say so ([`Target::HOLDS`]).
+    pub(crate) fn hold(self, f: impl FnOnce(Bio<T>)) -> Ended<'a> {
+        const { assert!(T::HOLDS, "Target::HOLDS is needed for Completed::hold") };
+        // A lower device may have split the bio; it starts anew (as `dm-bio-record.h` does it).
+        // SAFETY: The bio is valid and ours, and nobody else counts on it now.
+        unsafe { (*self.0.bio.as_ptr()).__bi_remaining.counter = 1 };
         f(self.0);
-        Ended(bindings::DM_ENDIO_INCOMPLETE as i32)
+        Ended(bindings::DM_ENDIO_INCOMPLETE as i32, PhantomData)
     }
 }

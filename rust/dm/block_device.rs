@@ -36,7 +36,12 @@ impl DevT {
 
 impl fmt::Display for DevT {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0 >> MINOR_BITS, self.0 & ((1 << MINOR_BITS) - 1))
+        write!(
+            f,
+            "{}:{}",
+            self.0 >> MINOR_BITS,
+            self.0 & ((1 << MINOR_BITS) - 1)
+        )
     }
 }
 
@@ -105,13 +110,16 @@ impl BlockDevice {
     pub(crate) fn freeze(&self) -> Result<Frozen<'_>> {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::bdev_freeze(self.as_ptr()) })?;
+        // INVARIANT: Frozen just now.
         Ok(Frozen(self))
     }
 
     /// Write and discard requests completed since the device exists.
     pub(crate) fn writes_completed(&self) -> u64 {
         // SAFETY: By the type invariant the device is valid.
-        unsafe { bindings::dm_preserve_writes(self.as_ptr()) }
+        let writes = unsafe { bindings::dm_preserve_writes(self.as_ptr()) };
+        // SAFETY: By the type invariant the device is valid.
+        writes.wrapping_add(unsafe { bindings::dm_preserve_discards(self.as_ptr()) })
     }
 
     /// Whether a request is in flight now.
@@ -129,6 +137,10 @@ impl Drop for BlockDevice {
 }
 
 /// A frozen filesystem; thawed when dropped.
+///
+/// # Invariants
+///
+/// [`BlockDevice::freeze`] has frozen the device, and nobody has thawed it on its behalf.
 pub(crate) struct Frozen<'a>(&'a BlockDevice);
 
 impl Drop for Frozen<'_> {
@@ -136,7 +148,10 @@ impl Drop for Frozen<'_> {
         // SAFETY: The device is valid, and was frozen by the creator of `self`.
         let thawed = unsafe { bindings::bdev_thaw(self.0.as_ptr()) };
         if let Err(error) = to_result(thawed) {
-            pr_err!("{}: cannot thaw the filesystem: {error:?}; use fsfreeze -u\n", self.0.devt());
+            pr_err!(
+                "{}: cannot thaw the filesystem: {error:?}; use fsfreeze -u\n",
+                self.0.devt()
+            );
         }
     }
 }

@@ -79,10 +79,13 @@ impl Events {
         let action = bindings::kobject_action_KOBJ_CHANGE;
         // An event that nobody hears is no error: there may be no listener, or no memory.
         // SAFETY: The kobject is valid; the strings are copied and the array ends with null.
-        let _ = unsafe { bindings::kobject_uevent_env(kobj.as_ptr(), action, strings.as_mut_ptr()) };
+        let _ =
+            unsafe { bindings::kobject_uevent_env(kobj.as_ptr(), action, strings.as_mut_ptr()) };
         for file in files {
             // SAFETY: The kobject is valid and the names are nul-terminated; a missing file is allowed.
-            unsafe { bindings::sysfs_notify(kobj.as_ptr(), directory.as_char_ptr(), file.as_char_ptr()) };
+            unsafe {
+                bindings::sysfs_notify(kobj.as_ptr(), directory.as_char_ptr(), file.as_char_ptr())
+            };
         }
     }
 }

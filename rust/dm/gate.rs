@@ -22,6 +22,8 @@ use core::ops::DerefMut;
 use kernel::error::to_result;
 use kernel::new_mutex;
 use kernel::prelude::*;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Mutex;
 use kernel::sync::MutexGuard;
 use kernel::types::Opaque;
@@ -42,8 +44,13 @@ pub(crate) struct Gate<T> {
     /// Serialises those who close the gate.
     #[pin]
     closer: Mutex<()>,
+    /// Tells this gate's tickets from others'; never used again.
+    id: u64,
     value: UnsafeCell<T>,
 }
+
+/// The last id given to a gate.
+static LAST_ID: Atomic<u64> = Atomic::new(0);
 
 // SAFETY: The counter and the completion may be used from any thread; `T` moves with the gate.
 unsafe impl<T: Send> Send for Gate<T> {}
@@ -53,8 +60,10 @@ unsafe impl<T: Send + Sync> Sync for Gate<T> {}
 impl<T> Gate<T> {
     /// An open gate. Sleeps.
     pub(crate) fn new(value: T) -> impl PinInit<Self, Error> {
+        // INVARIANT: Live, as no `Closed` exists.
         try_pin_init!(Self {
             value: UnsafeCell::new(value),
+            id: LAST_ID.fetch_add(1, Relaxed),
             closer <- new_mutex!((), "Gate::closer"),
             drained <- Opaque::ffi_init(|slot: *mut bindings::completion| {
                 // SAFETY: `slot` is valid for writes of a completion.
@@ -95,7 +104,16 @@ impl<T> Gate<T> {
         let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
         // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would make,
         // and drop, one in any case).
-        live.then(|| Entry { gate: self })
+        live.then(|| {
+            // Whoever sees the counter live again also sees what was done while it was closed. x86 does
+            // not reorder loads.
+            #[cfg(not(CONFIG_X86))]
+            // SAFETY: A barrier; always allowed.
+            unsafe {
+                bindings::dm_preserve_smp_rmb()
+            };
+            Entry { gate: self }
+        })
     }
 
     /// Gives back a ticket. Any context.
@@ -103,7 +121,7 @@ impl<T> Gate<T> {
     /// A ticket of another gate is a bug: it is reported, and keeps its gate from ever closing.
     #[inline]
     pub(crate) fn leave(&self, ticket: Ticket) {
-        if ticket.0 == core::ptr::from_ref(self).addr() {
+        if ticket.0 == self.id {
             // SAFETY: The ticket stands for one reference that `enter` took from this very gate.
             unsafe { bindings::dm_preserve_ref_put(self.count.get()) };
         } else {
@@ -122,6 +140,7 @@ impl<T> Gate<T> {
         // SAFETY: The completion is initialised; the callback completes it once for each time the
         // count reaches zero, which happens once for each kill.
         unsafe { bindings::wait_for_completion(self.drained.get()) };
+        // INVARIANT: Drained, and it cannot be entered before `percpu_ref_reinit`.
         Closed {
             gate: self,
             _closer: closer,
@@ -162,7 +181,8 @@ impl<T> Entry<'_, T> {
     }
 
     fn another(&self) -> Ticket {
-        Ticket(core::ptr::from_ref(self.gate).addr())
+        // INVARIANT: Only called where a reference is handed over.
+        Ticket(self.gate.id)
     }
 }
 
@@ -188,11 +208,15 @@ impl<T> Drop for Entry<'_, T> {
 ///
 /// # Invariants
 ///
-/// Stands for one reference to the count of the gate at this address.
+/// Stands for one reference to the count of the gate with this id.
 #[must_use]
-pub(crate) struct Ticket(usize);
+pub(crate) struct Ticket(u64);
 
 /// A gate that nobody is inside of. Opens when dropped.
+///
+/// # Invariants
+///
+/// The gate's count is zero and dead: nobody is inside, nobody gets in.
 pub(crate) struct Closed<'a, T> {
     gate: &'a Gate<T>,
     _closer: MutexGuard<'a, ()>,

@@ -2,6 +2,7 @@
 
 //! A static that holds a shared object while the module is loaded.
 
+use crate::bindings;
 use core::cell::UnsafeCell;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
@@ -11,7 +12,7 @@ use kernel::sync::Arc;
 /// An `Option<Arc<T>>` that may be a `static` and needs no initialisation at run time.
 ///
 /// For objects that C callbacks without a context pointer must find. The lock is a plain flag, held for
-/// a few instructions and never in interrupt context.
+/// a few instructions with preemption off, and never in interrupt context.
 ///
 /// # Invariants
 ///
@@ -35,6 +36,8 @@ impl<T> Global<T> {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Option<Arc<T>>) -> R) -> R {
+        // SAFETY: Balanced below; nothing in between sleeps.
+        unsafe { bindings::dm_preserve_preempt_disable() };
         while self.locked.cmpxchg(0, 1, Acquire).is_err() {
             core::hint::spin_loop();
         }
@@ -42,6 +45,8 @@ impl<T> Global<T> {
         let result = f(unsafe { &mut *self.value.get() });
         // INVARIANT: The access ended.
         self.locked.store(0, Release);
+        // SAFETY: Balances the call above.
+        unsafe { bindings::dm_preserve_preempt_enable() };
         result
     }
 

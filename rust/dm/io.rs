@@ -30,6 +30,9 @@ pub(crate) enum Direction {
 /// What happens when an [`Io`] comes back.
 pub(crate) trait IoDone: Sized + Send + 'static {
     /// Called with the finished I/O. May be interrupt context.
+    ///
+    /// Runs in an RCU read-side section: whoever frees what `done` uses after it has handed the I/O on
+    /// waits for a grace period first.
     fn done(io: KBox<Io<Self>>, status: Status);
 }
 
@@ -60,7 +63,8 @@ impl<D> Io<D> {
         }
         let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
         for _ in 0..count {
-            pages.push(Page::alloc_page(GFP_KERNEL)?, GFP_KERNEL)?;
+            // Zeroed: nobody is to read what was there before.
+            pages.push(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?, GFP_KERNEL)?;
         }
         let vecs = KVec::from_elem(bindings::bio_vec::default(), count, GFP_KERNEL)?;
         let mut io = KBox::new(
@@ -135,6 +139,9 @@ impl<D> Io<D> {
         sector: u64,
         bytes: u32,
     ) -> Result {
+        if bytes == 0 || bytes > self.capacity() {
+            return Err(EINVAL);
+        }
         self.prepare(device, direction, sector, bytes);
         // SAFETY: The bio is initialised, covers valid pages, and stays here until this returns.
         to_result(unsafe { bindings::submit_bio_wait(self.bio.get()) })
@@ -160,7 +167,7 @@ impl<D> Io<D> {
 
 impl<D: IoDone> Io<D> {
     /// Reads or writes the first `bytes` bytes of the pages; [`IoDone::done`] gets the result. Process
-    /// context.
+    /// context. The device must stay open until then, which what travels along in `data` should see to.
     pub(crate) fn submit(
         mut self: KBox<Self>,
         device: &BlockDevice,
@@ -189,11 +196,14 @@ impl<D: IoDone> Io<D> {
         // SAFETY: As above; `submit` has set it.
         let io = unsafe { (*bio).bi_private }.cast::<Self>();
         // SAFETY: `submit` made this pointer from a box and gave it up.
-        D::done(unsafe { KBox::from_raw(io) }, status);
+        let io = unsafe { KBox::from_raw(io) };
+        let _rcu = kernel::sync::rcu::read_lock();
+        D::done(io, status);
     }
 }
 
-impl<D> Node for KBox<Io<D>> {
+// SAFETY: The bio is part of the box, which is given up with it.
+unsafe impl<D> Node for KBox<Io<D>> {
     fn into_bio(self) -> NonNull<bindings::bio> {
         let io = KBox::into_raw(self);
         // SAFETY: Just made from a box: valid.

@@ -11,7 +11,11 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 
 /// Something that owns a bio exclusively and can be turned into it and back.
-pub(crate) trait Node: Sized {
+///
+/// # Safety
+///
+/// What [`Node::into_bio`] returns is a valid bio that nobody else uses until [`Node::from_bio`].
+pub(crate) unsafe trait Node: Sized {
     /// Gives up the ownership. The bio's `bi_next` is free for use.
     fn into_bio(self) -> NonNull<bindings::bio>;
 

@@ -33,6 +33,12 @@ pub(crate) fn random_uuid() -> [u8; 16] {
     uuid
 }
 
+/// Lets others run, if they have to. Process context only.
+pub(crate) fn let_others_run() {
+    // SAFETY: May sleep, which the documentation of this function asks of the caller.
+    unsafe { bindings::dm_preserve_cond_resched() };
+}
+
 /// Sleeps for some milliseconds; `false` when a signal is pending. Process context only.
 pub(crate) fn sleep_ms(ms: u32) -> bool {
     // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.

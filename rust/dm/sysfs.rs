@@ -33,13 +33,13 @@ pub(crate) trait Attributes: Send + Sync + 'static {
     /// The text files.
     const FILES: &'static [File];
     /// The binary files; read-only.
-    const MAPS: &'static [File];
+    const BINARIES: &'static [File];
 
     /// Writes the content of `FILES[index]` to `out`; the result is its length.
     fn show(devt: DevT, index: usize, out: &mut [u8]) -> Result<usize>;
     /// Handles text written to `FILES[index]`.
     fn store(devt: DevT, index: usize, text: &str) -> Result;
-    /// Fills `out` with the content of `MAPS[index]` from `offset` on; the result is how much there is.
+    /// Fills `out` with the content of `BINARIES[index]` from `offset` on; the result is how much there is.
     fn read(devt: DevT, index: usize, offset: u64, out: &mut [u8]) -> Result<usize>;
 }
 
@@ -47,10 +47,14 @@ pub(crate) trait Attributes: Send + Sync + 'static {
 #[repr(C)]
 struct TextAttribute {
     attr: bindings::attribute,
-    show: unsafe extern "C" fn(*mut bindings::device, *mut TextAttribute, *mut u8) -> isize,
+    show: unsafe extern "C" fn(
+        *mut bindings::device,
+        *mut bindings::device_attribute,
+        *mut kernel::ffi::c_char,
+    ) -> isize,
     store: unsafe extern "C" fn(
         *mut bindings::device,
-        *mut TextAttribute,
+        *mut bindings::device_attribute,
         *const kernel::ffi::c_char,
         usize,
     ) -> isize,
@@ -70,7 +74,8 @@ struct RawGroup {
 }
 
 const _: () = assert!(
-    core::mem::offset_of!(TextAttribute, index) == core::mem::size_of::<bindings::device_attribute>()
+    core::mem::offset_of!(TextAttribute, index)
+        == core::mem::size_of::<bindings::device_attribute>()
 );
 const _: () =
     assert!(core::mem::size_of::<RawGroup>() == core::mem::size_of::<bindings::attribute_group>());
@@ -138,18 +143,17 @@ unsafe impl<A> Send for Group<A> {}
 unsafe impl<A> Sync for Group<A> {}
 
 impl<A: Attributes> Group<A> {
-    /// Creates the directory for the disk of the target that `events` belongs to. May sleep.
-    ///
-    /// `bytes` is the size that the binary files show.
-    pub(crate) fn new(events: &Events, bytes: usize) -> Result<Self> {
+    /// Creates the directory for the disk of the target that `events` belongs to. May sleep. The disk is
+    /// there from the first `preresume` on.
+    pub(crate) fn new(events: &Events) -> Result<Self> {
         let kobj = events.disk().ok_or(ENODEV)?;
         let mut files = KVec::with_capacity(A::FILES.len(), GFP_KERNEL)?;
         for (index, file) in A::FILES.iter().enumerate() {
             files.push(Self::text(index, file), GFP_KERNEL)?;
         }
-        let mut maps = KVec::with_capacity(A::MAPS.len(), GFP_KERNEL)?;
-        for (index, file) in A::MAPS.iter().enumerate() {
-            maps.push(Self::map(index, file, bytes), GFP_KERNEL)?;
+        let mut maps = KVec::with_capacity(A::BINARIES.len(), GFP_KERNEL)?;
+        for (index, file) in A::BINARIES.iter().enumerate() {
+            maps.push(Self::binary(index, file), GFP_KERNEL)?;
         }
         let mut file_table = KVec::with_capacity(files.len() + 1, GFP_KERNEL)?;
         for file in files.iter_mut() {
@@ -196,10 +200,10 @@ impl<A: Attributes> Group<A> {
         }
     }
 
-    fn map(index: usize, file: &File, bytes: usize) -> bindings::bin_attribute {
+    /// A size of 0 means that the handler decides where the end is; the disk may grow.
+    fn binary(index: usize, file: &File) -> bindings::bin_attribute {
         bindings::bin_attribute {
             attr: attribute(file),
-            size: bytes,
             // The index, passed through; never followed.
             private: core::ptr::without_provenance_mut(index),
             read: Some(Self::read),
@@ -212,16 +216,19 @@ impl<A: Attributes> Group<A> {
     /// Called by sysfs for a [`TextAttribute`] of this group, with a page to write to.
     unsafe extern "C" fn show(
         device: *mut bindings::device,
-        attr: *mut TextAttribute,
-        buffer: *mut u8,
+        attr: *mut bindings::device_attribute,
+        buffer: *mut kernel::ffi::c_char,
     ) -> isize {
         // SAFETY: A device that has attributes is valid.
         let devt = DevT(unsafe { (*device).devt });
         // SAFETY: By the safety requirement.
-        let index = unsafe { (*attr).index };
+        let index = unsafe { (*attr.cast::<TextAttribute>()).index };
         // SAFETY: sysfs passes a page.
-        let out = unsafe { core::slice::from_raw_parts_mut(buffer, PAGE_SIZE) };
-        from_result(|| A::show(devt, index, out).map(|len| len as isize))
+        let out = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), PAGE_SIZE) };
+        from_result(|| {
+            let len = A::show(devt, index, out)?;
+            Ok(len.min(PAGE_SIZE - 1) as isize)
+        })
     }
 
     /// # Safety
@@ -229,14 +236,14 @@ impl<A: Attributes> Group<A> {
     /// Called by sysfs for a [`TextAttribute`] of this group, with `len` bytes of text.
     unsafe extern "C" fn store(
         device: *mut bindings::device,
-        attr: *mut TextAttribute,
+        attr: *mut bindings::device_attribute,
         text: *const kernel::ffi::c_char,
         len: usize,
     ) -> isize {
         // SAFETY: A device that has attributes is valid.
         let devt = DevT(unsafe { (*device).devt });
         // SAFETY: By the safety requirement.
-        let index = unsafe { (*attr).index };
+        let index = unsafe { (*attr.cast::<TextAttribute>()).index };
         // SAFETY: By the safety requirement.
         let text = unsafe { core::slice::from_raw_parts(text.cast::<u8>(), len) };
         from_result(|| {
@@ -261,11 +268,14 @@ impl<A: Attributes> Group<A> {
         let devt = DevT(unsafe { bindings::dm_preserve_kobj_devt(kobj) });
         // SAFETY: By the safety requirement.
         let index = unsafe { (*attr).private }.addr();
+        // Initialised first: it is fresh memory.
+        // SAFETY: By the safety requirement.
+        unsafe { buffer.write_bytes(0, len) };
         // SAFETY: By the safety requirement.
         let out = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len) };
         from_result(|| {
             let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
-            A::read(devt, index, offset, out).map(|len| len as isize)
+            Ok(A::read(devt, index, offset, out)?.min(len) as isize)
         })
     }
 }

@@ -21,6 +21,8 @@ use kernel::sync::Arc;
 
 /// A device-mapper target type; a value of it is one target in a table.
 ///
+/// Every target is alone in its table (`DM_TARGET_SINGLETON`), which therefore begins at sector 0.
+///
 /// The order of calls is `new`, then any number of (`preresume`, `resume`, ..., `presuspend`,
 /// `postsuspend`), then drop. `map` and `end_io` run concurrently, and only between the first `resume`
 /// and the last `postsuspend`; `status` and `message` also outside. When a table is reloaded the new
@@ -34,22 +36,31 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     const VERSION: [u32; 3];
     /// Bios may be rewound to where they were remapped; costs a few instructions for each.
     const REWINDS: bool = false;
-    /// State kept with each bio.
+    /// [`Completed::hold`] is used. Destroying a target then waits for an RCU grace period.
+    const HOLDS: bool = false;
+    /// State kept with each bio. Dropped when the bio is done, maybe in interrupt context: dropping it
+    /// must not sleep.
     type PerBio: Default + Send;
 
     /// Makes the target of a table line. The words after the target's name are `args`.
     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>>;
 
-    /// Sends a bio on its way. Must not sleep; may allocate only with `GFP_NOWAIT`.
-    fn map(&self, bio: Incoming<Self>) -> Mapped;
+    /// Sends a bio on its way. Must not sleep; may allocate only with `GFP_NOWAIT`. A bio that says
+    /// [`Bio::is_nowait`](super::Bio::is_nowait) must not be kept waiting.
+    fn map<'a>(&'a self, bio: Incoming<'a, Self>) -> Mapped<'a>;
 
     /// A bio is complete. May be interrupt context.
-    fn end_io(&self, bio: Completed<Self>) -> Ended {
+    fn end_io<'a>(&'a self, bio: Completed<'a, Self>) -> Ended<'a> {
         bio.done()
     }
 
     /// The device is going to be suspended; bios still arrive.
     fn presuspend(&self, _kind: Suspend) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The suspend that was announced does not happen.
+    fn presuspend_undo(&self) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -129,12 +140,6 @@ impl Constructor<'_> {
         unsafe { (*self.target.as_ptr()).len }
     }
 
-    /// The target's first sector within the mapped device.
-    pub(crate) fn begin(&self) -> u64 {
-        // SAFETY: By the type invariant the target is valid.
-        unsafe { (*self.target.as_ptr()).begin }
-    }
-
     /// Whether the table is loaded for writing.
     pub(crate) fn is_writable(&self) -> bool {
         // SAFETY: By the type invariant the target, and with it its table, is valid.
@@ -163,9 +168,9 @@ impl Constructor<'_> {
         self.events.clone()
     }
 
-    /// Takes a device for as long as the target exists, claimed for device-mapper. Of several devices the
-    /// *first* is the one whose limits the mapped device has.
-    pub(crate) fn claim(&mut self, path: &CStr, write: bool) -> Result<Claim> {
+    /// Takes a device for as long as the target exists, claimed for device-mapper. With `limits` the mapped
+    /// device has, among others, its limits.
+    pub(crate) fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<Claim> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
             false => bindings::BLK_OPEN_READ,
@@ -174,14 +179,26 @@ impl Constructor<'_> {
         self.devices.0.reserve(1, GFP_KERNEL)?;
         let target = self.target.as_ptr();
         // SAFETY: In the constructor of `target`; the path is nul-terminated.
-        to_result(unsafe { bindings::dm_get_device(target, path.as_char_ptr(), mode, &mut device) })?;
+        to_result(unsafe {
+            bindings::dm_get_device(target, path.as_char_ptr(), mode, &mut device)
+        })?;
         let device = NonNull::new(device).ok_or(ENODEV)?;
-        self.devices.0.push(device, GFP_KERNEL)?;
         // SAFETY: Just taken: valid until it is put.
         let bdev = unsafe { (*device.as_ptr()).bdev };
+        // SAFETY: The device is open.
+        let devt = DevT(unsafe { bindings::dm_preserve_bdev_devt(bdev) });
+        for taken in self.devices.0.iter_mut().filter(|taken| taken.devt == devt) {
+            // Taking a device again may have replaced what device-mapper has for it.
+            taken.device = device;
+        }
+        // There is room: this cannot fail after the device was taken.
+        let _ = self.devices.0.push_within_capacity(Taken {
+            device,
+            devt,
+            limits,
+        });
         Ok(Claim {
-            // SAFETY: The device is open.
-            devt: DevT(unsafe { bindings::dm_preserve_bdev_devt(bdev) }),
+            devt,
             // SAFETY: The device is open.
             sectors: unsafe { bindings::dm_preserve_bdev_nr_sectors(bdev) },
             // SAFETY: The device is open.
@@ -189,7 +206,7 @@ impl Constructor<'_> {
         })
     }
 
-    /// Discards and write-zeroes reach the target, one bio each (never split at a limit of the devices).
+    /// Discards and write-zeroes reach the target, one bio each.
     pub(crate) fn accept_discards_and_zeroes(&mut self) {
         // SAFETY: By the type invariant the target is valid, and ours in its constructor.
         let target = unsafe { self.target.as_mut() };
@@ -204,15 +221,19 @@ impl Constructor<'_> {
     }
 }
 
+/// A device taken for a target.
+pub(super) struct Taken {
+    pub(super) device: NonNull<bindings::dm_dev>,
+    devt: DevT,
+    /// The mapped device has its limits.
+    pub(super) limits: bool,
+}
+
 /// The devices taken for a target; put by `vtable.rs` before the target is freed.
-pub(super) struct Devices(pub(super) KVec<NonNull<bindings::dm_dev>>);
+pub(super) struct Devices(pub(super) KVec<Taken>);
 
 /// Writes text to the buffer that device-mapper gives for status and replies; what does not fit is cut,
 /// and device-mapper then asks again with a larger buffer.
-///
-/// # Invariants
-///
-/// `buffer` is valid for writes of `len` bytes, and `used < len` bytes of it are written.
 pub(crate) struct StatusWriter<'a> {
     buffer: &'a mut [u8],
     used: usize,
@@ -236,7 +257,10 @@ impl<'a> StatusWriter<'a> {
 impl fmt::Write for StatusWriter<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let room = self.buffer.len().saturating_sub(self.used + 1);
-        let part = text.as_bytes().get(..text.len().min(room)).ok_or(fmt::Error)?;
+        let part = text
+            .as_bytes()
+            .get(..text.len().min(room))
+            .ok_or(fmt::Error)?;
         let end = self.used + part.len();
         self.buffer
             .get_mut(self.used..end)

@@ -8,6 +8,7 @@ use super::Completed;
 use super::Constructor;
 use super::Events;
 use super::Incoming;
+use super::NoIo;
 use super::StatusKind;
 use super::StatusWriter;
 use super::Suspend;
@@ -19,6 +20,7 @@ use kernel::error::from_result;
 use kernel::error::to_result;
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::str::CString;
 use kernel::sync::Arc;
 use kernel::types::Opaque;
 
@@ -42,29 +44,41 @@ struct Instance<T> {
 unsafe fn put_devices(target: *mut bindings::dm_target, devices: &mut Devices) {
     while let Some(device) = devices.0.pop() {
         // SAFETY: By the safety requirement.
-        unsafe { bindings::dm_put_device(target, device.as_ptr()) };
+        unsafe { bindings::dm_put_device(target, device.device.as_ptr()) };
     }
 }
 
-/// The words that device-mapper passes, as strings.
+/// The words that device-mapper passes, copied: a message's reply goes to the memory that they are in.
 ///
 /// # Safety
 ///
-/// `argv` points to `argc` nul-terminated strings, valid for `'a`.
-unsafe fn words<'a>(argc: u32, argv: *mut *mut kernel::ffi::c_char) -> Result<KVec<&'a str>> {
+/// `argv` points to `argc` nul-terminated strings.
+unsafe fn copy_words(argc: u32, argv: *mut *mut kernel::ffi::c_char) -> Result<KVec<CString>> {
     // CAST: Always fits.
     let count = argc as usize;
     if count > MAX_WORDS {
-        pr_err!("too many arguments ({count})\n");
         return Err(E2BIG);
     }
     let mut words = KVec::with_capacity(count, GFP_KERNEL)?;
     for i in 0..count {
         // SAFETY: By the safety requirement, as `i < argc`.
-        let word = unsafe { CStr::from_char_ptr(*argv.add(i)) };
-        words.push(word.to_str().map_err(|_| EINVAL)?, GFP_KERNEL)?;
+        let place = unsafe { argv.add(i) };
+        // SAFETY: As above.
+        let word = unsafe { *place };
+        // SAFETY: As above: a nul-terminated string.
+        let word = unsafe { CStr::from_char_ptr(word) };
+        words.push(CString::try_from(word)?, GFP_KERNEL)?;
     }
     Ok(words)
+}
+
+/// The words as text; `EINVAL` when one is not UTF-8.
+fn as_text(words: &[CString]) -> Result<KVec<&str>> {
+    let mut text = KVec::with_capacity(words.len(), GFP_KERNEL)?;
+    for word in words {
+        text.push(word.to_str().map_err(|_| EINVAL)?, GFP_KERNEL)?;
+    }
+    Ok(text)
 }
 
 /// The callbacks for targets of type `T`.
@@ -75,8 +89,10 @@ impl<T: Target> VTable<T> {
     ///
     /// `target` was constructed by [`Self::ctr`] and not destroyed, for `'a`.
     unsafe fn instance<'a>(target: *mut bindings::dm_target) -> &'a Instance<T> {
+        // SAFETY: By the safety requirement the target is valid.
+        let instance = unsafe { (*target).private }.cast::<Instance<T>>();
         // SAFETY: `ctr` has set `private` to an instance, which lives until `dtr`.
-        unsafe { &*(*target).private.cast::<Instance<T>>() }
+        unsafe { &*instance }
     }
 
     /// # Safety
@@ -88,37 +104,46 @@ impl<T: Target> VTable<T> {
         argv: *mut *mut kernel::ffi::c_char,
     ) -> kernel::ffi::c_int {
         from_result(|| {
-            // SAFETY: By the safety requirement.
-            let words = unsafe { words(argc, argv) }?;
             let target = NonNull::new(target).ok_or(EINVAL)?;
             // SAFETY: By the safety requirement.
-            unsafe { Self::construct(target, &words) }.map(|()| 0)
+            let words = unsafe { copy_words(argc, argv) };
+            // SAFETY: By the safety requirement.
+            unsafe { Self::construct(target, words) }.map(|()| 0)
         })
     }
 
     /// # Safety
     ///
     /// `target` is being constructed.
-    unsafe fn construct(target: NonNull<bindings::dm_target>, words: &[&str]) -> Result {
+    unsafe fn construct(
+        target: NonNull<bindings::dm_target>,
+        words: Result<KVec<CString>>,
+    ) -> Result {
+        // dm-core aligns what it puts before a clone to its own structures, no further.
+        const { assert!(core::mem::align_of::<PerBio<T>>() <= core::mem::align_of::<u64>()) };
         let raw = target.as_ptr();
+        let place = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
         let mut devices = Devices(KVec::new());
-        // SAFETY: A target knows its table; `detach` is called below on failure, and in `dtr`.
-        let events = unsafe { Events::new((*raw).table) }?;
+        // SAFETY: A target being constructed is valid.
+        let table = unsafe { (*raw).table };
+        // SAFETY: `detach` is called below on failure, and in `dtr`.
+        let events = unsafe { Events::new(table) }?;
+        // INVARIANT: By the safety requirement.
         let mut constructor = Constructor {
             target,
             devices: &mut devices,
             events: &events,
         };
-        let instance = T::new(&mut constructor, words).and_then(|target| {
-            let instance = Instance {
-                target,
-                devices: Devices(core::mem::take(&mut constructor.devices.0)),
-                events: events.clone(),
-            };
-            Ok(KBox::new(instance, GFP_KERNEL)?)
-        });
-        match instance {
-            Ok(instance) => {
+        match Self::make(&mut constructor, words) {
+            Ok(inner) => {
+                let instance = KBox::write(
+                    place,
+                    Instance {
+                        target: inner,
+                        devices,
+                        events,
+                    },
+                );
                 // SAFETY: The target is valid, and ours in its constructor.
                 unsafe { (*raw).private = KBox::into_raw(instance).cast() };
                 // CAST: A small struct.
@@ -128,19 +153,32 @@ impl<T: Target> VTable<T> {
             }
             Err(error) => {
                 events.detach();
-                // SAFETY: All were taken for this target, and `T::new` has failed, so nobody uses them.
+                // SAFETY: All were taken for this target, and making it has failed, so nobody uses them.
                 unsafe { put_devices(raw, &mut devices) };
                 Err(error)
             }
         }
     }
 
+    /// Lets `T` make the target from the table line's words.
+    fn make(table: &mut Constructor<'_>, words: Result<KVec<CString>>) -> Result<Pin<KBox<T>>> {
+        let words = words.map_err(|_| table.fail(c"Too many arguments"))?;
+        let text = as_text(&words).map_err(|_| table.fail(c"The arguments are not UTF-8"))?;
+        T::new(table, &text)
+    }
+
     /// # Safety
     ///
     /// Called by device-mapper to destroy `target`, which [`Self::ctr`] has constructed.
     unsafe extern "C" fn dtr(target: *mut bindings::dm_target) {
+        if T::HOLDS {
+            // An `end_io` that has given its bio away may still run: the bio does not keep us any longer.
+            kernel::sync::rcu::synchronize_rcu();
+        }
+        // SAFETY: The target is valid; `ctr` has set this field.
+        let instance = unsafe { (*target).private }.cast::<Instance<T>>();
         // SAFETY: `ctr` made this pointer from a box; nobody uses it after this.
-        let instance = unsafe { KBox::from_raw((*target).private.cast::<Instance<T>>()) };
+        let instance = unsafe { KBox::from_raw(instance) };
         let Instance {
             target: inner,
             mut devices,
@@ -161,8 +199,10 @@ impl<T: Target> VTable<T> {
     ) -> kernel::ffi::c_int {
         // SAFETY: The target is live.
         let instance = unsafe { Self::instance(target) };
-        // SAFETY: A bio passed to `map` is valid, hence not null, and a fresh clone.
-        let bio = unsafe { Incoming::new(NonNull::new_unchecked(bio)) };
+        // SAFETY: A bio passed to `map` is valid, hence not null.
+        let bio = unsafe { NonNull::new_unchecked(bio) };
+        // SAFETY: A fresh clone, passed to this call.
+        let bio = unsafe { Incoming::new(bio) };
         instance.target.map(bio).0
     }
 
@@ -174,10 +214,14 @@ impl<T: Target> VTable<T> {
         bio: *mut bindings::bio,
         _status: *mut bindings::blk_status_t,
     ) -> kernel::ffi::c_int {
+        // From where a target holds the bio, this section is what keeps the target alive; see `dtr`.
+        let _rcu = T::HOLDS.then(kernel::sync::rcu::read_lock);
         // SAFETY: The target is live while a bio of it is in flight.
         let instance = unsafe { Self::instance(target) };
-        // SAFETY: A clone that `map` has seen, not null.
-        let bio = unsafe { Completed::new(NonNull::new_unchecked(bio)) };
+        // SAFETY: A valid bio, hence not null.
+        let bio = unsafe { NonNull::new_unchecked(bio) };
+        // SAFETY: A clone that `map` has seen, passed to this call.
+        let bio = unsafe { Completed::new(bio) };
         instance.target.end_io(bio).0
     }
 
@@ -192,6 +236,14 @@ impl<T: Target> VTable<T> {
         };
         // SAFETY: The target is live.
         unsafe { Self::instance(target) }.target.presuspend(kind);
+    }
+
+    /// # Safety
+    ///
+    /// Called by device-mapper with a live target.
+    unsafe extern "C" fn presuspend_undo(target: *mut bindings::dm_target) {
+        // SAFETY: The target is live.
+        unsafe { Self::instance(target) }.target.presuspend_undo();
     }
 
     /// # Safety
@@ -240,9 +292,7 @@ impl<T: Target> VTable<T> {
         // SAFETY: The target is constructed.
         let instance = unsafe { Self::instance(target) };
         // The writer cuts what does not fit, which is how device-mapper learns that it does not.
-        let _ = instance
-            .target
-            .status(kind, &mut StatusWriter::new(buffer));
+        let _ = instance.target.status(kind, &mut StatusWriter::new(buffer));
     }
 
     /// # Safety
@@ -255,22 +305,26 @@ impl<T: Target> VTable<T> {
         buffer: *mut kernel::ffi::c_char,
         len: u32,
     ) -> kernel::ffi::c_int {
+        // A message may come to a suspended device.
+        let _noio = NoIo::enter();
         // SAFETY: The target is live.
         let instance = unsafe { Self::instance(target) };
-        // CAST: Always fits.
-        // SAFETY: By the safety requirement.
-        let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len as usize) };
         from_result(|| {
             // SAFETY: By the safety requirement.
-            let words = unsafe { words(argc, argv) }?;
+            let words = unsafe { copy_words(argc, argv) }?;
+            let text = as_text(&words)?;
+            // CAST: Always fits.
+            let len = len as usize;
+            // SAFETY: By the safety requirement; the words, which may be in the same memory, are copied.
+            let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len) };
             let mut out = StatusWriter::new(buffer);
-            instance.target.message(&words, &mut out)?;
+            instance.target.message(&text, &mut out)?;
             // 1 tells device-mapper that there is a reply.
             Ok(if out.is_empty() { 0 } else { 1 })
         })
     }
 
-    /// Reports the first device of the table, over the target's whole length.
+    /// Reports the devices whose limits the mapped device has, each over the target's length or its own.
     ///
     /// # Safety
     ///
@@ -282,13 +336,23 @@ impl<T: Target> VTable<T> {
     ) -> kernel::ffi::c_int {
         // SAFETY: The target is constructed.
         let instance = unsafe { Self::instance(target) };
-        let (Some(callout), Some(device)) = (callout, instance.devices.0.first()) else {
+        let Some(callout) = callout else {
             return 0;
         };
         // SAFETY: The target is valid.
-        let len = unsafe { (*target).len };
-        // SAFETY: As device-mapper asks for: a device of this target, and a range of it.
-        unsafe { callout(target, device.as_ptr(), 0, len, data) }
+        let target_len = unsafe { (*target).len };
+        for taken in instance.devices.0.iter().filter(|taken| taken.limits) {
+            // SAFETY: Taken for this target: valid.
+            let bdev = unsafe { (*taken.device.as_ptr()).bdev };
+            // SAFETY: The device is open.
+            let len = unsafe { bindings::dm_preserve_bdev_nr_sectors(bdev) }.min(target_len);
+            // SAFETY: As device-mapper asks for: a device of this target, and a range of it.
+            let stop = unsafe { callout(target, taken.device.as_ptr(), 0, len, data) };
+            if stop != 0 {
+                return stop;
+            }
+        }
+        0
     }
 
     /// The C structure for `T`.
@@ -301,13 +365,18 @@ impl<T: Target> VTable<T> {
             ctr: Some(Self::ctr),
             dtr: Some(Self::dtr),
             map: Some(Self::map),
-            end_io: if T::HAS_END_IO {
+            end_io: if T::HAS_END_IO || core::mem::needs_drop::<PerBio<T>>() {
                 Some(Self::end_io)
             } else {
                 None
             },
             presuspend: if T::HAS_PRESUSPEND {
                 Some(Self::presuspend)
+            } else {
+                None
+            },
+            presuspend_undo: if T::HAS_PRESUSPEND_UNDO {
+                Some(Self::presuspend_undo)
             } else {
                 None
             },
