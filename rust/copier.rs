@@ -429,7 +429,10 @@ impl Engine {
             // The epoch has ended: this copy will not be written, but decided anew.
             return Ok(Some(run));
         };
-        let copies = present.copies.as_ref().ok_or(EINVAL)?;
+        let Some(copies) = present.copies.as_ref() else {
+            // The last snapshot has been dropped: as above.
+            return Ok(Some(run));
+        };
         present.marks.prepare(run)?;
         copies.make_room(run, 1)?;
         let taken = copies.take_space(run.len())?;
@@ -490,10 +493,11 @@ impl Engine {
         }
     }
 
-    /// The epoch in which need was decided has ended, and with it the place in the store.
+    /// The epoch in which need was decided has ended, and with it the place in the store; or there was
+    /// none, as nothing was needed any longer.
     fn is_stale(&self, io: &Io<Copy>) -> bool {
         let timeline = self.timeline();
-        timeline.present().map(|epoch| epoch.id) != Some(io.data.epoch)
+        io.data.copies.is_none() || timeline.present().map(|epoch| epoch.id) != Some(io.data.epoch)
     }
 
     /// Gives up a copy; need is decided again for those who wait.

@@ -186,7 +186,7 @@ impl Engine {
         let first = Epoch {
             id: 0,
             marks: marks.clone(),
-            copies: Some(Copies::new(store.clone())?),
+            copies: None,
         };
         let timeline = Arc::new(Timeline::new(first)?, GFP_KERNEL)?;
         let designation = Arc::new(Designation::new(options.default_protected), GFP_KERNEL)?;

@@ -319,7 +319,7 @@ impl<C> Timeline<C> {
     }
 
     /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, and for the
-    /// backup map; its copies while a live snapshot is. The present epoch is always needed.
+    /// backup map; its copies while a live snapshot is. The present epoch's marks are always needed.
     fn needed_epochs(
         &self,
         copies_from: u64,
@@ -331,10 +331,10 @@ impl<C> Timeline<C> {
         for epoch in self.epochs.iter() {
             let is_present = begin.is_none() && epoch.id == present;
             if is_present || epoch.id >= marks_from {
-                let keep_copies = is_present || epoch.id >= copies_from;
-                epochs.push(epoch.share(keep_copies), GFP_KERNEL)?;
+                epochs.push(epoch.share(epoch.id >= copies_from), GFP_KERNEL)?;
             }
         }
+        let begin = begin.map(|epoch| epoch.share(epoch.id >= copies_from));
         epochs.extend_with_option(begin)?;
         Ok(epochs)
     }

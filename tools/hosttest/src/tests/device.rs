@@ -62,7 +62,10 @@ pub(super) fn epoch<T>(id: u64, chunks: u64) -> Epoch<Copies<T>> {
 
 impl<T: Clone> Device<T> {
     pub(super) fn new(origin: Vec<T>, default: bool, keep_unprotected: bool) -> Self {
-        let first = epoch(FIRST_EPOCH, origin.len() as u64);
+        let first = Epoch {
+            copies: None,
+            ..epoch(FIRST_EPOCH, origin.len() as u64)
+        };
         Self {
             origin,
             designation: Arc::new(Designation::new(default), GFP_KERNEL).unwrap(),
@@ -112,6 +115,7 @@ impl<T: Clone> Device<T> {
                 Scope::Incremental {
                     base: base.id,
                     protected: base.designation.clone(),
+                    chunks: base.released.len(),
                     marks,
                 }
             }

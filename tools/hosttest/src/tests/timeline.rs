@@ -211,7 +211,7 @@ fn check(device: &Device<u32>, naive: &Naive) -> Result<(), TestCaseError> {
             .min()
     };
     let marks_from = oldest(&[State::Live, State::Bookmark]).unwrap_or(naive.epoch);
-    let copies_from = oldest(&[State::Live]).unwrap_or(naive.epoch);
+    let copies_from = oldest(&[State::Live]).unwrap_or(u64::MAX);
     let epochs: Vec<(u64, bool)> = timeline
         .epochs(0, u64::MAX)
         .map(|epoch| (epoch.id, epoch.copies.is_some()))
