@@ -8,7 +8,7 @@
 //! - `preserve-view` ([`view`]): a read-only device that shows a snapshot;
 //! - `/dev/preserve-control` ([`control`]): ioctls for backup tools.
 //!
-//! The way of a write: [`live`] hands it to [`write`], which lets it go, or gives it to the [`copier`]. The
+//! The way of a write: [`live`] hands it to [`write`], which lets it go, or gives it to the [`copier`] and its [`copy`]. The
 //! way of a frozen read: [`view`] (or [`control`]), then [`frozen`]. What both decide by: the
 //! [`timeline`]. `Documentation/design.rst` is the long version.
 //!
@@ -22,6 +22,7 @@ mod chunk;
 mod control;
 mod copier;
 mod copies;
+mod copy;
 mod designation;
 mod dm;
 mod engine;

@@ -137,7 +137,7 @@ pub(crate) struct Engine {
     #[pin]
     pub(crate) incoming: SpinLock<List<LiveBio>>,
     /// Copies that came back.
-    pub(crate) finished: IrqStack<KBox<Io<crate::copier::Copy>>>,
+    pub(crate) finished: IrqStack<KBox<Io<crate::copy::Copy>>>,
     #[pin]
     pub(crate) slow: Mutex<Slow>,
     /// Writes wait for space.

@@ -153,7 +153,7 @@ pub struct SnapshotDevice {
 
 /// Argument of [`NR_SNAPSHOT`].
 ///
-/// Errors: `EOPNOTSUPP` for more than one device (not in this version), `ETIMEDOUT` when the device
+/// Errors: `EOPNOTSUPP` for more than one device or a `keep` above 1 (not in this version), `ETIMEDOUT` when the device
 /// did not become idle in time, `ENOENT` for an unknown base; nothing is changed then.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -253,7 +253,12 @@ pub struct Extent {
 /// Argument of [`NR_EXTENTS`]: the runs of chunks of which `attributes & mask == value`.
 ///
 /// One call looks at a bounded number of chunks and may return fewer extents than fit, even none;
-/// go on at `next` until it equals the number of chunks of the device.
+/// go on at `next`, which is always beyond `start`, until it equals the number of chunks of the device.
+/// Each extent has all its `ATTR_*` bits, whatever `mask` asks for. [`ATTR_PRESERVED`] and [`ATTR_GONE`]
+/// say nothing of a bookmark's content, which nobody keeps. A chunk beyond the end that the device had at
+/// `to` has no attributes.
+///
+/// Errors: `ENOENT` when `from` or `to` is unknown, `EINVAL` when `from` is later than `to`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -287,8 +292,9 @@ pub struct ListExtents {
 
 /// Argument of [`NR_READ`].
 ///
-/// Reads up to `sectors` sectors of one kind; the call returns 0 and `sectors` and `kind` say what
-/// was read. Errors: `ENODATA` when the first chunk is gone, `EIO` when a device fails.
+/// Reads up to `sectors` sectors of one kind, at most 64 MiB; the call returns 0 and `sectors` and `kind` say
+/// what was read, which ends at a chunk's end if it is less than was asked for. Errors: `ENOENT` for a
+/// bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EIO` when a device fails.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -314,7 +320,8 @@ pub struct ReadFrozen {
     pub reserved: u32,
 }
 
-/// Argument of [`NR_RELEASE`]. Chunks that the range covers only in part stay preserved.
+/// Argument of [`NR_RELEASE`]. Chunks that the range covers only in part stay preserved; a short last chunk
+/// is covered when the range reaches the end of the device.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
