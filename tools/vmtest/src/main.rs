@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `vmtest`: the tests of `dm-preserve.ko` that need a kernel. Runs as root inside a virtual machine
+//! (`scripts/vm --module --tools -- /bin/vmtest run`).
+
+#![forbid(unsafe_code)]
+
+mod health;
+mod model;
+mod runner;
+mod tests;
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use anyhow::Context;
+use anyhow::Result;
+
+/// What all tests of a run share.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// Where random tests begin; `None` has each take its own few.
+    pub seed: Option<u64>,
+    /// Fewer rounds.
+    pub quick: bool,
+}
+
+impl Env {
+    /// `full` rounds, or `quick` ones.
+    pub fn rounds(&self, full: u64, quick: u64) -> u64 {
+        match self.quick {
+            true => quick,
+            false => full,
+        }
+    }
+}
+
+const USAGE: &str = "usage: vmtest run [PATTERN] [--seed N] [--quick]
+       vmtest list
+Runs the tests whose name contains PATTERN. $DM_PRESERVE_KO is the module (/lib/dm-preserve.ko).";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(e) => {
+            eprintln!("{e:?}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut args = std::env::args().skip(1);
+    let verb = args.next().context(USAGE)?;
+    if verb == tests::unprivileged::PROBE {
+        return tests::unprivileged::probe(&args.collect::<Vec<_>>());
+    }
+    let mut env = Env {
+        seed: None,
+        quick: false,
+    };
+    let mut pattern = None;
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--quick" => env.quick = true,
+            "--seed" => {
+                let seed = args.next().context(USAGE)?;
+                env.seed = Some(seed.parse().context("--seed N: not a number")?);
+            }
+            arg if arg.starts_with('-') || pattern.is_some() => bail!(USAGE),
+            _ => pattern = Some(arg),
+        }
+    }
+    match verb.as_str() {
+        "run" => runner::run_all(&pattern.unwrap_or_default(), &env),
+        // One test in this process: what `run` starts, with a time limit around it.
+        runner::ONE => runner::run_one(&pattern.context(USAGE)?, &env),
+        "list" => {
+            for test in tests::all() {
+                println!("{}", test.name);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => bail!(USAGE),
+    }
+}
