@@ -81,16 +81,23 @@ const _: () =
     assert!(core::mem::size_of::<RawGroup>() == core::mem::size_of::<bindings::attribute_group>());
 
 /// The part that text and binary attributes have in common.
+#[cfg(not(CONFIG_DEBUG_LOCK_ALLOC))]
 fn attribute(file: &File) -> bindings::attribute {
-    let mut attribute = bindings::attribute::default();
-    attribute.name = file.name.as_char_ptr();
-    attribute.mode = file.mode;
-    // Attributes on the heap need a static lock class.
-    #[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
-    {
-        attribute.key = kernel::static_lock_class!().as_ptr();
+    bindings::attribute {
+        name: file.name.as_char_ptr(),
+        mode: file.mode,
     }
-    attribute
+}
+
+/// The same, with the static lock class that attributes on the heap need.
+#[cfg(CONFIG_DEBUG_LOCK_ALLOC)]
+fn attribute(file: &File) -> bindings::attribute {
+    bindings::attribute {
+        name: file.name.as_char_ptr(),
+        mode: file.mode,
+        key: kernel::static_lock_class!().as_ptr(),
+        ..pin_init::zeroed()
+    }
 }
 
 /// The kobject of a disk's device, with a reference of our own.
