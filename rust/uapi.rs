@@ -253,7 +253,7 @@ pub struct Extent {
 /// Argument of [`NR_EXTENTS`]: the runs of chunks of which `attributes & mask == value`.
 ///
 /// One call looks at a bounded number of chunks and may return fewer extents than fit, even none;
-/// go on at `next`, which is always beyond `start`, until it equals the number of chunks of the device.
+/// go on at `next`, which is beyond `start` if there is room for an extent, until it equals the number of chunks of the device.
 /// Each extent has all its `ATTR_*` bits, whatever `mask` asks for. [`ATTR_PRESERVED`] and [`ATTR_GONE`]
 /// say nothing of a bookmark's content, which nobody keeps. A chunk beyond the end that the device had at
 /// `to` has no attributes.
