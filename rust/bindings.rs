@@ -14,6 +14,7 @@
     dead_code,
     improper_ctypes,
     missing_docs,
+    unsafe_code,
     non_camel_case_types,
     non_snake_case,
     non_upper_case_globals,

@@ -17,6 +17,8 @@
 //!
 //! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
+#![allow(unsafe_code)]
+
 mod bio;
 mod block_device;
 mod events;

@@ -12,7 +12,10 @@
 //! way of a frozen read: [`view`] (or [`control`]), then [`frozen`]. What both decide by: the
 //! [`timeline`]. `Documentation/design.rst` is the long version.
 //!
-//! All unsafe code is in `bindings.rs` and [`dm`].
+//! All unsafe code is in `bindings.rs` and [`dm`]. The crate's root denies it for everybody; these two
+//! allow it for themselves; every other file says `#![forbid(unsafe_code)]`, which nothing can lift.
+
+#![deny(unsafe_code)]
 
 mod args;
 mod attributes;
