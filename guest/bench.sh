@@ -26,7 +26,7 @@ null() {
 measure() {
     [ -b "$3" ] || { echo "no $3" >&2; exit 1; }
     fio --name=b --filename="$3" --rw=randwrite --bs=4k --direct=1 --ioengine=libaio --iodepth=8 --randrepeat=1 \
-        --size="${SIZE}m" --output-format=json --output=/tmp/fio.json
+        --size="${SIZE}m" --eta=never --output-format=json --output=/tmp/fio.json
     # Sum of submission and completion latencies would count waiting; the job's run time is all there is.
     result=$(sed -n '/"write" :/,$p' /tmp/fio.json)
     ios=$(echo "$result" | sed -n 's/.*"total_ios" : \([0-9]*\),.*/\1/p' | head -n 1)
