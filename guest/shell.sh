@@ -8,7 +8,7 @@ insmod /lib/dm-preserve.ko || echo "the module could not be loaded; see dmesg"
 cat <<'END'
 
 A guest to play in. The module is loaded; nothing here outlives the guest.
-  /dev/vda, /dev/vdb   empty disks, 512 MiB each;   /dev/vdc   a tar archive with a file tree
+  /dev/vda, /dev/vdb   empty disks, 128 MiB each;   /dev/vdc   a tar archive with a file tree
 
 Try, for example:
   preserve create live --origin /dev/vda --store /dev/vdb     a live device: /dev/mapper/live
