@@ -175,6 +175,33 @@ impl Bitmap {
         (bit / unit + 1).saturating_mul(unit)
     }
 
+    /// Number of leaves, there or not.
+    pub(crate) fn leaves(&self) -> u64 {
+        // CAST: A length in memory.
+        self.leaves.len() as u64
+    }
+
+    /// Whether a leaf is there: whether one of its bits may be set.
+    pub(crate) fn has_leaf(&self, leaf: u64) -> bool {
+        leaf.checked_mul(LEAF_BITS)
+            .is_some_and(|bit| self.leaf(bit).is_some())
+    }
+
+    /// Sets the bits that are set in `word`, which stands for those from `bit` on, a multiple of 64. Bits beyond
+    /// the end are left out. May sleep.
+    pub(crate) fn merge(&self, bit: u64, word: u64) -> Result {
+        let end = self.bits.min(bit.saturating_add(WORD_BITS));
+        if word != 0 && bit < end {
+            self.prepare(Chunks { start: bit, end })?;
+        }
+        for at in bit..end {
+            if word >> (at - bit) & 1 != 0 {
+                self.set(at);
+            }
+        }
+        Ok(())
+    }
+
     /// Bytes that the bitmap occupies.
     pub(crate) fn memory(&self) -> u64 {
         let leaves = self.leaves.iter().filter(|leaf| leaf.as_ref().is_some());

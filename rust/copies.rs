@@ -97,7 +97,7 @@ impl Copies {
             store,
         };
         let init = pin_init!(Self {
-            index <- new_spinlock!(Index::new(), "Copies::index"),
+            index <- new_spinlock!(Index::new(1), "Copies::index"),
             space <- new_mutex!(space, "Copies::space"),
         });
         Arc::pin_init(init, GFP_KERNEL)

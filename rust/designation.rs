@@ -95,6 +95,14 @@ fn mask(start: u64, from: u64, to: u64) -> u64 {
     below(high) & !below(low)
 }
 
+/// A stretch of [`LEAF_BITS`] chunks, as it is saved.
+pub(crate) enum Part<'a> {
+    /// All are protected, or none is.
+    Uniform(bool),
+    /// One bit each.
+    Words(&'a [u64]),
+}
+
 /// A map of protected chunks. See the [module's documentation](self).
 pub(crate) struct Designation {
     default: bool,
@@ -141,6 +149,32 @@ impl Designation {
             default: self.default,
             stretches,
         })
+    }
+
+    /// What the chunks beyond the stretches have.
+    pub(crate) fn default_protected(&self) -> bool {
+        self.default
+    }
+
+    /// The stretches, to be saved.
+    pub(crate) fn parts(&self) -> impl ExactSizeIterator<Item = Part<'_>> {
+        self.stretches.iter().map(|stretch| match stretch {
+            Stretch::Uniform(protected) => Part::Uniform(*protected),
+            Stretch::Mixed(words) => Part::Words(words),
+        })
+    }
+
+    /// Adds a stretch that was saved, behind those that are there.
+    pub(crate) fn push_part(&mut self, part: Part<'_>) -> Result {
+        let stretch = match part {
+            Part::Uniform(protected) => Stretch::Uniform(protected),
+            Part::Words(saved) => {
+                let mut words = Words::with_capacity(LEAF_WORDS, GFP_KERNEL)?;
+                words.extend_from_slice(saved, GFP_KERNEL)?;
+                Stretch::Mixed(Arc::new(words, GFP_KERNEL)?)
+            }
+        };
+        Ok(self.stretches.push(stretch, GFP_KERNEL)?)
     }
 
     /// How many of the first `chunks` chunks are protected.

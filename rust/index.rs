@@ -51,10 +51,10 @@ impl Entry {
         self.0 & (MAX_POSITION - 1)
     }
 
-    /// The part from `offset` on, if there is one.
-    fn from(self, offset: u64) -> Option<(u64, u64)> {
+    /// The part from `offset` on, if there is one. A content takes `step` positions.
+    fn from(self, offset: u64, step: u64) -> Option<(u64, u64)> {
         let skip = offset.checked_sub(self.offset())?;
-        (skip < self.len()).then(|| (self.position() + skip, self.len() - skip))
+        (skip < self.len()).then(|| (self.position() + skip * step, self.len() - skip))
     }
 }
 
@@ -89,6 +89,8 @@ impl Room {
 pub(crate) struct Index {
     groups: RBTree<u64, Entries>,
     chunks: u64,
+    /// Positions that a content takes.
+    step: u64,
 }
 
 /// Where the entry that begins at or before `offset` is, if there is one.
@@ -99,11 +101,12 @@ fn at_or_before(entries: &[u64], offset: u64) -> Option<usize> {
 }
 
 impl Index {
-    /// An empty index.
-    pub(crate) fn new() -> Self {
+    /// An empty index of contents that take `step` positions each.
+    pub(crate) fn new(step: u64) -> Self {
         Self {
             groups: RBTree::new(),
             chunks: 0,
+            step,
         }
     }
 
@@ -117,7 +120,27 @@ impl Index {
         let entries = self.groups.get(&(chunk >> GROUP_BITS))?;
         let offset = chunk & (GROUP - 1);
         let entry = entries.get(at_or_before(entries, offset)?)?;
-        Entry(*entry).from(offset)
+        Entry(*entry).from(offset, self.step)
+    }
+
+    /// Appends the entries of chunks from `from` on to `out`, in order, as far as there is room in it: each a run and
+    /// the position of its first content. The result is the chunk to go on with, if there may be more.
+    pub(crate) fn export(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
+        let mut cursor = self.groups.cursor_lower_bound(&(from >> GROUP_BITS));
+        while let Some(at) = cursor {
+            let (group, entries) = at.current();
+            let first = group << GROUP_BITS;
+            for entry in entries.iter().map(|entry| Entry(*entry)) {
+                let start = first + entry.offset();
+                let end = first + entry.end();
+                let item = (Chunks { start, end }, entry.position());
+                if start >= from && out.push_within_capacity(item).is_err() {
+                    return Some(start);
+                }
+            }
+            cursor = at.move_next();
+        }
+        None
     }
 
     /// What is missing for adding `entries` entries for chunks of `run`, if anything is.
@@ -147,7 +170,7 @@ impl Index {
             self.insert_within(group, Entry::new(offset, len, position))?;
             self.chunks += len;
             run.start += len;
-            position += len;
+            position += len * self.step;
         }
         Ok(())
     }
@@ -157,11 +180,12 @@ impl Index {
             group,
             capacity: len + SPARE,
         };
+        let step = self.step;
         let entries = self.groups.get_mut(&group).ok_or(missing(0))?;
         let before = at_or_before(entries, new.offset());
         if let Some(entry) = before.and_then(|at| entries.get_mut(at)) {
             let old = Entry(*entry);
-            if old.end() == new.offset() && old.position() + old.len() == new.position() {
+            if old.end() == new.offset() && old.position() + old.len() * step == new.position() {
                 *entry = Entry::new(old.offset(), old.len() + new.len(), old.position()).0;
                 return Ok(());
             }

@@ -60,6 +60,7 @@ impl Engine {
             keep_unprotected: self.options().keep_unprotected,
             sectors: self.geometry().sectors(),
             chunks: self.geometry().chunks(),
+            narrowed: true,
         })?;
         let designation = self.next_designation()?;
         let id = snapshot.id;
@@ -276,15 +277,5 @@ fn resolve(now: &Timeline, scope: ScopeWanted, epoch: u64) -> Result<Scope> {
         ScopeWanted::Incremental(Some(id)) => now.entry(id),
         ScopeWanted::Incremental(None) => now.latest(),
     };
-    let base = base.ok_or(ENOENT)?;
-    let mut marks = KVec::new();
-    for closed in now.epochs(base.epoch, epoch) {
-        marks.push(closed.marks.clone(), GFP_KERNEL)?;
-    }
-    Ok(Scope::Incremental {
-        base: base.id,
-        protected: base.designation.clone(),
-        chunks: base.released.len(),
-        marks,
-    })
+    now.scope_since(base.ok_or(ENOENT)?.id, epoch)
 }

@@ -73,7 +73,9 @@ pub(crate) struct Snapshot {
     /// Length of the device at the instant, in sectors.
     pub(crate) sectors: u64,
     /// Chunks that need not be preserved any longer.
-    pub(crate) released: Bitmap,
+    pub(crate) released: Arc<Bitmap>,
+    /// An incremental scope is in effect; until then the snapshot preserves what a full one does.
+    narrowed: Atomic<bool>,
     dropped: Atomic<bool>,
 }
 
@@ -95,11 +97,23 @@ pub(crate) struct NewSnapshot {
     pub(crate) sectors: u64,
     /// Chunks of the device at the instant.
     pub(crate) chunks: u64,
+    /// An incremental scope is in effect from the beginning.
+    pub(crate) narrowed: bool,
 }
 
 impl Snapshot {
     /// Allocates. May sleep.
     pub(crate) fn new(new: NewSnapshot) -> Result<Arc<Self>> {
+        let released = Arc::new(Bitmap::new(new.chunks)?, GFP_KERNEL)?;
+        Self::restored(new, released, false)
+    }
+
+    /// As it was saved, with the chunks that were released.
+    pub(crate) fn restored(
+        new: NewSnapshot,
+        released: Arc<Bitmap>,
+        dropped: bool,
+    ) -> Result<Arc<Self>> {
         let snapshot = Self {
             id: new.id,
             time_ns: new.time_ns,
@@ -108,8 +122,9 @@ impl Snapshot {
             scope: new.scope,
             keep_unprotected: new.keep_unprotected,
             sectors: new.sectors,
-            released: Bitmap::new(new.chunks)?,
-            dropped: Atomic::new(false),
+            released,
+            narrowed: Atomic::new(new.narrowed),
+            dropped: Atomic::new(dropped),
         };
         Ok(Arc::new(snapshot, GFP_KERNEL)?)
     }
@@ -133,9 +148,20 @@ impl Snapshot {
             && !self.released.get(chunk)
     }
 
+    /// An incremental scope takes effect.
+    pub(crate) fn narrow(&self) {
+        self.narrowed.store(true, Release);
+    }
+
+    /// Whether the scope is as narrow as it gets.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        matches!(self.scope, Scope::Full) || self.narrowed.load(Acquire)
+    }
+
     fn in_scope(&self, chunk: u64) -> bool {
         match &self.scope {
             Scope::Full => true,
+            Scope::Incremental { .. } if !self.narrowed.load(Acquire) => true,
             Scope::Incremental {
                 protected,
                 chunks,
@@ -184,6 +210,28 @@ impl<C> Timeline<C> {
             began: 0,
             before: 0,
         })
+    }
+
+    /// As it was saved. The epochs are sorted, and so are the others by their ids.
+    pub(crate) fn restored(
+        epochs: KVec<Epoch<C>>,
+        snapshots: KVec<Arc<Snapshot>>,
+        bookmarks: KVec<Arc<Snapshot>>,
+        began: u64,
+        before: u64,
+    ) -> Self {
+        Self {
+            epochs,
+            snapshots,
+            bookmarks,
+            began,
+            before,
+        }
+    }
+
+    /// The epochs that the latest snapshot, and the one before it, began.
+    pub(crate) fn latest_epochs(&self) -> (u64, u64) {
+        (self.began, self.before)
     }
 
     /// The live snapshots, oldest first.
@@ -249,6 +297,30 @@ impl<C> Timeline<C> {
     pub(crate) fn needs(&self, chunk: u64) -> bool {
         let mut snapshots = self.snapshots.iter();
         snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, u64::MAX))
+    }
+
+    /// For replay, whose present epoch may have marks from later than the place that is replayed: whether a
+    /// live snapshot wants the content of a chunk and no closed epoch since has written it.
+    pub(crate) fn owes(&self, chunk: u64) -> bool {
+        let present = self.present().map_or(0, |epoch| epoch.id);
+        let mut snapshots = self.snapshots.iter();
+        snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, present))
+    }
+
+    /// The scope of a snapshot that begins `epoch`, incremental since the one with id `base`. `ENOENT` when
+    /// there is none.
+    pub(crate) fn scope_since(&self, base: u64, epoch: u64) -> Result<Scope> {
+        let base = self.entry(base).ok_or(ENOENT)?;
+        let mut marks = KVec::new();
+        for closed in self.epochs(base.epoch, epoch) {
+            marks.push(closed.marks.clone(), GFP_KERNEL)?;
+        }
+        Ok(Scope::Incremental {
+            base: base.id,
+            protected: base.designation.clone(),
+            chunks: base.released.len(),
+            marks,
+        })
     }
 
     /// Rule 5: where the content of a chunk at a snapshot is, as far as this timeline knows.
@@ -369,6 +441,17 @@ impl<C> Change<C> {
         drop: None,
         forget: None,
     };
+}
+
+impl<C> Change<C> {
+    /// Whether it changes nothing.
+    pub(crate) fn is_none(&self) -> bool {
+        self.begin.is_none()
+            && self.snapshot.is_none()
+            && self.drop_up_to == 0
+            && self.drop.is_none()
+            && self.forget.is_none()
+    }
 }
 
 /// Adding an element that may be there.

@@ -24,10 +24,28 @@ sources! {
     #[path = "../../../rust/bitmap.rs"] bitmap
     #[path = "../../../rust/chunk.rs"] chunk
     #[path = "../../../rust/designation.rs"] designation
+    #[path = "../../../rust/disk.rs"] disk
+    #[path = "../../../rust/entry.rs"] entry
+    #[path = "../../../rust/image.rs"] image
     #[path = "../../../rust/index.rs"] index
+    #[path = "../../../rust/layout.rs"] layout
+    #[path = "../../../rust/logbook.rs"] logbook
+    #[path = "../../../rust/ondisk.rs"] ondisk
+    #[path = "../../../rust/recover.rs"] recover
+    #[path = "../../../rust/region.rs"] region
+    #[path = "../../../rust/saved.rs"] saved
+    #[path = "../../../rust/segments.rs"] segments
     #[path = "../../../rust/space.rs"] space
     #[path = "../../../rust/timeline.rs"] timeline
     #[path = "../../../rust/uapi.rs"] uapi
+}
+
+/// What the module takes from the kernel.
+mod checksum {
+    /// CRC-32C of `data` behind data with checksum `before`.
+    pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
+        crc32c::crc32c_append(before, data)
+    }
 }
 
 #[cfg(test)]

@@ -245,6 +245,26 @@ impl<T, A: Allocator> Vec<T, A> {
         Ok(())
     }
 
+    /// Appends the elements of a slice.
+    pub fn extend_from_slice(&mut self, other: &[T], flags: Flags) -> Result<(), AllocError>
+    where
+        T: Clone,
+    {
+        self.reserve(other.len(), flags)?;
+        self.inner.extend_from_slice(other);
+        Ok(())
+    }
+
+    /// `n` times the same.
+    pub fn from_elem(value: T, n: usize, flags: Flags) -> Result<Self, AllocError>
+    where
+        T: Clone,
+    {
+        let mut vec = Self::with_capacity(n, flags)?;
+        vec.inner.resize(n, value);
+        Ok(vec)
+    }
+
     /// Removes the last element.
     pub fn pop(&mut self) -> Option<T> {
         self.inner.pop()

@@ -31,6 +31,14 @@ pub mod code {
     pub const ENOMEM: Error = Error(-12);
     /// Invalid argument.
     pub const EINVAL: Error = Error(-22);
+    /// No such entry.
+    pub const ENOENT: Error = Error(-2);
+    /// Input or output failed.
+    pub const EIO: Error = Error(-5);
+    /// No space left.
+    pub const ENOSPC: Error = Error(-28);
+    /// Structure needs cleaning.
+    pub const EUCLEAN: Error = Error(-117);
     /// Too large.
     pub const EFBIG: Error = Error(-27);
 }

@@ -9,6 +9,7 @@ use crate::alloc::Flags;
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::ops::Bound;
 
 /// A node's memory, as far as it is counted: three links, key and value.
 #[derive(Debug)]
@@ -104,6 +105,36 @@ impl<K: Ord, V> RBTree<K, V> {
     /// The entries in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&'_ K, &'_ V)> {
         self.map.iter().map(|(key, (value, _))| (key, value))
+    }
+}
+
+/// A place in a map.
+pub struct Cursor<'a, K, V> {
+    map: &'a BTreeMap<K, (V, Box<Memory>)>,
+    key: &'a K,
+    value: &'a V,
+}
+
+impl<K: Ord, V> RBTree<K, V> {
+    /// The entry with the least key that is at least `key`.
+    pub fn cursor_lower_bound(&self, key: &K) -> Option<Cursor<'_, K, V>> {
+        let (key, (value, _)) = self.map.range(key..).next()?;
+        let map = &self.map;
+        Some(Cursor { map, key, value })
+    }
+}
+
+impl<'a, K: Ord, V> Cursor<'a, K, V> {
+    /// The entry.
+    pub fn current(&self) -> (&K, &V) {
+        (self.key, self.value)
+    }
+
+    /// The next entry.
+    pub fn move_next(self) -> Option<Self> {
+        let behind = (Bound::Excluded(self.key), Bound::Unbounded);
+        let (key, (value, _)) = self.map.range(behind).next()?;
+        Some(Self { key, value, ..self })
     }
 }
 

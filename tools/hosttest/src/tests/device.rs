@@ -129,6 +129,7 @@ impl<T: Clone> Device<T> {
             keep_unprotected: self.keep_unprotected,
             sectors: self.chunks() * 8,
             chunks: self.chunks(),
+            narrowed: true,
         })?;
         let live = self.timeline.snapshots();
         let dropped = (live.len() + 1).saturating_sub(keep.max(1));

@@ -67,7 +67,7 @@ proptest! {
         positions in proptest::collection::vec(0..MAX_POSITION - 4 * GROUP, 120),
     ) {
         let before = host::usage().exact;
-        let mut index = Index::new();
+        let mut index = Index::new(1);
         let mut model = BTreeMap::new();
         let mut next = 0;
         for (run, position) in runs.iter().zip(positions) {
@@ -106,7 +106,7 @@ proptest! {
         chunks in proptest::collection::btree_set(0..GROUP, 1..60),
         order in any::<u64>(),
     ) {
-        let mut index = Index::new();
+        let mut index = Index::new(1);
         let mut late = Vec::new();
         let mut chunks: Vec<u64> = chunks.into_iter().collect();
         let len = chunks.len();
@@ -136,7 +136,7 @@ proptest! {
 
 #[test]
 fn runs_are_found_from_any_chunk_on() {
-    let mut index = Index::new();
+    let mut index = Index::new(1);
     insert(
         &mut index,
         Chunks {
@@ -166,7 +166,7 @@ fn runs_are_found_from_any_chunk_on() {
 
 #[test]
 fn neighbours_are_joined_only_if_their_contents_are() {
-    let mut index = Index::new();
+    let mut index = Index::new(1);
     insert(&mut index, Chunks { start: 5, end: 6 }, 100);
     insert(&mut index, Chunks { start: 6, end: 7 }, 101);
     insert(&mut index, Chunks { start: 7, end: 9 }, 200);
@@ -180,7 +180,7 @@ fn neighbours_are_joined_only_if_their_contents_are() {
 
 #[test]
 fn extreme_positions_and_chunks() {
-    let mut index = Index::new();
+    let mut index = Index::new(1);
     insert(
         &mut index,
         Chunks {
@@ -213,7 +213,7 @@ fn extreme_positions_and_chunks() {
 
 #[test]
 fn room_is_asked_for_group_by_group() {
-    let mut index = Index::new();
+    let mut index = Index::new(1);
     let across = Chunks {
         start: GROUP - 2,
         end: GROUP + 2,
@@ -250,7 +250,7 @@ fn room_is_asked_for_group_by_group() {
 #[test]
 fn room_for_many_entries_suffices_for_them() {
     for entries in [1, 2, 5, 20, 100, 2048] {
-        let mut index = Index::new();
+        let mut index = Index::new(1);
         insert(&mut index, Chunks { start: 0, end: 1 }, 0);
         let run = Chunks {
             start: 1,
@@ -298,7 +298,7 @@ impl Numbers {
 
 fn cost(runs: impl Iterator<Item = (Chunks, u64)>) -> Cost {
     let before = host::usage();
-    let mut index = Index::new();
+    let mut index = Index::new(1);
     for (run, position) in runs {
         insert(&mut index, run, position);
     }

@@ -87,6 +87,7 @@ impl Shared {
             keep_unprotected: false,
             sectors: CHUNKS * 8,
             chunks: CHUNKS,
+            narrowed: true,
         });
         let next = epoch(begin, CHUNKS);
         let all = crate::chunk::Chunks {

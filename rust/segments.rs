@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Segments of a persistent store: which are free, which wait, and what has been promised.
+//!
+//! # States of a segment
+//!
+//! 1. *Free*.
+//! 2. *Owned* by an epoch's copies; one of them is the current one, where contents are appended.
+//! 3. *Waiting*: the epoch is not needed any longer, but the checkpoint on disk may still refer to it. Free
+//!    when a checkpoint that was begun after that is durable in both superblocks.
+//!
+//! A copy reserves blocks before it starts, and takes its place when its record is made. Since a record may
+//! have to be cut at a segment's end, each segment counts for less than it has: what may be lost there.
+
+#![forbid(unsafe_code)]
+
+use crate::layout::Layout;
+use kernel::prelude::*;
+
+/// The segments. See the [module's documentation](self).
+pub(crate) struct Segments {
+    layout: Layout,
+    /// Free segments, the next one last. There is room for all.
+    free: KVVec<u64>,
+    /// Waiting segments, in the order in which they came. There is room for all.
+    waiting: KVVec<u64>,
+    /// Blocks left in the current segment.
+    room: u64,
+    /// Blocks promised.
+    reserved: u64,
+}
+
+impl Segments {
+    /// All segments but those of `owned`, each of which must exist and be there once (`EUCLEAN`). May sleep.
+    pub(crate) fn new(layout: Layout, owned: &mut [u64]) -> Result<Self> {
+        owned.sort_unstable();
+        let twice = owned.windows(2).any(|pair| pair.first() == pair.last());
+        if twice || owned.last().is_some_and(|last| *last >= layout.segments) {
+            return Err(EUCLEAN);
+        }
+        let count = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
+        let mut free = KVVec::with_capacity(count, GFP_KERNEL)?;
+        for segment in (0..layout.segments).rev() {
+            if owned.binary_search(&segment).is_err() {
+                free.push(segment, GFP_KERNEL)?;
+            }
+        }
+        Ok(Self {
+            layout,
+            free,
+            waiting: KVVec::with_capacity(count, GFP_KERNEL)?,
+            room: 0,
+            reserved: 0,
+        })
+    }
+
+    /// The store has grown. May sleep.
+    pub(crate) fn grow(&mut self, layout: Layout) -> Result {
+        let more = layout.segments.saturating_sub(self.layout.segments);
+        let total = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
+        let room = |list: &KVVec<u64>| total.saturating_sub(list.len());
+        let (free, waiting) = (room(&self.free), room(&self.waiting));
+        self.free.reserve(free, GFP_KERNEL)?;
+        self.waiting.reserve(waiting, GFP_KERNEL)?;
+        for segment in self.layout.segments..self.layout.segments + more {
+            // There is room.
+            let _ = self.free.push_within_capacity(segment);
+        }
+        self.layout = layout;
+        Ok(())
+    }
+
+    /// Blocks of all segments.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.layout.segments * self.layout.segment_blocks
+    }
+
+    /// Blocks of segments that are not free, but for what is left in the current one.
+    pub(crate) fn used(&self) -> u64 {
+        // CAST: A length in memory.
+        let free = self.free.len() as u64 * self.layout.segment_blocks;
+        self.capacity().saturating_sub(free + self.room)
+    }
+
+    /// Whether segments wait for a checkpoint.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Blocks of a segment that may be lost at its end: less than what a content takes, and a header more.
+    fn loss(&self) -> u64 {
+        self.layout.chunk_blocks + 1
+    }
+
+    /// Reserves blocks for up to `wanted` contents and their header; the result is for how many.
+    pub(crate) fn reserve(&mut self, wanted: u64) -> u64 {
+        let each = self.layout.segment_blocks.saturating_sub(self.loss());
+        // CAST: A length in memory.
+        let total = self.free.len() as u64 * each + self.room.saturating_sub(self.loss());
+        let left = total.saturating_sub(self.reserved).saturating_sub(1);
+        let contents = left.checked_div(self.layout.chunk_blocks).unwrap_or(0);
+        let granted = wanted.min(contents);
+        if granted > 0 {
+            self.reserved += self.cost(granted);
+        }
+        granted
+    }
+
+    fn cost(&self, contents: u64) -> u64 {
+        contents * self.layout.chunk_blocks + 1
+    }
+
+    /// Gives a reservation back: it is not needed, or has been used.
+    pub(crate) fn unreserve(&mut self, contents: u64) {
+        let cost = self.cost(contents);
+        self.reserved = self.reserved.saturating_sub(cost);
+    }
+
+    /// Reduces a reservation from `from` contents to `to`.
+    pub(crate) fn narrow(&mut self, from: u64, to: u64) {
+        self.reserved = self
+            .reserved
+            .saturating_sub(self.cost(from).saturating_sub(self.cost(to)));
+    }
+
+    /// A free segment becomes the current one.
+    pub(crate) fn take(&mut self) -> Option<u64> {
+        let segment = self.free.pop()?;
+        self.room = self.layout.segment_blocks;
+        Some(segment)
+    }
+
+    /// Blocks of the current segment were used.
+    pub(crate) fn used_of_current(&mut self, blocks: u64) {
+        self.room = self.room.saturating_sub(blocks);
+    }
+
+    /// No more goes to the current segment.
+    pub(crate) fn close_current(&mut self) {
+        self.room = 0;
+    }
+
+    /// Nobody needs these segments any longer.
+    pub(crate) fn give_back(&mut self, segments: &[u64]) {
+        for segment in segments {
+            // There is room for every segment that exists.
+            let _ = self.waiting.push_within_capacity(*segment);
+        }
+    }
+
+    /// How many wait now: a checkpoint that begins now does not refer to them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The first `count` of those that wait are free.
+    pub(crate) fn free_waiting(&mut self, count: usize) {
+        for _ in 0..count {
+            match self.waiting.remove(0) {
+                // There is room for every segment that exists.
+                Ok(segment) => drop(self.free.push_within_capacity(segment)),
+                Err(_) => return,
+            }
+        }
+    }
+}
