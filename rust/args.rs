@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::chunk::MAX_CHUNK_SECTORS;
+use crate::chunk::MAX_PERSISTENT_CHUNK_SECTORS;
 use crate::chunk::MIN_CHUNK_SECTORS;
 use core::ffi::CStr;
 
@@ -32,6 +33,8 @@ pub(crate) enum OnError {
 /// The options of a `preserve` table line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// `transient`: nothing is meant to last
+    pub(crate) transient: bool,
     /// `keep_unprotected`
     pub(crate) keep_unprotected: bool,
     /// `default=`: protected
@@ -49,6 +52,7 @@ pub(crate) struct Options {
 impl Options {
     /// What holds when nothing is said.
     pub(crate) const DEFAULT: Self = Self {
+        transient: false,
         keep_unprotected: false,
         default_protected: true,
         reset_protection: false,
@@ -102,15 +106,11 @@ pub(crate) fn live<'a>(words: &[&'a str]) -> Parsed<LiveLine<'a>> {
         return Err(c"The chunk size must be a power of two from 8 to 2048 sectors");
     }
     let mut options = Options::DEFAULT;
-    let mut transient = false;
     for arg in optional(rest)? {
-        match *arg {
-            "transient" => transient = true,
-            arg => option(&mut options, arg)?,
-        }
+        option(&mut options, arg)?;
     }
-    if !transient {
-        return Err(c"Only transient stores are supported so far: add the argument transient");
+    if !options.transient && chunk_sectors > MAX_PERSISTENT_CHUNK_SECTORS {
+        return Err(c"With a persistent store the chunk size is at most 1024 sectors");
     }
     Ok(LiveLine {
         origin,
@@ -122,9 +122,13 @@ pub(crate) fn live<'a>(words: &[&'a str]) -> Parsed<LiveLine<'a>> {
 
 fn option(options: &mut Options, arg: &str) -> Parsed<()> {
     match arg.split_once('=').unwrap_or((arg, "")) {
-        ("keep_unprotected" | "reset_protection", "") if arg.ends_with('=') => {
+        ("transient" | "persistent" | "keep_unprotected" | "reset_protection", "")
+            if arg.ends_with('=') =>
+        {
             return Err(c"Unknown optional argument");
         }
+        ("transient", "") => options.transient = true,
+        ("persistent", "") => options.transient = false,
         ("keep_unprotected", "") => options.keep_unprotected = true,
         ("reset_protection", "") => options.reset_protection = true,
         ("default", "protected") => options.default_protected = true,

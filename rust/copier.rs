@@ -9,7 +9,8 @@
 //!
 //! 1. *Pending*: to be looked at.
 //! 2. *Parked*: the gate is closed; pending again when the work next runs, which opening the gate sees to.
-//! 3. *Waiting for a claim*, *for a copy slot* or *for space*: pending again when that ends.
+//! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
+//!    log: pending again when that ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
 //! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::copy).
@@ -34,8 +35,11 @@ use crate::dm::Op;
 use crate::dm::Status;
 use crate::engine::Engine;
 use crate::engine::Present;
+use crate::engine::COPIER;
 use crate::events::Event;
+use crate::journal::Whose;
 use crate::live::LiveBio;
+use crate::region;
 use crate::write::WINDOW;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
@@ -60,12 +64,29 @@ struct Claim {
     waiters: List<LiveBio>,
 }
 
+/// A region being announced in the log.
+#[derive(Clone, Copy)]
+struct Announced {
+    ticket: u64,
+    region: u64,
+    epoch: u64,
+    generation: u64,
+}
+
+/// Most regions being announced.
+const MAX_ANNOUNCED: usize = 64;
+
 /// The copier's state.
 pub(crate) struct Slow {
     pub(crate) pending: List<LiveBio>,
     parked: List<LiveBio>,
     wait_slot: List<LiveBio>,
     wait_space: List<LiveBio>,
+    wait_region: List<LiveBio>,
+    /// Regions being announced.
+    announced: KVec<Announced>,
+    /// Copies whose chunk cannot be read, which is being logged.
+    pub(crate) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
     pub(crate) unsettled: List<KBox<Io<Copy>>>,
     pub(crate) idle: List<KBox<Io<Copy>>>,
@@ -95,12 +116,20 @@ impl Slow {
             parked: List::new(),
             wait_slot: List::new(),
             wait_space: List::new(),
+            wait_region: List::new(),
+            announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
+            losing: List::new(),
             unsettled: List::new(),
             idle,
             claims,
             lost: 0,
             run_chunks: run_bytes.checked_div(chunk_bytes).ok_or(EINVAL)?,
         })
+    }
+
+    /// Number of slots.
+    pub(crate) fn slots(&self) -> usize {
+        self.claims.len()
     }
 
     /// The claim on a chunk.
@@ -157,11 +186,13 @@ enum Step {
     Wait(u64),
     /// Copy these chunks, as decided in this epoch.
     Copy(Chunks, u64),
+    /// Announce the regions of these chunks, which nobody needs.
+    Announce(Chunks),
     /// Look again: some chunks have been marked.
     Again,
 }
 
-impl WorkItem for Engine {
+impl WorkItem<COPIER> for Engine {
     type Pointer = Arc<Engine>;
 
     fn run(this: Arc<Engine>) {
@@ -179,6 +210,8 @@ impl Engine {
         while let Some(io) = unsettled.pop() {
             self.settle(slow, io);
         }
+        self.settle_lost(slow);
+        self.open_regions(slow);
         self.resume_waiting_for_space(slow);
         loop {
             let mut finished = self.finished.take();
@@ -203,6 +236,81 @@ impl Engine {
         drop(guard);
         if lost > 0 {
             self.tell_lost(lost);
+        }
+    }
+
+    /// Announces the regions of a run in the log, those that are not being announced already.
+    fn announce(self: &Arc<Self>, slow: &mut Slow, run: Chunks) {
+        let Some(present) = self.gate.enter() else {
+            // Looked at again when it opens.
+            slow.parked.append(&mut slow.wait_region);
+            return;
+        };
+        let (epoch, generation) = (present.epoch, present.generation);
+        let regions = present.regions.clone();
+        drop(present);
+        let Some(regions) = regions else {
+            return;
+        };
+        let last = region::of(run.end.saturating_sub(1));
+        for region in region::of(run.start)..=last {
+            let is_same = |known: &Announced| {
+                (known.region, known.epoch, known.generation) == (region, epoch, generation)
+            };
+            if regions.get(region) || slow.announced.iter().any(is_same) {
+                continue;
+            }
+            let end = region + 1;
+            if regions.prepare(Chunks { start: region, end }).is_err() {
+                dm::sleep_ms(NO_MEMORY_MS);
+                break;
+            }
+            let entry = crate::entry::Entry::Region {
+                region,
+                epoch,
+                generation,
+            };
+            if slow.announced.len() >= MAX_ANNOUNCED {
+                break;
+            }
+            let Some(ticket) = self.log(Whose::Copier, &[entry]) else {
+                break;
+            };
+            // There is room.
+            let _ = slow.announced.push_within_capacity(Announced {
+                ticket,
+                region,
+                epoch,
+                generation,
+            });
+        }
+        if slow.announced.is_empty() {
+            // Nothing will come that lets them go on.
+            slow.pending.append(&mut slow.wait_region);
+        }
+    }
+
+    /// Lets chunks be marked in regions whose announcement is durable.
+    fn open_regions(&self, slow: &mut Slow) {
+        if slow.announced.is_empty() && slow.wait_region.is_empty() {
+            return;
+        }
+        let Some(present) = self.gate.enter() else {
+            // The opening lets the work run again.
+            return;
+        };
+        let before = slow.announced.len();
+        slow.announced.retain(|known| {
+            let durable = self.journal.is_durable(Whose::Copier, known.ticket);
+            let now = (known.epoch, known.generation) == (present.epoch, present.generation);
+            if let (true, true, Some(regions)) = (durable, now, &present.regions) {
+                // The leaf exists: `announce` has prepared it.
+                regions.set(known.region);
+            }
+            now && !durable
+        });
+        if slow.announced.len() < before || slow.announced.is_empty() || self.journal.has_failed() {
+            slow.pending.append(&mut slow.wait_region);
         }
     }
 
@@ -244,12 +352,13 @@ impl Engine {
             Ok(()) => return,
             Err(bio) => bio,
         };
-        if bio.op() == Op::Discard {
+        let chunks = self.chunks_of(&bio);
+        let is_long = chunks.len() > WINDOW;
+        if bio.op() == Op::Discard && (is_long || self.first_needed(&present, chunks).is_some()) {
             // Not discarding what is needed is always right.
             bio.end(Status::OK);
             return;
         }
-        let chunks = self.chunks_of(&bio);
         let step = self.next_step(slow, &present, chunks);
         let marks = present.marks.clone();
         drop(present);
@@ -259,6 +368,10 @@ impl Engine {
                 None => slow.pending.push(bio),
             },
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
+            Step::Announce(run) => {
+                slow.wait_region.push(bio);
+                self.announce(slow, run);
+            }
             Step::Again => {
                 // What could not be marked may lack memory for its mark.
                 let unmarked = marks.find(chunks, false);
@@ -295,7 +408,11 @@ impl Engine {
         let end = self
             .first_needed(present, Chunks { start: first, end })
             .unwrap_or(end);
-        self.mark_unneeded(present, Chunks { start: first, end });
+        let unneeded = Chunks { start: first, end };
+        if !self.is_announced(present, unneeded) {
+            return Step::Announce(unneeded);
+        }
+        self.mark_unneeded(present, unneeded);
         Step::Again
     }
 
@@ -365,6 +482,9 @@ impl Engine {
     /// Whether space is about to come back: a reader still holds an epoch that is not needed.
     fn space_comes_back(&self) -> bool {
         let timeline = self.timeline();
+        if self.store.with_segments(|segments| segments.has_waiting()) == Some(true) {
+            return true;
+        }
         let epochs = timeline.epochs(0, u64::MAX);
         // CAST: A few.
         let kept = epochs.filter(|epoch| epoch.copies.is_some()).count() as u64;
@@ -375,8 +495,11 @@ impl Engine {
     /// The store is full: what `on_full=` says.
     fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
         match self.options().on_full {
-            // Its return lets the copier run.
-            _ if self.space_comes_back() => slow.wait_space.push(bio),
+            // Its return lets the copier run. In a persistent store it takes a checkpoint.
+            _ if self.space_comes_back() => {
+                slow.wait_space.push(bio);
+                self.kick_checkpoint();
+            }
             OnFull::Invalidate => {
                 self.give_up_oldest(c"the store is full");
                 slow.pending.push(bio);

@@ -8,7 +8,8 @@
 //! - [`Incoming`]: a bio in `map`, which must be consumed: remapped, ended, or taken away as a [`Bio`];
 //! - [`Completed`]: a bio in `end_io`.
 //!
-//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages),
+//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages), [`Gather`] (a
+//! durable write of several of them together),
 //! [`List`] and [`IrqStack`] (bios kept without allocating), [`Gate`] (a value read without a lock and
 //! replaced while nobody is inside), [`WorkQueue`], [`NoIo`], [`Events`], [`sysfs`].
 //!
@@ -23,6 +24,7 @@ mod bio;
 mod block_device;
 mod events;
 mod gate;
+mod gather;
 mod global;
 mod io;
 mod list;
@@ -46,6 +48,8 @@ pub(crate) use events::Events;
 pub(crate) use gate::Entry;
 pub(crate) use gate::Gate;
 pub(crate) use gate::Ticket;
+pub(crate) use gather::Gather;
+pub(crate) use gather::GatherDone;
 pub(crate) use global::Global;
 pub(crate) use io::Direction;
 pub(crate) use io::Io;
@@ -53,6 +57,7 @@ pub(crate) use io::IoDone;
 pub(crate) use list::IrqStack;
 pub(crate) use list::List;
 pub(crate) use noio::NoIo;
+pub(crate) use services::crc32c;
 pub(crate) use services::is_admin;
 pub(crate) use services::let_others_run;
 pub(crate) use services::monotonic_ns;

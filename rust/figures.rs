@@ -20,10 +20,7 @@ impl Engine {
     pub(crate) fn figures(&self) -> Figures {
         let timeline = self.timeline();
         let geometry = self.geometry();
-        let (store_chunks, used_chunks) = {
-            let pool = self.store.pool.lock();
-            (pool.capacity(), pool.used())
-        };
+        let (store_sectors, store_used_sectors) = self.store_space();
         let designation = self.designation();
         let next_id = self.control.lock().next_id;
         let chunks = geometry.chunks();
@@ -37,8 +34,8 @@ impl Engine {
             state: self.state(),
             chunk_sectors: geometry.chunk_sectors() as u32,
             origin_sectors: geometry.sectors(),
-            store_sectors: geometry.sector(store_chunks),
-            store_used_sectors: geometry.sector(used_chunks),
+            store_sectors,
+            store_used_sectors,
             latest: next_id - 1,
             epoch: timeline.present().map_or(0, |epoch| epoch.id),
             snapshots: timeline.snapshots().len() as u32,

@@ -141,7 +141,7 @@ impl Engine {
                 Found::Gone => return Err(ENODATA),
                 Found::Copy(_copies, position) => {
                     let within = start - self.shape.sector(run.start);
-                    let sector = self.shape.sector(position) + within;
+                    let sector = self.store_sector(position) + within;
                     io.run(&self.store_device, Direction::Read, sector, bytes)?;
                     return Ok((Kind::Data, len));
                 }

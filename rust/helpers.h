@@ -9,6 +9,7 @@
 #include <linux/dax.h>
 #include <linux/device-mapper.h>
 #include <linux/blkdev.h>
+#include <linux/crc32.h>
 #include <linux/part_stat.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>

@@ -56,6 +56,11 @@ pub(crate) struct Layout {
 
 const MAX_BLOCKS: u64 = 1 << 40;
 
+/// Most blocks of the contents of one copy, which are never divided between two segments.
+pub(crate) fn run_blocks(chunk_blocks: u64) -> u64 {
+    chunk_blocks.max(16)
+}
+
 impl Layout {
     /// For a new store of `blocks` blocks, for a device of `chunks` chunks. `None` when it is too small.
     pub(crate) fn new(blocks: u64, chunks: u64, chunk_sectors: u64) -> Option<Self> {
@@ -70,7 +75,7 @@ impl Layout {
         let image_blocks = (8 + marks + index).min((blocks / 8).max(32));
         let data_start = image_start + 2 * image_blocks;
         let rest = blocks.checked_sub(data_start)?;
-        let unit = chunk_blocks + 2;
+        let unit = run_blocks(chunk_blocks) + 2;
         let segment_blocks = (rest / SEGMENTS).clamp(8 * unit, MAX_SEGMENT.max(32 * unit));
         let layout = Self {
             ring_start,

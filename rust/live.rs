@@ -211,7 +211,7 @@ impl Live {
         )?;
         let (now, default) = (&self.options, Options::DEFAULT);
         let args = [
-            (true, "transient"),
+            (now.transient, "transient"),
             (now.keep_unprotected, "keep_unprotected"),
             (!now.default_protected, "default=unprotected"),
             (now.reset_protection, "reset_protection"),

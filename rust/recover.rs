@@ -346,7 +346,8 @@ impl<C: Stored> Replay<'_, C> {
         self.place.content_end = start + self.layout.segment_blocks;
         let present = self.present()?;
         match (&present.copies, present.id == epoch) {
-            (Some(copies), true) => copies.add_segment(segment),
+            // The image may have it already.
+            (Some(copies), true) if !copies.has_segment(segment) => copies.add_segment(segment),
             // The epoch has ended, or nobody needs its copies; nor does anybody read them.
             _ => Ok(()),
         }

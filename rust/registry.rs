@@ -20,6 +20,7 @@ use crate::dm::WorkQueue;
 use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::engine::Phase;
+use crate::recover::Trouble;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -78,6 +79,15 @@ impl From<Error> for Refused {
     }
 }
 
+impl From<Trouble> for Refused {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Because(why) => Self::Because(why),
+            Trouble::Error(error) => Self::Error(error),
+        }
+    }
+}
+
 impl From<kernel::alloc::AllocError> for Refused {
     fn from(error: kernel::alloc::AllocError) -> Self {
         Self::Error(error.into())
@@ -100,7 +110,12 @@ impl Refused {
 }
 
 /// Whether a table may use an engine that exists already, or one of the same devices may be made.
-fn check(entry: &Entry, identity: Identity, shape: Geometry) -> Result<bool, Refused> {
+fn check(
+    entry: &Entry,
+    identity: Identity,
+    shape: Geometry,
+    options: &Options,
+) -> Result<bool, Refused> {
     let engine = &entry.engine;
     let there = engine.identity;
     if entry.targets == 0 {
@@ -113,6 +128,11 @@ fn check(entry: &Entry, identity: Identity, shape: Geometry) -> Result<bool, Ref
         };
     }
     if there == identity {
+        if engine.is_persistent() == options.transient {
+            return Err(Refused::Because(
+                c"transient cannot be added or taken away while the device exists: remove it first",
+            ));
+        }
         if there_is_another_chunk_size(engine, shape) {
             return Err(Refused::Because(
                 c"The chunk size cannot change while the device exists: remove it first",
@@ -160,7 +180,7 @@ pub(crate) fn acquire(
     loop {
         let mut entries = registry.entries.lock();
         for entry in entries.iter_mut() {
-            if check(entry, identity, shape)? {
+            if check(entry, identity, shape, &options)? {
                 entry.targets += 1;
                 return Ok(entry.engine.clone());
             }

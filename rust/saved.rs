@@ -46,8 +46,10 @@ pub(crate) trait Stored: Sized {
     fn position(&self, chunk: u64) -> Option<u64>;
     /// Adds a run of contents, none of which is there.
     fn add(&self, run: Chunks, position: u64) -> Result;
-    /// Adds a segment.
+    /// Adds a segment, which must not be there.
     fn add_segment(&self, segment: u64) -> Result;
+    /// Whether a segment is there.
+    fn has_segment(&self, segment: u64) -> bool;
     /// Appends entries from a chunk on to `out`, as far as there is room; the chunk to go on with.
     fn entries(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64>;
     /// Appends the segments to `out`.

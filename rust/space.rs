@@ -128,4 +128,21 @@ impl Area {
             used: 0,
         }
     }
+
+    /// The segments.
+    pub(crate) fn segments(&self) -> &[u64] {
+        &self.segments
+    }
+
+    /// Makes room for one more segment. May sleep.
+    pub(crate) fn prepare(&mut self) -> Result {
+        Ok(self.segments.reserve(1, GFP_KERNEL)?)
+    }
+
+    /// Adds a segment of a persistent store, for which there must be room.
+    pub(crate) fn add(&mut self, segment: u64) -> Result {
+        self.segments
+            .push_within_capacity(segment)
+            .map_err(|_| ENOMEM)
+    }
 }

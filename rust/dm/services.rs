@@ -44,3 +44,10 @@ pub(crate) fn sleep_ms(ms: u32) -> bool {
     // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.
     unsafe { bindings::msleep_interruptible(ms) == 0 }
 }
+
+/// CRC-32C of `data` behind data with checksum `before` (0 for none).
+pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
+    // The kernel's function leaves the inversions of the standard to its caller.
+    // SAFETY: The slice is valid for reads of its length.
+    !unsafe { bindings::crc32c(!before, data.as_ptr().cast(), data.len()) }
+}
