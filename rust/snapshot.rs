@@ -41,15 +41,16 @@ use kernel::sync::Arc;
 const RELEASED_AT_ONCE: u64 = 1 << 16;
 
 impl Engine {
-    /// Takes a snapshot and drops the older ones; the result is its id.
+    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
     ///
     /// Errors: `ENOENT` for an unknown base.
-    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted) -> Result<u64> {
+    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
         let _editor = self.editor.lock();
         let mut control = self.control.lock();
         let now = self.timeline();
-        let replaces = !now.snapshots().is_empty();
+        // CAST: At most `MAX_SNAPSHOTS`.
+        let drop_up_to = now.beyond(keep as usize);
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
         let snapshot = Snapshot::new(NewSnapshot {
             id: control.next_id,
@@ -68,7 +69,7 @@ impl Engine {
             now,
             Change {
                 snapshot: Some(snapshot),
-                drop_up_to: id - 1,
+                drop_up_to,
                 ..Change::NONE
             },
             self.geometry().chunks(),
@@ -77,7 +78,7 @@ impl Engine {
         self.set_designation(designation);
         drop(control);
         self.kick();
-        if replaces {
+        if drop_up_to > 0 {
             self.event(Event::Dropped);
         }
         self.event(Event::Snapshot);
