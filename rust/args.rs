@@ -7,6 +7,7 @@
 use crate::chunk::MAX_CHUNK_SECTORS;
 use crate::chunk::MAX_PERSISTENT_CHUNK_SECTORS;
 use crate::chunk::MIN_CHUNK_SECTORS;
+use crate::uapi::MAX_SNAPSHOTS;
 use core::ffi::CStr;
 
 /// The result of parsing: an error is a text for the user.
@@ -210,6 +211,12 @@ pub(crate) enum ScopeWanted {
     Incremental(Option<u64>),
 }
 
+/// Checks a number of snapshots to keep.
+pub(crate) fn keep(count: u64) -> Parsed<u32> {
+    let count = u32::try_from(count).ok().filter(|n| *n <= MAX_SNAPSHOTS);
+    count.ok_or(c"At most 256 snapshots can be kept")
+}
+
 /// A message to a live device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -217,8 +224,8 @@ pub(crate) enum Message {
     Snapshot {
         /// The scope.
         scope: ScopeWanted,
-        /// How many snapshots to keep.
-        keep: u64,
+        /// How many live snapshots to keep, with the new one: 1 to [`MAX_SNAPSHOTS`].
+        keep: u32,
     },
     /// `drop`
     Drop(u64),
@@ -292,17 +299,20 @@ fn snapshot(args: &[&str]) -> Parsed<Message> {
         scope = ScopeWanted::Incremental(Some(id_number(base)?));
         args = rest;
     }
-    let mut keep = 1;
+    let mut count = 1;
     if let [arg, rest @ ..] = args {
-        let count = arg
+        let given = arg
             .strip_prefix("keep=")
             .and_then(number)
             .filter(|keep| *keep > 0);
-        keep = count.ok_or(c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]")?;
+        count = given.ok_or(c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]")?;
         args = rest;
     }
     match args {
-        [] => Ok(Message::Snapshot { scope, keep }),
+        [] => Ok(Message::Snapshot {
+            scope,
+            keep: keep(count)?,
+        }),
         _ => Err(c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]"),
     }
 }

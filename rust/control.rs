@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::args;
 use crate::args::ScopeWanted;
 use crate::dm;
 use crate::dm::DevT;
@@ -134,9 +135,10 @@ fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
         1 => (),
         _ => return Err(EOPNOTSUPP),
     }
-    if a.keep > 1 {
-        return Err(EOPNOTSUPP);
-    }
+    let keep = args::keep(u64::from(a.keep.max(1))).map_err(|why| {
+        pr_err!("{}\n", why.to_str().unwrap_or(""));
+        EINVAL
+    })?;
     let len = core::mem::size_of::<uapi::SnapshotDevice>();
     let mut bytes = KVec::new();
     user(a.devices, len)?.read_all(&mut bytes, GFP_KERNEL)?;
@@ -154,7 +156,7 @@ fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
         idle_ms: a.idle_ms,
         timeout_ms: a.timeout_ms,
     };
-    device.id = quiesce::with(&engine, wish, || engine.take_snapshot(scope))?;
+    device.id = quiesce::with(&engine, wish, || engine.take_snapshot(scope, keep))?;
     user(a.devices, len)?
         .writer()
         .write_slice(zerocopy::IntoBytes::as_bytes(&device))

@@ -5,7 +5,8 @@
 //! # States of a copy (and of the claim on its chunks)
 //!
 //! 1. *Reading* from the origin. If that fails for several chunks, the first is read alone; if that
-//!    fails too, the chunk is gone: marked without a copy. With a persistent store that is logged first: *losing*.
+//!    fails too, the chunk is gone: marked without a copy. With a persistent store that is logged
+//!    first: *losing*. (Not lost if nobody needs it any longer by then.)
 //! 2. *Writing* to the store: with a persistent one by way of the [journal](crate::journal), which gives it a place and
 //!    has it back when its record is durable. If that fails, the store is lost, and all snapshots with it.
 //! 3. *Settling*: inside the gate, if the epoch in which need was decided is still present: chunks not
@@ -322,8 +323,12 @@ impl Engine {
                 drop(present);
                 return self.settle_after_making_room(slow, io, run, entries);
             }
-        } else if present.marks.set(run.start) == Some(false) {
-            slow.lost += 1;
+        } else {
+            // Asked before the mark: what nobody needs any longer is not lost.
+            let needed = self.timeline().needs(run.start);
+            if present.marks.set(run.start) == Some(false) && needed {
+                slow.lost += 1;
+            }
             self.give_back(&mut io.data, run, 0);
         }
         // Inside the gate: a checkpoint either has the marks, or replays the record.

@@ -174,7 +174,6 @@ fn hint(error: Error) -> &'static str {
     match error {
         ENOENT => "there is no such snapshot; see NR_SNAPSHOT_INFO or `preserve status`",
         ERANGE => "the range does not end within the device",
-        EOPNOTSUPP => "this version keeps one snapshot: keep must be 1",
         EINVAL => "the range is empty",
         ENODEV => "the device is not active; resume it",
         _ => "nothing was changed",
@@ -184,9 +183,8 @@ fn hint(error: Error) -> &'static str {
 impl Live {
     fn obey(&self, message: Message, out: &mut StatusWriter<'_>) -> Result {
         match message {
-            Message::Snapshot { keep, .. } if keep != 1 => Err(EOPNOTSUPP),
-            Message::Snapshot { scope, .. } => {
-                let id = self.engine.take_snapshot(scope)?;
+            Message::Snapshot { scope, keep } => {
+                let id = self.engine.take_snapshot(scope, keep)?;
                 write!(out, "{id}").map_err(|_| EINVAL)
             }
             Message::Drop(id) => self.engine.drop_snapshot(id),

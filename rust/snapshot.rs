@@ -51,15 +51,16 @@ use kernel::sync::Arc;
 const RELEASED_AT_ONCE: u64 = 1 << 16;
 
 impl Engine {
-    /// Takes a snapshot and drops the older ones; the result is its id.
+    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
     ///
     /// Errors: `ENOENT` for an unknown base.
-    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted) -> Result<u64> {
+    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
         let _editor = self.editor.lock();
         let mut control = self.control.lock();
         let now = self.timeline();
-        let replaces = !now.snapshots().is_empty();
+        // CAST: At most `MAX_SNAPSHOTS`.
+        let drop_up_to = now.beyond(keep as usize);
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
         if self.journal.has_failed() {
             pr_err!(
@@ -88,7 +89,7 @@ impl Engine {
             now,
             Change {
                 snapshot: Some(snapshot),
-                drop_up_to: id - 1,
+                drop_up_to,
                 ..Change::NONE
             },
             self.geometry(),
@@ -98,7 +99,7 @@ impl Engine {
         drop(control);
         self.kick();
         self.kick_checkpoint();
-        if replaces {
+        if drop_up_to > 0 {
             self.event(Event::Dropped);
         }
         self.event(Event::Snapshot);

@@ -94,6 +94,7 @@ fn wrong_usage_is_2() {
         "create x --origin a --store b --low-space 101",
         "snapshot x --from 3",
         "snapshot x --keep 0",
+        "snapshot x --keep 257",
         "snapshot x --incremental --from 0",
         "drop x",
         "drop x -1",

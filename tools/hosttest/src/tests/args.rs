@@ -19,6 +19,7 @@ use crate::args::Options;
 use crate::args::ScopeWanted;
 use crate::args::Unprotected;
 use crate::args::ViewLine;
+use crate::uapi::MAX_SNAPSHOTS;
 use proptest::prelude::*;
 use std::ffi::CStr;
 
@@ -264,10 +265,10 @@ fn messages() {
             },
         ),
         (
-            "snapshot full keep=18446744073709551615",
+            "snapshot full keep=256",
             Message::Snapshot {
                 scope: full,
-                keep: u64::MAX,
+                keep: 256,
             },
         ),
         (
@@ -321,6 +322,7 @@ fn messages() {
 fn messages_with_mistakes() {
     let unknown =
         c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release or checkpoint";
+    let many = c"At most 256 snapshots can be kept";
     let snapshot = c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]";
     let from = c"incremental needs from=<id>";
     let id = c"A snapshot id is a number from 1 on";
@@ -340,6 +342,9 @@ fn messages_with_mistakes() {
         ("snapshot keep", snapshot),
         ("snapshot keep=", snapshot),
         ("snapshot keep=0", snapshot),
+        ("snapshot keep=257", many),
+        ("snapshot full keep=4294967297", many),
+        ("snapshot full keep=18446744073709551615", many),
         ("snapshot keep=-1", snapshot),
         ("snapshot keep=18446744073709551616", snapshot),
         ("snapshot from=1", snapshot),
@@ -419,7 +424,7 @@ proptest! {
             prop_assert!(!text.is_empty());
         }
         match message(&words) {
-            Ok(Message::Snapshot { keep, .. }) => prop_assert!(keep > 0),
+            Ok(Message::Snapshot { keep, .. }) => prop_assert!((1..=MAX_SNAPSHOTS).contains(&keep)),
             Ok(Message::Drop(id) | Message::Forget(id) | Message::Release { id, .. }) => prop_assert!(id > 0),
             Ok(_) => (),
             Err(text) => prop_assert!(!text.is_empty()),
