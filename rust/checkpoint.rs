@@ -526,13 +526,29 @@ impl Engine {
         Ok(())
     }
 
+    /// Makes a checkpoint, and waits for it. Nothing to do for a transient store. `ENODEV` while the device is
+    /// not active, `EIO` when the store has failed, `ENOSPC` when there is no room.
+    pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
+        let _noio = NoIo::enter();
+        if !self.is_persistent() {
+            return Ok(());
+        }
+        let mut control = self.control.lock();
+        if !self.has_session() {
+            return Err(ENODEV);
+        }
+        self.checkpoint(&mut control, STATE_OPEN)
+    }
+
+    fn has_session(&self) -> bool {
+        let guard = self.persist.lock();
+        (*guard).as_ref().is_some_and(|persist| persist.is_open)
+    }
+
     /// The checkpoint's work.
     pub(crate) fn run_checkpoint(self: &Arc<Self>) {
         let mut control = self.control.lock();
-        let is_open = (*self.persist.lock())
-            .as_ref()
-            .map(|persist| persist.is_open);
-        if is_open != Some(true) || self.journal.has_failed() {
+        if !self.has_session() || self.journal.has_failed() {
             return;
         }
         let result = self

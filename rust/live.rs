@@ -175,6 +175,7 @@ fn hint(error: Error) -> &'static str {
         ENOENT => "there is no such snapshot; see NR_SNAPSHOT_INFO or `preserve status`",
         ERANGE => "the range does not end within the device",
         EINVAL => "the range is empty",
+        EIO => "the store has failed; remove the device and give it another one",
         ENODEV => "the device is not active; resume it",
         _ => "nothing was changed",
     }
@@ -195,7 +196,7 @@ impl Live {
                 len,
             } => self.engine.edit_designation(&[(start, len)], protect),
             Message::Release { id, start, len } => self.engine.release(id, start, len),
-            Message::Checkpoint => Ok(()),
+            Message::Checkpoint => self.engine.checkpoint_now(),
         }
     }
 
