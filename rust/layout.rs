@@ -18,7 +18,7 @@ use crate::ondisk::BLOCK_SECTORS;
 use zerocopy::little_endian::U64;
 
 /// Segments are as long as that there are about so many ...
-const SEGMENTS: u64 = 64;
+const SEGMENTS: u64 = 512;
 /// ... but no longer than this, in blocks, if it takes so many contents.
 const MAX_SEGMENT: u64 = 1024;
 const MIN_RING: u64 = 64;

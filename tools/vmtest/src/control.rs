@@ -70,6 +70,20 @@ impl Control {
         )
     }
 
+    /// Takes a snapshot and keeps so many, with it; a base makes it incremental.
+    pub fn snapshot_keeping(&self, base: Option<u64>, keep: u32) -> io::Result<u64> {
+        let scope = match base {
+            Some(_) => SCOPE_INCREMENTAL,
+            None => SCOPE_FULL,
+        };
+        let argument = TakeSnapshot {
+            scope,
+            keep,
+            ..TakeSnapshot::default()
+        };
+        self.take(argument, base.unwrap_or(0))
+    }
+
     /// Takes a snapshot as the argument says.
     pub fn take(&self, mut argument: TakeSnapshot, base: u64) -> io::Result<u64> {
         let mut devices = [SnapshotDevice {

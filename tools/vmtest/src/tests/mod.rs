@@ -25,6 +25,7 @@ mod race;
 mod random;
 mod reload;
 mod roundtrip;
+mod several;
 mod store_errors;
 mod text;
 pub mod unprivileged;
@@ -65,6 +66,7 @@ const GROUPS: &[&[Test]] = &[
     extents::TESTS,
     designation::TESTS,
     bookmarks::TESTS,
+    several::TESTS,
     events::TESTS,
     bad_table::TESTS,
     bad_message::TESTS,

@@ -92,6 +92,7 @@ impl Walk {
         Ok(())
     }
 
+    /// Takes a snapshot and keeps 1 to 5, with it.
     pub(super) fn take(&mut self) -> Result<()> {
         let ids = self.model.ids();
         let base = match ids.len() {
@@ -99,41 +100,50 @@ impl Walk {
             n if self.rng.chance(50) => Some(ids[self.rng.below(n as u64) as usize]),
             _ => None,
         };
+        let keep = 1 + self.rng.below(5);
         let latest = ids.last().copied().unwrap_or(0);
-        let id = match base {
-            Some(base) => self.rig.control.incremental(base),
-            None => self.rig.control.snapshot(),
-        }
-        .with_context(|| format!("taking a snapshot, base {base:?}"))?;
+        let id = self
+            .rig
+            .control
+            .snapshot_keeping(base, keep as u32)
+            .with_context(|| format!("taking a snapshot, base {base:?}"))?;
         ensure!(id > latest, "the new id {id} is not above {latest}");
-        self.view = None;
-        self.model.take(id, base);
-        if ids.len() > BOOKMARKS {
-            self.forget_bookmark(ids[0])?;
+        for dropped in self.model.take(id, base, keep as usize) {
+            self.view_is_dropped(dropped)?;
+        }
+        let bookmarks = self.model.bookmarks();
+        if bookmarks.len() > BOOKMARKS {
+            self.forget_bookmark(bookmarks[0])?;
         }
         Ok(())
     }
 
     pub(super) fn release(&mut self, start: u64, len: u64) -> Result<()> {
-        let Some(snapshot) = &self.model.snapshot else {
+        let Some(id) = self.any_snapshot() else {
             return Ok(());
         };
-        self.rig.control.release(snapshot.id, start, len)?;
-        self.model.release(start, len);
+        self.rig.control.release(id, start, len)?;
+        self.model.release(id, start, len);
         Ok(())
     }
 
+    /// Drops any of the snapshots.
     pub(super) fn drop_snapshot(&mut self) -> Result<()> {
-        let Some(snapshot) = self.model.snapshot.take() else {
+        let Some(id) = self.any_snapshot() else {
             return Ok(());
         };
-        self.rig.control.drop_snapshot(snapshot.id)?;
+        self.rig.control.drop_snapshot(id)?;
+        self.model.drop_snapshot(id);
+        self.view_is_dropped(id)
+    }
+
+    /// What a view shows of a dropped snapshot is nothing, rather than something else. It goes.
+    fn view_is_dropped(&mut self, id: u64) -> Result<()> {
         // Goes as a whole: what is open before the device.
-        let shown = self.view.take();
+        let shown = self.views.remove(&id);
         let Some((disk, view)) = &shown else {
             return Ok(());
         };
-        // What it shows from now on is nothing, rather than something else.
         ensure!(
             disk.read(0, 1).is_err(),
             "a view of a dropped snapshot can be read"
@@ -145,12 +155,14 @@ impl Walk {
 
     pub(super) fn forget(&mut self) -> Result<()> {
         // The last two decide what the backup map shows.
-        let ids = self.model.ids();
-        match ids.len() {
-            0..=2 => Ok(()),
+        let last_two = self.model.ids().into_iter().rev().nth(1).unwrap_or(0);
+        let mut bookmarks = self.model.bookmarks();
+        bookmarks.retain(|id| *id < last_two);
+        match bookmarks.len() as u64 {
+            0 => Ok(()),
             n => {
-                let chosen = self.rng.below(n as u64 - 2) as usize;
-                self.forget_bookmark(ids[chosen])
+                let chosen = self.rng.below(n) as usize;
+                self.forget_bookmark(bookmarks[chosen])
             }
         }
     }
