@@ -430,7 +430,7 @@ impl Engine {
     }
 
     /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
-    pub(crate) fn checkpoint(&self, control: &mut Control, state: u32) -> Result {
+    pub(crate) fn checkpoint(self: &Arc<Self>, control: &mut Control, state: u32) -> Result {
         let mut guard = self.persist.lock();
         let Some(persist) = (*guard).as_mut() else {
             return Ok(());
@@ -448,6 +448,8 @@ impl Engine {
             let waiting = self.store.with_segments(|segments| segments.waiting());
             (place, next, waiting.unwrap_or(0))
         };
+        // Writes may have come to the closed gate.
+        self.kick();
         control.generation = generation;
         let known = State {
             place,
@@ -459,7 +461,8 @@ impl Engine {
             designation: self.designation(),
         };
         self.save(persist, &known, state)?;
-        self.journal.trim(&place, &persist.layout);
+        let image_blocks = persist.superblock.image_used.get();
+        self.journal.trim(&place, &persist.layout, image_blocks);
         self.store
             .with_segments(|segments| segments.free_waiting(waiting));
         Ok(())
@@ -494,7 +497,7 @@ impl Engine {
     }
 
     /// The device has been suspended, and no copy is in flight: everything is saved, and the store closed.
-    pub(crate) fn close_store(&self) {
+    pub(crate) fn close_store(self: &Arc<Self>) {
         let _noio = NoIo::enter();
         self.journal.wait_until_idle();
         let mut control = self.control.lock();
@@ -519,7 +522,7 @@ impl Engine {
 
     /// Makes room in the ring before control entries are logged, if it is short. The caller holds the control
     /// lock.
-    pub(crate) fn ensure_ring_room(&self, control: &mut Control) -> Result {
+    pub(crate) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
         if self.is_persistent() && self.journal.ring().0 <= RING_RESERVE / 2 {
             self.checkpoint(control, STATE_OPEN)?;
         }
@@ -547,8 +550,11 @@ impl Engine {
 
     /// The checkpoint's work.
     pub(crate) fn run_checkpoint(self: &Arc<Self>) {
+        if self.journal.has_failed() {
+            return self.store_failed(EIO);
+        }
         let mut control = self.control.lock();
-        if !self.has_session() || self.journal.has_failed() {
+        if !self.has_session() {
             return;
         }
         let result = self
@@ -595,12 +601,14 @@ impl Engine {
             let Some(persist) = (*guard).as_mut() else {
                 return;
             };
-            if persist.superblock.state.get() == STATE_BROKEN {
+            if self.journal.is_given_up() {
                 return;
             }
             persist.superblock.state = U32::new(STATE_BROKEN);
             persist.image_is_exact = false;
-            persist.write_superblocks(&self.store_device)
+            let written = persist.write_superblocks(&self.store_device);
+            self.journal.give_up();
+            written
         };
         pr_err!(
             "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only\n",
@@ -614,6 +622,8 @@ impl Engine {
         }
         self.give_up_all(c"the store failed");
         self.event(Event::Invalid);
+        // Writes may go on.
+        self.kick();
     }
 
     /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The caller holds the
