@@ -345,10 +345,16 @@ impl<C: Stored> Replay<'_, C> {
         self.place.content = start;
         self.place.content_end = start + self.layout.segment_blocks;
         let present = self.present()?;
-        match (&present.copies, present.id == epoch) {
-            (Some(copies), true) => copies.add_segment(segment),
+        let Some(copies) = present.copies.as_ref().filter(|_| present.id == epoch) else {
             // The epoch has ended, or nobody needs its copies; nor does anybody read them.
-            _ => Ok(()),
+            return Ok(());
+        };
+        // The image has it already if it was opened between the cut and the image.
+        let mut owned = KVVec::new();
+        copies.segments(&mut owned)?;
+        match owned.contains(&segment) {
+            true => Ok(()),
+            false => copies.add_segment(segment),
         }
     }
 
