@@ -10,6 +10,8 @@ use crate::dm;
 use crate::dm::DevT;
 use crate::dm::Io;
 use crate::engine::Engine;
+use crate::errors::ENODATA;
+use crate::errors::EOPNOTSUPP;
 use crate::extents;
 use crate::frozen::Kind;
 use crate::quiesce;

@@ -51,3 +51,9 @@ pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
     // SAFETY: The slice is valid for reads of its length.
     !unsafe { bindings::crc32c(!before, data.as_ptr().cast(), data.len()) }
 }
+
+/// Waits until every RCU read section that has begun is over. Sleeps. The kernel crate has it from 7.3 on.
+pub(crate) fn synchronize_rcu() {
+    // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.
+    unsafe { bindings::synchronize_rcu() };
+}
