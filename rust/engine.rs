@@ -495,7 +495,7 @@ impl Engine {
         self.store.set_owner(None);
         self.wait_for_copies();
         // A completion that has handed its copy back may still hold a reference.
-        kernel::sync::rcu::synchronize_rcu();
+        dm::synchronize_rcu();
         self.flush_work();
         self.log.wake();
     }

@@ -16,6 +16,7 @@
 
 use crate::disk::Buffer;
 use crate::disk::Disk;
+use crate::errors::EUCLEAN;
 use crate::layout::Layout;
 use crate::ondisk::image_block;
 use crate::ondisk::image_data;

@@ -31,6 +31,7 @@ use crate::designation::Designation;
 use crate::disk::Buffer;
 use crate::disk::Disk;
 use crate::entry::Entry;
+use crate::errors::EUCLEAN;
 use crate::image::ImageReader;
 use crate::layout::Layout;
 use crate::logbook::Place;

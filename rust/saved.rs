@@ -14,6 +14,7 @@ use crate::chunk::Geometry;
 use crate::designation::Designation;
 use crate::designation::Part;
 use crate::disk::Disk;
+use crate::errors::EUCLEAN;
 use crate::image::ImageReader;
 use crate::image::ImageWriter;
 use crate::image::IndexEntry;
