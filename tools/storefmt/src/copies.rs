@@ -68,10 +68,13 @@ impl Stored for Copies {
         index.insert(run, position).map_err(|_| ENOMEM)
     }
 
-    /// A checkpoint may know a segment already whose record comes behind its cut.
     fn add_segment(&self, segment: u64) -> Result {
         self.segments.borrow_mut().insert(segment);
         Ok(())
+    }
+
+    fn has_segment(&self, segment: u64) -> bool {
+        self.segments.borrow().contains(&segment)
     }
 
     fn entries(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {

@@ -54,7 +54,7 @@ impl Check<'_, '_> {
         if let Some(layout) = &mut self.report.layout {
             layout.used_segments = Some(owners.len() as u64);
         }
-        match Segments::new(self.layout, &mut owned) {
+        match Segments::new(self.layout, &owned) {
             Ok(_) => Ok(()),
             Err(EUCLEAN) if twice => Ok(()),
             Err(EUCLEAN) => {

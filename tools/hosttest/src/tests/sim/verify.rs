@@ -257,7 +257,7 @@ fn check_segments(state: &State<SimCopies>, layout: &Layout) -> Result<(), Strin
         }
         all.extend(owned);
     }
-    match Segments::new(*layout, &mut all) {
+    match Segments::new(*layout, &all) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("segments with two owners: {all:?} ({error:?})")),
     }
