@@ -26,7 +26,7 @@ pub(crate) fn line(item: &Item<'_>) -> Line {
         Kind::Leaf => Line::new("leaf")
             .with("number", a)
             .with("leaf", b)
-            .with("set", set_bits(item)),
+            .with("set", leaf_bits(item)),
         Kind::Designation => Line::new("designation")
             .with("number", a)
             .with("default_protected", b == 1)
@@ -53,6 +53,19 @@ pub(crate) fn line(item: &Item<'_>) -> Line {
         Kind::Snapshot => snapshot(item),
         Kind::State => state(item),
         Kind::End => Line::new("end"),
+    }
+}
+
+/// Bits set in a leaf, whose words may be pairs of place and word.
+fn leaf_bits(item: &Item<'_>) -> u64 {
+    match item.words[2] {
+        0 => set_bits(item),
+        _ => {
+            let pairs = item.array::<[U64; 2]>().into_iter().flatten();
+            pairs
+                .map(|[_, word]| u64::from(word.get().count_ones()))
+                .sum()
+        }
     }
 }
 
