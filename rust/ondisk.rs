@@ -186,6 +186,19 @@ impl Superblock {
         seal(block, SUPERBLOCK_MAGIC);
     }
 
+    /// Where it is written, one after the other with a flush between: first the place that the superblock
+    /// before it was written to last, and which a crash may have left without that.
+    ///
+    /// The other place has the superblock before, then. If that were overwritten first, and the power went, only
+    /// an older one would be left, whose image's area has been used again.
+    pub(crate) fn places(&self) -> [u64; 2] {
+        let [even, odd] = SUPERBLOCKS;
+        match self.sequence.get() % 2 {
+            0 => [even, odd],
+            _ => [odd, even],
+        }
+    }
+
     /// From a block, if it is a superblock that this code may use.
     pub(crate) fn from_block(block: &Block) -> Result<Self, Invalid> {
         unseal(block, SUPERBLOCK_MAGIC)?;
