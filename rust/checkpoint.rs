@@ -55,7 +55,6 @@ use crate::ondisk::BLOCK_SECTORS;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
-use crate::ondisk::SUPERBLOCKS;
 use crate::recover;
 use crate::recover::Found;
 use crate::recover::Trouble;
@@ -353,7 +352,8 @@ impl Persist {
         }
     }
 
-    /// Writes both superblocks, one after the other, so that at any moment one of them is whole.
+    /// Writes both superblocks, one after the other, so that at any moment one of them is whole, and the image that
+    /// it refers to there.
     fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
         let sequence = self.superblock.sequence.get() + 1;
         self.superblock.sequence = U64::new(sequence);
@@ -362,7 +362,7 @@ impl Persist {
         let block = buffer.block()?;
         superblock.to_block(block);
         let mut disk = self.disk(device);
-        for at in SUPERBLOCKS {
+        for at in superblock.places() {
             disk.write(at, block)?;
             disk.flush()?;
         }
