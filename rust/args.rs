@@ -107,8 +107,12 @@ pub(crate) fn live<'a>(words: &[&'a str]) -> Parsed<LiveLine<'a>> {
         return Err(c"The chunk size must be a power of two from 8 to 2048 sectors");
     }
     let mut options = Options::DEFAULT;
-    for arg in optional(rest)? {
+    let args = optional(rest)?;
+    for arg in args {
         option(&mut options, arg)?;
+    }
+    if args.contains(&"transient") && args.contains(&"persistent") {
+        return Err(c"transient and persistent exclude each other");
     }
     if !options.transient && chunk_sectors > MAX_PERSISTENT_CHUNK_SECTORS {
         return Err(c"With a persistent store the chunk size is at most 1024 sectors");

@@ -69,6 +69,8 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 use zerocopy::FromZeros;
 
+/// How long to wait for memory, in milliseconds.
+const NO_MEMORY_MS: u32 = 100;
 /// Bytes read or written at once.
 const PIECE_BYTES: usize = 64 << 10;
 
@@ -199,8 +201,7 @@ pub(crate) fn recover(
         }
         let closed = superblock.state.get() == STATE_CLOSED;
         let strange = closed
-            && fingerprint(origin, &mut *Io::new(PIECE_BYTES, ())?)?
-                != superblock.fingerprint.get();
+            && fingerprint(origin, &mut *Io::new(PIECE_BYTES, ())?) != superblock.fingerprint.get();
         if strange {
             pr_err!(
                 "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost\n",
@@ -317,30 +318,31 @@ pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
 
 /// Contents of the origin that say whether it was written meanwhile: its beginning, where filesystems have what they change
 /// at every mount, and some chunks beyond.
-fn fingerprint(origin: &BlockDevice, io: &mut Io<()>) -> Result<u32> {
+fn fingerprint(origin: &BlockDevice, io: &mut Io<()>) -> u32 {
     const SAMPLES: u64 = 16;
     let sectors = origin.sectors();
     let mut checksum = 0;
     let head = (PIECE_BYTES as u64 / crate::chunk::SECTOR_BYTES).min(sectors);
     let page = BLOCK_SECTORS;
-    let mut add = |sector: u64, len: u64| -> Result {
+    let mut add = |sector: u64, len: u64| {
         let len = len.min(sectors.saturating_sub(sector));
         // Whole pages only; a rest at the very end is not looked at.
         let len = len - len % page;
         if len > 0 {
             // CAST: At most a piece.
             let bytes = (len * crate::chunk::SECTOR_BYTES) as usize;
-            io.run(origin, Direction::Read, sector, bytes as u32)?;
-            checksum = (io.checksum(0, bytes) ^ checksum).rotate_left(1);
+            let read = io.run(origin, Direction::Read, sector, bytes as u32);
+            // What cannot be read now could not be read then.
+            let sample = read.map_or(u32::MAX, |()| io.checksum(0, bytes));
+            checksum = (sample ^ checksum).rotate_left(1);
         }
-        Ok(())
     };
-    add(0, head)?;
+    add(0, head);
     for n in 1..=SAMPLES {
         let sector = sectors / (SAMPLES + 1) * n;
-        add(sector - sector % page, page)?;
+        add(sector - sector % page, page);
     }
-    Ok(checksum)
+    checksum
 }
 
 impl Persist {
@@ -377,8 +379,8 @@ impl Engine {
     /// A table becomes active: what is known is made durable, if it is not, and a session begins. An error means that
     /// the store cannot be used; writes will pass all the same.
     pub(crate) fn open_store(self: &Arc<Self>) {
-        let mut control = self.control.lock();
         let begun = {
+            let _control = self.control.lock();
             let mut guard = self.persist.lock();
             let Some(persist) = (*guard).as_mut() else {
                 return;
@@ -387,9 +389,8 @@ impl Engine {
         };
         let saved = begun.and_then(|exact| match exact {
             true => Ok(()),
-            false => self.checkpoint(&mut control, STATE_OPEN),
+            false => self.checkpoint_now(),
         });
-        drop(control);
         if let Err(error) = saved {
             self.store_failed(error);
         }
@@ -430,7 +431,7 @@ impl Engine {
     }
 
     /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
-    pub(crate) fn checkpoint(&self, control: &mut Control, state: u32) -> Result {
+    pub(crate) fn checkpoint(self: &Arc<Self>, control: &mut Control, state: u32) -> Result {
         let mut guard = self.persist.lock();
         let Some(persist) = (*guard).as_mut() else {
             return Ok(());
@@ -448,6 +449,8 @@ impl Engine {
             let waiting = self.store.with_segments(|segments| segments.waiting());
             (place, next, waiting.unwrap_or(0))
         };
+        // Writes may have come to the closed gate.
+        self.kick();
         control.generation = generation;
         let known = State {
             place,
@@ -459,7 +462,8 @@ impl Engine {
             designation: self.designation(),
         };
         self.save(persist, &known, state)?;
-        self.journal.trim(&place, &persist.layout);
+        let image_blocks = persist.superblock.image_used.get();
+        self.journal.trim(&place, &persist.layout, image_blocks);
         self.store
             .with_segments(|segments| segments.free_waiting(waiting));
         Ok(())
@@ -480,7 +484,7 @@ impl Engine {
         superblock.state = U32::new(state);
         superblock.origin_sectors = U64::new(known.sectors);
         if state == STATE_CLOSED {
-            let print = fingerprint(&self.origin, &mut persist.io)?;
+            let print = fingerprint(&self.origin, &mut persist.io);
             persist.superblock.fingerprint = U32::new(print);
         }
         persist.write_superblocks(&self.store_device)?;
@@ -494,7 +498,7 @@ impl Engine {
     }
 
     /// The device has been suspended, and no copy is in flight: everything is saved, and the store closed.
-    pub(crate) fn close_store(&self) {
+    pub(crate) fn close_store(self: &Arc<Self>) {
         let _noio = NoIo::enter();
         self.journal.wait_until_idle();
         let mut control = self.control.lock();
@@ -519,25 +523,34 @@ impl Engine {
 
     /// Makes room in the ring before control entries are logged, if it is short. The caller holds the control
     /// lock.
-    pub(crate) fn ensure_ring_room(&self, control: &mut Control) -> Result {
+    pub(crate) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
         if self.is_persistent() && self.journal.ring().0 <= RING_RESERVE / 2 {
-            self.checkpoint(control, STATE_OPEN)?;
+            // What failed here is seen to by the checkpoint's work.
+            self.checkpoint(control, STATE_OPEN)
+                .inspect_err(|_| self.kick_checkpoint())?;
         }
         Ok(())
     }
 
-    /// Makes a checkpoint, and waits for it. Nothing to do for a transient store. `ENODEV` while the device is
-    /// not active, `EIO` when the store has failed, `ENOSPC` when there is no room.
+    /// Makes a checkpoint, and waits for it; what does not fit is forgotten. Nothing to do for a transient store.
+    /// `ENODEV` while the device is not active, `EIO` when the store has failed.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.is_persistent() {
             return Ok(());
         }
-        let mut control = self.control.lock();
-        if !self.has_session() {
-            return Err(ENODEV);
+        loop {
+            let mut control = self.control.lock();
+            if !self.has_session() {
+                return Err(ENODEV);
+            }
+            let saved = self.checkpoint(&mut control, STATE_OPEN);
+            drop(control);
+            // Each round there is one bookmark or snapshot less.
+            if !matches!(saved, Err(ENOSPC | EFBIG)) || !self.forget_something() {
+                return saved;
+            }
         }
-        self.checkpoint(&mut control, STATE_OPEN)
     }
 
     fn has_session(&self) -> bool {
@@ -547,8 +560,11 @@ impl Engine {
 
     /// The checkpoint's work.
     pub(crate) fn run_checkpoint(self: &Arc<Self>) {
+        if self.journal.has_failed() {
+            return self.store_failed(EIO);
+        }
         let mut control = self.control.lock();
-        if !self.has_session() || self.journal.has_failed() {
+        if !self.has_session() {
             return;
         }
         let result = self
@@ -557,18 +573,23 @@ impl Engine {
         drop(control);
         match result {
             Ok(()) => self.kick(),
-            Err(ENOSPC | EFBIG) => self.forget_something(),
-            Err(ENOMEM) => pr_warn!(
-                "{}: no memory for a checkpoint; tried again later\n",
-                self.identity.live
-            ),
+            Err(ENOSPC | EFBIG) if self.forget_something() => self.kick_checkpoint(),
+            Err(ENOMEM) => {
+                // Writes may wait for the room that it makes.
+                dm::sleep_ms(NO_MEMORY_MS);
+                self.kick_checkpoint();
+            }
             Err(error) => self.store_failed(error),
         }
     }
 
-    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the oldest snapshot.
-    fn forget_something(self: &Arc<Self>) {
+    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the oldest snapshot. `false`
+    /// when there is neither.
+    fn forget_something(self: &Arc<Self>) -> bool {
         let timeline = self.timeline();
+        if timeline.latest().is_none() {
+            return false;
+        }
         let oldest = timeline.bookmarks().first().map(|bookmark| bookmark.id);
         drop(timeline);
         match oldest {
@@ -583,7 +604,7 @@ impl Engine {
             }
             None => self.give_up_oldest(c"the store has no room for its checkpoint"),
         }
-        self.kick_checkpoint();
+        true
     }
 
     /// The store cannot be written: all snapshots end, and that nothing in it can be relied on is said in a
@@ -595,12 +616,14 @@ impl Engine {
             let Some(persist) = (*guard).as_mut() else {
                 return;
             };
-            if persist.superblock.state.get() == STATE_BROKEN {
+            if self.journal.is_given_up() {
                 return;
             }
             persist.superblock.state = U32::new(STATE_BROKEN);
             persist.image_is_exact = false;
-            persist.write_superblocks(&self.store_device)
+            let written = persist.write_superblocks(&self.store_device);
+            self.journal.give_up();
+            written
         };
         pr_err!(
             "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only\n",
@@ -614,6 +637,8 @@ impl Engine {
         }
         self.give_up_all(c"the store failed");
         self.event(Event::Invalid);
+        // Writes may go on.
+        self.kick();
     }
 
     /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The caller holds the

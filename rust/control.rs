@@ -10,6 +10,8 @@ use crate::dm;
 use crate::dm::DevT;
 use crate::dm::Io;
 use crate::engine::Engine;
+use crate::errors::ENODATA;
+use crate::errors::EOPNOTSUPP;
 use crate::extents;
 use crate::frozen::Kind;
 use crate::quiesce;
@@ -26,17 +28,22 @@ use kernel::uaccess::UserPtr;
 use kernel::uaccess::UserSlice;
 
 /// An open `/dev/preserve-control`.
-pub(crate) struct Control;
+pub(crate) struct Control {
+    /// The kernel crate's misc devices have an owner from 7.3 on only; before that an open file does not
+    /// keep the module by itself.
+    _module: dm::KeepLoaded,
+}
 
 #[vtable]
 impl MiscDevice for Control {
     type Ptr = KBox<Self>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-        match dm::is_admin() {
-            true => Ok(KBox::new(Self, GFP_KERNEL)?),
-            false => Err(EPERM),
+        if !dm::is_admin() {
+            return Err(EPERM);
         }
+        let module = dm::KeepLoaded::new()?;
+        Ok(KBox::new(Self { _module: module }, GFP_KERNEL)?)
     }
 
     fn ioctl(_me: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {

@@ -73,6 +73,12 @@ struct Announced {
     generation: u64,
 }
 
+impl Announced {
+    fn is_same(&self, other: &Self) -> bool {
+        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
+    }
+}
+
 /// Most regions being announced.
 const MAX_ANNOUNCED: usize = 64;
 
@@ -239,55 +245,66 @@ impl Engine {
         }
     }
 
-    /// Announces the regions of a run in the log, those that are not being announced already.
-    fn announce(self: &Arc<Self>, slow: &mut Slow, run: Chunks) {
+    /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
+    /// nothing be under way that ends its waiting, it is looked at again.
+    fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
         let Some(present) = self.gate.enter() else {
-            // Looked at again when it opens.
-            slow.parked.append(&mut slow.wait_region);
+            slow.parked.push(bio);
             return;
         };
         let (epoch, generation) = (present.epoch, present.generation);
         let regions = present.regions.clone();
         drop(present);
-        let Some(regions) = regions else {
-            return;
+        let mut waits = false;
+        if let Some(regions) = regions {
+            for region in region::of(run.start)..=region::of(run.end.saturating_sub(1)) {
+                let known = Announced {
+                    ticket: 0,
+                    region,
+                    epoch,
+                    generation,
+                };
+                waits |= !regions.get(region) && self.announce_region(slow, &regions, known);
+            }
+        }
+        match waits {
+            true => slow.wait_region.push(bio),
+            false => slow.pending.push(bio),
+        }
+    }
+
+    /// Announces a region, unless that is under way. Whether its end, or the end of the waiting for room in the log, will
+    /// let the work run.
+    fn announce_region(
+        self: &Arc<Self>,
+        slow: &mut Slow,
+        regions: &Bitmap,
+        mut known: Announced,
+    ) -> bool {
+        let region = known.region;
+        if slow.announced.iter().any(|other| other.is_same(&known)) {
+            return true;
+        }
+        let end = region + 1;
+        if regions.prepare(Chunks { start: region, end }).is_err() {
+            dm::sleep_ms(NO_MEMORY_MS);
+            return false;
+        }
+        if slow.announced.len() >= MAX_ANNOUNCED {
+            return true;
+        }
+        let entry = crate::entry::Entry::Region {
+            region,
+            epoch: known.epoch,
+            generation: known.generation,
         };
-        let last = region::of(run.end.saturating_sub(1));
-        for region in region::of(run.start)..=last {
-            let is_same = |known: &Announced| {
-                (known.region, known.epoch, known.generation) == (region, epoch, generation)
-            };
-            if regions.get(region) || slow.announced.iter().any(is_same) {
-                continue;
-            }
-            let end = region + 1;
-            if regions.prepare(Chunks { start: region, end }).is_err() {
-                dm::sleep_ms(NO_MEMORY_MS);
-                break;
-            }
-            let entry = crate::entry::Entry::Region {
-                region,
-                epoch,
-                generation,
-            };
-            if slow.announced.len() >= MAX_ANNOUNCED {
-                break;
-            }
-            let Some(ticket) = self.log(Whose::Copier, &[entry]) else {
-                break;
-            };
+        // Without a ticket the log is full, which its progress ends, or has failed, which giving it up ends.
+        if let Some(ticket) = self.log(Whose::Copier, &[entry]) {
+            known.ticket = ticket;
             // There is room.
-            let _ = slow.announced.push_within_capacity(Announced {
-                ticket,
-                region,
-                epoch,
-                generation,
-            });
+            let _ = slow.announced.push_within_capacity(known);
         }
-        if slow.announced.is_empty() {
-            // Nothing will come that lets them go on.
-            slow.pending.append(&mut slow.wait_region);
-        }
+        true
     }
 
     /// Lets chunks be marked in regions whose announcement is durable.
@@ -299,7 +316,6 @@ impl Engine {
             // The opening lets the work run again.
             return;
         };
-        let before = slow.announced.len();
         slow.announced.retain(|known| {
             let durable = self.journal.is_durable(Whose::Copier, known.ticket);
             let now = (known.epoch, known.generation) == (present.epoch, present.generation);
@@ -309,9 +325,8 @@ impl Engine {
             }
             now && !durable
         });
-        if slow.announced.len() < before || slow.announced.is_empty() || self.journal.has_failed() {
-            slow.pending.append(&mut slow.wait_region);
-        }
+        // Who still has to wait will do so again.
+        slow.pending.append(&mut slow.wait_region);
     }
 
     /// Space may have come, or the bios have to go back to device-mapper. They find out when they are
@@ -368,10 +383,7 @@ impl Engine {
                 None => slow.pending.push(bio),
             },
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
-            Step::Announce(run) => {
-                slow.wait_region.push(bio);
-                self.announce(slow, run);
-            }
+            Step::Announce(run) => self.announce(slow, bio, run),
             Step::Again => {
                 // What could not be marked may lack memory for its mark.
                 let unmarked = marks.find(chunks, false);

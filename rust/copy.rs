@@ -252,7 +252,7 @@ impl Engine {
                 slow.losing.push(io);
             }
             // Nothing can be logged any longer, and nobody needs anything.
-            None if self.journal.has_failed() => self.settle(slow, io),
+            None if self.journal.is_given_up() => self.settle(slow, io),
             // Much is being logged: from the beginning.
             None => self.abandon(slow, io),
         }
@@ -266,7 +266,7 @@ impl Engine {
                 continue;
             };
             let done = self.journal.is_durable(Whose::Copier, ticket);
-            match done || self.journal.has_failed() {
+            match done || self.journal.is_given_up() {
                 true => self.settle(slow, io),
                 false => slow.losing.push(io),
             }

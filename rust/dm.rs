@@ -22,6 +22,7 @@
 
 mod bio;
 mod block_device;
+pub(crate) mod errors;
 mod events;
 mod gate;
 mod gather;
@@ -64,6 +65,8 @@ pub(crate) use services::monotonic_ns;
 pub(crate) use services::now_ns;
 pub(crate) use services::random_uuid;
 pub(crate) use services::sleep_ms;
+pub(crate) use services::synchronize_rcu;
+pub(crate) use services::KeepLoaded;
 pub(crate) use target::Constructor;
 pub(crate) use target::StatusKind;
 pub(crate) use target::StatusWriter;

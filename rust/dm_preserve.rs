@@ -62,6 +62,7 @@ mod uapi;
 mod view;
 mod write;
 
+use dm::errors;
 use kernel::miscdevice::MiscDeviceOptions;
 use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::prelude::*;
@@ -112,14 +113,14 @@ impl Drop for Registered {
 }
 
 impl kernel::InPlaceModule for DmPreserve {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         let options = MiscDeviceOptions {
             name: c"preserve-control",
         };
         try_pin_init!(Self {
             _registry: Registered::new()?,
-            _live <- dm::Registration::new(),
-            _view <- dm::Registration::new(),
+            _live <- dm::Registration::new(module),
+            _view <- dm::Registration::new(module),
             _control <- MiscDeviceRegistration::register(options),
         }? Error)
     }

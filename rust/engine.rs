@@ -183,6 +183,9 @@ pub(crate) struct Engine {
 
     /// The module's, so that the engine may be dropped by its own work item.
     queue: Arc<WorkQueue>,
+    /// The same, for the journals alone: the other work may wait for a journal, so its own must never have to
+    /// wait for a worker that does.
+    journal_queue: Arc<WorkQueue>,
     #[pin]
     work: Work<Engine, COPIER>,
     /// No copy is in flight; belongs to `slow`.
@@ -246,6 +249,7 @@ impl Engine {
         shape: Geometry,
         options: Options,
         queue: Arc<WorkQueue>,
+        journal_queue: Arc<WorkQueue>,
     ) -> Result<Arc<Self>, Trouble> {
         let origin = BlockDevice::open(identity.origin, true)?;
         let store_device = BlockDevice::open(identity.store, true)?;
@@ -323,6 +327,7 @@ impl Engine {
             journal_work <- new_work!("Engine::journal_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),
             queue,
+            journal_queue,
             work <- new_work!("Engine::work"),
             copies_done <- new_condvar!("Engine::copies_done"),
             editor <- new_mutex!((), "Engine::editor"),
@@ -395,7 +400,7 @@ impl Engine {
 
     /// Lets the journal take in what has been written.
     pub(crate) fn kick_journal(self: &Arc<Self>) {
-        let _ = self.queue.enqueue::<_, JOURNAL>(self.clone());
+        let _ = self.journal_queue.enqueue::<_, JOURNAL>(self.clone());
     }
 
     /// Has a checkpoint made.
@@ -407,6 +412,8 @@ impl Engine {
 
     /// Waits until the copier has nothing to do.
     pub(crate) fn flush_work(&self) {
+        // The journal's work lets the other run.
+        self.journal_queue.flush();
         self.queue.flush();
     }
 
@@ -473,7 +480,7 @@ impl Engine {
 
     /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were submitted
     /// without them as need had shrunk; the devices are left alone only when these have ended.
-    pub(crate) fn deactivate(&self) {
+    pub(crate) fn deactivate(self: &Arc<Self>) {
         self.set_phase(Phase::Suspended);
         self.wait_for_copies();
         self.flush_work();
@@ -488,7 +495,7 @@ impl Engine {
         self.store.set_owner(None);
         self.wait_for_copies();
         // A completion that has handed its copy back may still hold a reference.
-        kernel::sync::rcu::synchronize_rcu();
+        dm::synchronize_rcu();
         self.flush_work();
         self.log.wake();
     }

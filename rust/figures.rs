@@ -64,6 +64,7 @@ impl Engine {
     /// As `STATE_*`.
     fn state(&self) -> u32 {
         match self.phase() {
+            Phase::Active if self.journal.has_failed() => uapi::STATE_FAILED,
             Phase::Active if self.blocked.load(Acquire) => uapi::STATE_BLOCKED,
             Phase::Active => uapi::STATE_ACTIVE,
             Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
@@ -95,6 +96,7 @@ impl Figures {
         match self.0.state {
             uapi::STATE_ACTIVE => "active",
             uapi::STATE_BLOCKED => "blocked",
+            uapi::STATE_FAILED => "failed",
             _ => "suspended",
         }
     }

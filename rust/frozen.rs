@@ -22,6 +22,7 @@ use crate::dm::Io;
 use crate::engine::Engine;
 use crate::engine::Phase;
 use crate::engine::Timeline;
+use crate::errors::ENODATA;
 use crate::timeline::Place;
 use crate::timeline::Snapshot;
 use kernel::prelude::*;

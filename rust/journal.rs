@@ -11,7 +11,8 @@
 //! 4. *Durable*: it and all earlier ones are written. Only now do its contents go back to the copier, and
 //!    do those who wait for its entries wake, since recovery stops at the first record that is not whole.
 //!
-//! If a record cannot be written the journal has *failed*, for good: all that waits comes back with an error.
+//! If a record cannot be written the journal has *failed*, for good: all that waits comes back with an error. Writes that
+//! should have been logged pass only when it is *given up*: when a superblock says that tracking is broken.
 //!
 //! # What takes part
 //!
@@ -58,6 +59,10 @@ use kernel::sync::Mutex;
 
 /// Most records in flight.
 const IN_FLIGHT: usize = 8;
+/// A checkpoint is made when so many segments have been filled since the last one ...
+const MIN_SEGMENTS: u64 = 64;
+/// ... and they are so many times the last one's image.
+const IMAGE_SHARE: u64 = 16;
 /// Most entries that wait.
 const MAX_WAITING: usize = 4 * MAX_ENTRIES;
 
@@ -186,6 +191,8 @@ struct Inner {
     epoch: u64,
     /// Records below this are durable.
     durable: u64,
+    /// Segments to be filled until a checkpoint is made, so that replay takes a bounded time.
+    segments_left: u64,
     /// The place before the record of each slot that is not settled.
     unsettled: KVec<Option<Place>>,
     header: Buffer,
@@ -202,6 +209,7 @@ pub(crate) struct Journal {
     /// The last durable tickets, by [`Whose`].
     durable: [Atomic<u64>; 2],
     failed: Atomic<bool>,
+    given_up: Atomic<bool>,
     #[pin]
     progress: CondVar,
 }
@@ -214,6 +222,7 @@ impl Journal {
             written: IrqStack::new(),
             durable: [Atomic::new(0), Atomic::new(0)],
             failed: Atomic::new(false),
+            given_up: Atomic::new(false),
             progress <- new_condvar!("Journal::progress"),
         }? Error)
     }
@@ -229,6 +238,16 @@ impl Journal {
     /// Whether nothing can be logged any longer.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Acquire)
+    }
+
+    /// Whether writes may pass that nothing is logged of.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Acquire)
+    }
+
+    /// That nothing in the store can be relied on has been written to it, if that was possible.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Release);
     }
 
     /// From now on nothing is logged.
@@ -276,9 +295,13 @@ impl Journal {
         Some((*first.unwrap_or(&next), next.sequence))
     }
 
-    /// A checkpoint is durable that needs no record before a place.
-    pub(crate) fn trim(&self, place: &Place, layout: &Layout) {
+    /// A checkpoint is durable that needs no record before a place; its image has so many blocks.
+    pub(crate) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) {
         let mut inner = self.inner.lock();
+        let log = (IMAGE_SHARE * image_blocks)
+            .checked_div(layout.segment_blocks)
+            .unwrap_or(0);
+        inner.segments_left = log.max(MIN_SEGMENTS);
         if let Some(book) = inner.book.as_mut() {
             book.trim(place);
             book.layout = *layout;
@@ -332,6 +355,7 @@ impl Inner {
             contents: List::new(),
             epoch: 0,
             durable: 0,
+            segments_left: MIN_SEGMENTS,
             unsettled: KVec::from_elem(None, slots, GFP_KERNEL)?,
             header: Buffer::new()?,
             checksums: KVec::with_capacity(MAX_CONTENTS, GFP_KERNEL)?,
@@ -390,6 +414,10 @@ impl Engine {
         self.form_records(&mut inner);
         drop(inner);
         self.journal.progress.notify_all();
+        if self.journal.has_failed() {
+            // The checkpoint's work gives the store up: here nothing is waited for.
+            self.kick_checkpoint();
+        }
         self.kick();
     }
 
@@ -620,6 +648,10 @@ impl Engine {
         let Some(segment) = copies.and_then(|copies| copies.open_segment()) else {
             return false;
         };
+        inner.segments_left = inner.segments_left.saturating_sub(1);
+        if inner.segments_left == 0 {
+            self.kick_checkpoint();
+        }
         let Inner {
             book,
             header,

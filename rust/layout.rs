@@ -24,7 +24,7 @@ const MAX_SEGMENT: u64 = 1024;
 const MIN_RING: u64 = 64;
 const MAX_RING: u64 = 2048;
 /// Bits of marks that a block of an image holds, about.
-const MARKS_PER_BLOCK: u64 = 1 << 14;
+const MARKS_PER_BLOCK: u64 = 32_000;
 /// Index entries that it holds.
 const ENTRIES_PER_BLOCK: u64 = 200;
 
@@ -69,10 +69,10 @@ impl Layout {
         let ring_start = 2;
         let ring_blocks = (blocks / 64).clamp(MIN_RING, MAX_RING);
         let image_start = ring_start + ring_blocks;
-        // Marks of a dozen epochs that are full, and of more that are not; an index of nothing but single chunks.
-        let marks = 16 * (chunks / MARKS_PER_BLOCK + 1);
+        // Marks of some epochs that are full, and of more that are not; an index of nothing but single chunks.
+        let marks = 32 * (chunks / MARKS_PER_BLOCK + 1);
         let index = blocks / (chunk_blocks + 1) / ENTRIES_PER_BLOCK;
-        let image_blocks = (8 + marks + index).min((blocks / 8).max(32));
+        let image_blocks = (16 + marks + index).min((blocks / 16).max(64));
         let data_start = image_start + 2 * image_blocks;
         let rest = blocks.checked_sub(data_start)?;
         let unit = run_blocks(chunk_blocks) + 2;

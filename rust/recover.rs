@@ -7,14 +7,15 @@
 //! 3. The log is *replayed* from the image's place, record by record, as long as the next one is whole: of
 //!    this store, session and number, with the checksum of the header before it, and its own; contents too.
 //! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each chunk with a
-//!    copy or gone record is marked, and each chunk of a dirty region that no snapshot alive at that place
-//!    needs, without a copy.
+//!    copy is marked, and each chunk of a dirty region that no snapshot alive at that place needs, without a
+//!    copy.
 //! 5. A later record that proves that more was durable once means damage in the middle, not a torn tail.
 //!
 //! What each kind of record does, and why:
 //!
 //! - Control entries (snapshots, drops, releases, the designation) of records below the image's `next` are in the image.
-//! - A copy counts if its epoch is the present one at its place and a snapshot alive there wants it. Whether the image has
+//! - A copy or gone record marks its chunks if its epoch is the present one at its place, whoever wants them still: the
+//!   writes may have passed. A copy is indexed if a snapshot alive there wants it. Whether the image has
 //!   a mark for it is not asked, since marks in the image may come from after its place.
 //! - A region counts for its epoch, and for checkpoint generations from the image's on.
 //!
@@ -30,6 +31,7 @@ use crate::designation::Designation;
 use crate::disk::Buffer;
 use crate::disk::Disk;
 use crate::entry::Entry;
+use crate::errors::EUCLEAN;
 use crate::image::ImageReader;
 use crate::layout::Layout;
 use crate::logbook::Place;
@@ -163,7 +165,6 @@ pub(crate) fn recover<C: Stored, D: Disk>(
         shape,
         place: state.place,
         durable: 0,
-        gone: KVec::new(),
         regions: Bitmap::new(region::count(shape.chunks()))?,
         new_copies,
         state,
@@ -191,8 +192,6 @@ struct Replay<'a, C> {
     place: Place,
     /// Records below this are known to have been durable.
     durable: u64,
-    /// Chunks of the present epoch that are gone.
-    gone: KVec<u64>,
     /// Dirty regions of the present epoch.
     regions: Bitmap,
     new_copies: &'a dyn Fn() -> Result<Arc<C>>,
@@ -270,26 +269,39 @@ impl<C: Stored> Replay<'_, C> {
 
     fn contents(&mut self, record: &Record<'_>, replayed: &mut Replayed) -> Result {
         let present = self.present()?;
-        let Some(copies) = present.copies.as_ref() else {
-            return Ok(());
-        };
         if record.header.epoch.get() != present.id {
             return Ok(());
         }
         let mut position = self.place.content + 1;
         for content in record.contents() {
             let chunk = content.chunk.get();
-            let wanted = chunk < self.shape.chunks()
-                && self.state.timeline.owes(chunk)
-                && copies.position(chunk).is_none();
-            if wanted {
+            if chunk >= self.shape.chunks() {
+                return Err(EUCLEAN);
+            }
+            let copies = present.copies.as_ref();
+            let copies = copies.filter(|copies| copies.position(chunk).is_none());
+            if let Some(copies) = copies.filter(|_| self.state.timeline.owes(chunk)) {
                 let end = chunk + 1;
                 copies.add(Chunks { start: chunk, end }, position)?;
                 replayed.contents += 1;
             }
+            // Also if nobody wants the content any longer: the write that it made way for may have passed,
+            // and bookmarks ask.
+            self.mark(chunk)?;
             position += self.layout.chunk_blocks;
         }
         Ok(())
+    }
+
+    /// Marks a chunk in the present epoch. Says whether it was not marked before.
+    fn mark(&self, chunk: u64) -> Result<bool> {
+        if chunk >= self.shape.chunks() {
+            return Err(EUCLEAN);
+        }
+        let marks = &self.present()?.marks;
+        let end = chunk + 1;
+        marks.prepare(Chunks { start: chunk, end })?;
+        Ok(marks.set(chunk) == Some(false))
     }
 
     /// A record's entries take effect together.
@@ -312,7 +324,7 @@ impl<C: Stored> Replay<'_, C> {
                 }
                 Entry::Gone { chunk, epoch } => {
                     if epoch == self.present()?.id {
-                        self.gone.push(chunk, GFP_KERNEL)?;
+                        self.mark(chunk)?;
                     }
                 }
                 _ if known => (),
@@ -345,11 +357,14 @@ impl<C: Stored> Replay<'_, C> {
         self.place.content = start;
         self.place.content_end = start + self.layout.segment_blocks;
         let present = self.present()?;
-        match (&present.copies, present.id == epoch) {
-            // The image may have it already.
-            (Some(copies), true) if !copies.has_segment(segment) => copies.add_segment(segment),
+        let Some(copies) = present.copies.as_ref().filter(|_| present.id == epoch) else {
             // The epoch has ended, or nobody needs its copies; nor does anybody read them.
-            _ => Ok(()),
+            return Ok(());
+        };
+        // The image has it already if it was opened between the cut and the image.
+        match copies.has_segment(segment) {
+            true => Ok(()),
+            false => copies.add_segment(segment),
         }
     }
 
@@ -359,7 +374,6 @@ impl<C: Stored> Replay<'_, C> {
             return Err(EUCLEAN);
         }
         self.shape = shape;
-        self.gone.clear();
         self.regions = Bitmap::new(region::count(shape.chunks()))?;
         Ok(Epoch {
             id: epoch,
@@ -446,22 +460,13 @@ impl<C: Stored> Replay<'_, C> {
     fn settle(&mut self, replayed: &mut Replayed) -> Result {
         let timeline = &self.state.timeline;
         let present = self.present()?;
-        let marks = &present.marks;
-        let mark = |chunk: u64| -> Result<bool> {
-            let end = chunk + 1;
-            marks.prepare(Chunks { start: chunk, end })?;
-            Ok(marks.set(chunk) == Some(false))
-        };
         if let Some(copies) = &present.copies {
             for_each_entry(&**copies, |run| {
                 for chunk in run.start..run.end {
-                    mark(chunk)?;
+                    self.mark(chunk)?;
                 }
                 Ok(())
             })?;
-        }
-        for chunk in self.gone.iter() {
-            mark(*chunk)?;
         }
         let mut from = 0;
         while let Some(dirty) = self.regions.find(
@@ -473,7 +478,7 @@ impl<C: Stored> Replay<'_, C> {
         ) {
             let run = region::chunks(dirty, self.shape.chunks());
             for chunk in run.start..run.end {
-                if !marks.get(chunk) && !timeline.needs(chunk) && mark(chunk)? {
+                if !present.marks.get(chunk) && !timeline.needs(chunk) && self.mark(chunk)? {
                     replayed.guessed += 1;
                 }
             }

@@ -46,21 +46,26 @@ pub(crate) struct Registry {
     entries: Mutex<KVec<Entry>>,
     /// Where all engines do their work.
     queue: Arc<WorkQueue>,
+    /// Where their journals do theirs.
+    journal_queue: Arc<WorkQueue>,
 }
 
 impl Registry {
     /// An empty one.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let queue = Arc::new(WorkQueue::new(c"dm-preserve")?, GFP_KERNEL)?;
+        let journal_queue = Arc::new(WorkQueue::new(c"dm-preserve-journal")?, GFP_KERNEL)?;
         let init = pin_init!(Self {
             entries <- new_mutex!(KVec::new(), "Registry::entries"),
             queue,
+            journal_queue,
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
 
     /// Waits for all work, with which the last references to engines go.
     pub(crate) fn flush(&self) {
+        self.journal_queue.flush();
         self.queue.flush();
     }
 }
@@ -201,6 +206,7 @@ pub(crate) fn acquire(
             shape,
             options,
             registry.queue.clone(),
+            registry.journal_queue.clone(),
         )?);
     }
 }

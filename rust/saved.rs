@@ -14,6 +14,7 @@ use crate::chunk::Geometry;
 use crate::designation::Designation;
 use crate::designation::Part;
 use crate::disk::Disk;
+use crate::errors::EUCLEAN;
 use crate::image::ImageReader;
 use crate::image::ImageWriter;
 use crate::image::IndexEntry;
@@ -76,6 +77,8 @@ pub(crate) struct State<C> {
 
 /// Words of a leaf.
 const LEAF_WORDS: u64 = LEAF_BITS / 64;
+/// Most words of a leaf that are saved one by one.
+const SPARSE: usize = 32;
 /// Index entries of an item.
 const ENTRIES: usize = MAX_DATA / core::mem::size_of::<IndexEntry>();
 /// Words of an item.
@@ -164,11 +167,26 @@ fn save_bitmap<D: Disk>(number: u64, bitmap: &Bitmap, out: &mut ImageWriter<'_, 
     let mut data = KVec::with_capacity(MAX_DATA, GFP_KERNEL)?;
     for leaf in (0..bitmap.leaves()).filter(|leaf| bitmap.has_leaf(*leaf)) {
         data.clear();
-        for word in 0..LEAF_WORDS {
-            let word = bitmap.word(leaf * LEAF_BITS + word * 64);
-            data.extend_from_slice(&word.to_le_bytes(), GFP_KERNEL)?;
+        let first = leaf * LEAF_BITS;
+        let words = bitmap.len().saturating_sub(first).div_ceil(64);
+        let words = (0..words.min(LEAF_WORDS)).map(|at| (at, bitmap.word(first + at * 64)));
+        // Bits are set meanwhile: what is set by now is asked for once.
+        let mut set = KVec::with_capacity(SPARSE, GFP_KERNEL)?;
+        let few = words
+            .clone()
+            .filter(|(_, word)| *word != 0)
+            .all(|pair| set.push_within_capacity(pair).is_ok());
+        if few {
+            for (at, word) in set.iter() {
+                data.extend_from_slice(&at.to_le_bytes(), GFP_KERNEL)?;
+                data.extend_from_slice(&word.to_le_bytes(), GFP_KERNEL)?;
+            }
+        } else {
+            for (_, word) in words {
+                data.extend_from_slice(&word.to_le_bytes(), GFP_KERNEL)?;
+            }
         }
-        out.item(Kind::Leaf, [number, leaf, 0], &data)?;
+        out.item(Kind::Leaf, [number, leaf, u64::from(few)], &data)?;
     }
     Ok(())
 }
@@ -377,13 +395,22 @@ impl<C: Stored> Loader<'_, C> {
     }
 
     fn leaf(&mut self, item: &Item<'_>) -> Result {
-        let [number, leaf, _] = item.words;
+        let [number, leaf, sparse] = item.words;
         let bitmap = numbered(&self.bitmaps, number)?;
-        ensure(leaf < bitmap.leaves() && item.data.len() == MAX_DATA)?;
-        for (word, at) in item.array::<U64>()?.zip(0..) {
-            bitmap.merge(leaf * LEAF_BITS + at * 64, word.get())?;
+        ensure(leaf < bitmap.leaves() && sparse <= 1)?;
+        let merge = |at: u64, word: u64| {
+            ensure(at < LEAF_WORDS)?;
+            bitmap.merge(leaf * LEAF_BITS + at * 64, word)
+        };
+        match sparse {
+            0 => item
+                .array::<U64>()?
+                .zip(0..)
+                .try_for_each(|(word, at)| merge(at, word.get())),
+            _ => item
+                .array::<[U64; 2]>()?
+                .try_for_each(|[at, word]| merge(at.get(), word.get())),
         }
-        Ok(())
     }
 
     fn begin_designation(&mut self, item: &Item<'_>) -> Result {

@@ -16,6 +16,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
+use crate::errors::EUCLEAN;
 use crate::layout::run_blocks;
 use crate::layout::Layout;
 use kernel::prelude::*;

@@ -281,8 +281,12 @@ impl Engine {
         };
         let id = oldest.id;
         if let Err(error) = self.end_snapshot(id) {
-            if self.is_persistent() && error == EIO {
-                // The log cannot take it: the store has failed, which ends all of them.
+            if error == ENOENT {
+                // Somebody else was quicker.
+                return;
+            }
+            if self.is_persistent() && !self.journal.is_given_up() {
+                // It cannot be logged, and must not take effect before it is: the store is given up.
                 return self.store_failed(error);
             }
             // The flag needs no memory. Freeing its copies has to wait for the next change.

@@ -87,6 +87,8 @@ pub const STATE_ACTIVE: u32 = 0;
 pub const STATE_SUSPENDED: u32 = 1;
 /// [`Info::state`]: writes wait for space in the store (`on_full=block`).
 pub const STATE_BLOCKED: u32 = 2;
+/// [`Info::state`]: the store has failed; writes go on, changes are tracked in memory only.
+pub const STATE_FAILED: u32 = 3;
 
 /// [`SnapshotInfo::kind`]: a live snapshot.
 pub const KIND_SNAPSHOT: u32 = 0;

@@ -93,7 +93,7 @@ impl Engine {
             start: region::of(chunks.start),
             end: region::of(chunks.end.saturating_sub(1)) + 1,
         };
-        regions.find(run, false).is_none() || self.journal.has_failed()
+        regions.find(run, false).is_none() || self.journal.is_given_up()
     }
 
     /// The first chunk of a run that is not marked and whose content is needed.

@@ -56,6 +56,7 @@
 #define DM_PRESERVE_STATE_ACTIVE	0
 #define DM_PRESERVE_STATE_SUSPENDED	1
 #define DM_PRESERVE_STATE_BLOCKED	2
+#define DM_PRESERVE_STATE_FAILED	3
 
 /* dm_preserve_snapshot_info.kind */
 #define DM_PRESERVE_KIND_SNAPSHOT	0

@@ -40,6 +40,11 @@ sources! {
     #[path = "../../../rust/uapi.rs"] uapi
 }
 
+/// Error codes that the module defines for kernels without them.
+mod errors {
+    pub(crate) use kernel::prelude::EUCLEAN;
+}
+
 /// What the module takes from the kernel.
 mod checksum {
     /// CRC-32C of `data` behind data with checksum `before`.

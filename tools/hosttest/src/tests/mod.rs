@@ -7,10 +7,12 @@
 mod args;
 mod bitmap;
 mod chunk;
+mod crash;
 mod designation;
 mod device;
 mod figures;
 mod index;
+mod sim;
 mod space;
 mod threads;
 mod timeline;

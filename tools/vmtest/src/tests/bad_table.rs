@@ -52,7 +52,6 @@ pub fn said(kernel: &mut Kmsg, words: &str) -> Result<()> {
 const NUMBER: &str = "the chunk size is not a number";
 const POWER: &str = "power of two";
 const COUNT: &str = "does not match the arguments";
-const SMALL: &str = "too small for a persistent one";
 const UNKNOWN: &str = "unknown optional argument";
 
 /// What follows `0 48 preserve`, with A and B for devices.
@@ -69,12 +68,6 @@ const LIVE: &[(&str, &str)] = &[
     ("A B 12 1 transient", POWER),
     ("A B 4096 1 transient", POWER),
     ("A B 9223372036854775808 1 transient", POWER),
-    ("A B 8", SMALL),
-    ("A B 8 0", SMALL),
-    ("A B 8 1 keep_unprotected", SMALL),
-    ("A B 8 2 persistent keep_unprotected", SMALL),
-    ("A B 2048", "at most 1024 sectors"),
-    ("A B 8 1 persistent=", UNKNOWN),
     ("A B 8 transient", "arguments is not a number"),
     ("A B 8 -1 transient", "arguments is not a number"),
     ("A B 8 1", COUNT),

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device and its store in memory, whose power can go at any moment.
+//!
+//! The device follows the protocol as the module does, over the module's own files: log, segments, image,
+//! recovery. What the kernel does in parallel happens here in small steps, in an order that a seed decides.
+//! [`Trap`]s break a rule each; the tests see to it that the checks notice.
+
+#![forbid(unsafe_code)]
+
+mod checkpoint;
+mod control;
+mod copies;
+mod device;
+mod disk;
+mod history;
+mod model;
+mod recovery;
+mod rng;
+mod verify;
+mod write;
+
+pub(super) use copies::SimCopies;
+pub(super) use device::Config;
+pub(super) use device::World;
+pub(super) use disk::SimDisk;
+pub(super) use history::run;
+pub(super) use history::Totals;
+pub(super) use recovery::format;
+pub(super) use rng::Rng;
+
+/// A rule to break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trap {
+    /// Records are not forced to the medium.
+    NoFua,
+    /// A write is let go when its own record is durable, whatever became of the earlier ones.
+    OutOfOrder,
+    /// A checkpoint's log begins at the next record, although copies are on their way.
+    CutAtNext,
+    /// The origin is not flushed at the snapshot.
+    NoOriginFlush,
+    /// Replay takes a chunk's mark of the present epoch for proof that its copy is in the image.
+    AskPresentMarks,
+    /// A drop takes effect before its record is durable.
+    EarlyDrop,
+    /// A release takes effect before its record is durable.
+    EarlyRelease,
+    /// "Region dirty" stays valid across a checkpoint.
+    RegionsSurviveCheckpoint,
+    /// "Region dirty" stays valid across a snapshot.
+    RegionsSurviveSnapshot,
+    /// Segments are free as soon as nobody needs them.
+    EarlyReuse,
+    /// The ring is free up to a checkpoint's cut before the checkpoint is durable.
+    EarlyTrim,
+    /// Only the first superblock is written.
+    OneSuperblock,
+    /// Both superblocks are written without a flush between them.
+    SuperblocksTogether,
+    /// The image is not durable before the superblock names it.
+    ImageNotFlushed,
+    /// A checkpoint does not wait for marks under way.
+    NoDrain,
+    /// A scope narrows before a checkpoint has saved the epochs before it as closed.
+    EarlyNarrow,
+    /// A copy whose epoch has ended is indexed and marked in the present one.
+    StaleCopy,
+}
