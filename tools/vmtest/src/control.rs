@@ -44,6 +44,12 @@ impl Control {
         })
     }
 
+    /// Lets go of the control device, so that the module can be unloaded.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.file = File::open("/dev/null")?;
+        Ok(())
+    }
+
     /// The file, for malformed requests.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

@@ -20,21 +20,28 @@ use vmtest::disk::Disk;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::both;
 use super::test;
 use super::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    test("i4_origin_read_error_at_the_first_step", |_| read_error(0)),
-    test("i4_origin_read_error_at_a_middle_step", |_| read_error(21)),
-    test("i4_origin_read_error_at_the_last_step", |_| read_error(63)),
-    test("i4_origin_read_errors_everywhere", read_errors),
-    test(
+    both(test("i4_origin_read_error_at_the_first_step", |_| {
+        read_error(0)
+    })),
+    both(test("i4_origin_read_error_at_a_middle_step", |_| {
+        read_error(21)
+    })),
+    both(test("i4_origin_read_error_at_the_last_step", |_| {
+        read_error(63)
+    })),
+    both(test("i4_origin_read_errors_everywhere", read_errors)),
+    both(test(
         "what_nobody_needs_any_longer_is_not_gone",
         dropped_meanwhile,
-    ),
-    test("origin_write_errors_reach_the_writer", write_errors),
-    test("frozen_reads_of_a_failing_origin_fail", frozen_reads),
+    )),
+    both(test("origin_write_errors_reach_the_writer", write_errors)),
+    both(test("frozen_reads_of_a_failing_origin_fail", frozen_reads)),
 ];
 
 const SECTORS: u64 = 512;

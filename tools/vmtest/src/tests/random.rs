@@ -17,6 +17,7 @@ use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 use vmtest::rng::Rng;
 
+use super::both;
 use super::slow;
 use super::Test;
 use crate::model::Model;
@@ -24,17 +25,21 @@ use crate::model::Options;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    slow("i1_i3_random_steps_with_chunks_of_8_sectors", 240, |env| {
-        several(env, 8)
-    }),
-    slow("i1_i3_random_steps_with_chunks_of_16_sectors", 240, |env| {
-        several(env, 16)
-    }),
-    slow(
+    both(slow(
+        "i1_i3_random_steps_with_chunks_of_8_sectors",
+        240,
+        |env| several(env, 8),
+    )),
+    both(slow(
+        "i1_i3_random_steps_with_chunks_of_16_sectors",
+        240,
+        |env| several(env, 16),
+    )),
+    both(slow(
         "i1_i3_random_steps_with_chunks_of_128_sectors",
         240,
         |env| several(env, 128),
-    ),
+    )),
 ];
 
 /// Steps between two comparisons of everything.
@@ -90,7 +95,8 @@ fn several(env: &Env, chunk: u64) -> Result<()> {
 /// A walk through the states of a device. The views, by snapshot, go before the device.
 struct Walk {
     views: BTreeMap<u64, (Disk, Dm)>,
-    disk: Disk,
+    /// Open unless the device is gone.
+    disk: Option<Disk>,
     model: Model,
     rng: Rng,
     stamp: u64,
@@ -109,8 +115,9 @@ impl Walk {
             store: 1024 * chunk,
             args: &args,
             sparse: seed % 2 == 1,
+            ..Spec::mb(0)
         })?;
-        let disk = rig.disk()?;
+        let disk = Some(rig.disk()?);
         let mut walk = Walk {
             views: BTreeMap::new(),
             disk,
@@ -143,7 +150,9 @@ impl Walk {
             66..69 => self.release(start, len),
             69..71 => self.drop_snapshot(),
             71 => self.forget(),
-            72..80 => self.read_now(start, len),
+            72..79 => self.read_now(start, len),
+            79 if self.rig.is_persistent() => self.reopen(),
+            79 => self.read_now(start, len),
             number => {
                 let Some(id) = self.any_snapshot() else {
                     return Ok(());
@@ -154,6 +163,10 @@ impl Walk {
                 }
             }
         }
+    }
+
+    fn disk(&self) -> Result<&Disk> {
+        self.disk.as_ref().context("the device is not open")
     }
 
     /// One of the live snapshots.

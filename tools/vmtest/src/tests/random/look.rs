@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(10);
 impl Walk {
     pub(super) fn read_now(&mut self, start: u64, len: u64) -> Result<()> {
         let wanted = &self.model.now[start as usize..(start + len) as usize];
-        self.disk.check(start, wanted).context("the live device")
+        self.disk()?.check(start, wanted).context("the live device")
     }
 
     fn snapshot(&self, id: u64) -> Result<&Snapshot> {
@@ -146,10 +146,7 @@ impl Walk {
         let count = |map: &[bool]| map.iter().filter(|bit| **bit).count() as u64;
         let stored = self.model.stored();
         // Whoever reads a copy keeps its space for a moment longer.
-        wait_until("space comes back", LIMIT, || {
-            let used = self.rig.control.info()?.store_used_sectors;
-            Ok(used <= stored * self.model.chunk)
-        })?;
+        wait_until("space comes back", LIMIT, || self.rig.uses(stored))?;
         let info = self.rig.control.info()?;
         let ids = self.model.ids();
         let wanted = [
@@ -161,7 +158,6 @@ impl Walk {
                 count(&self.model.designation),
             ),
             ("preserved", info.preserved_chunks, stored),
-            ("used", info.store_used_sectors, stored * self.model.chunk),
             (
                 "snapshots",
                 u64::from(info.snapshots),

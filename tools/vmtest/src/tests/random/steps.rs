@@ -23,7 +23,7 @@ impl Walk {
 
     pub(super) fn write(&mut self, start: u64, len: u64) -> Result<()> {
         let stamp = self.new_stamp();
-        self.disk
+        self.disk()?
             .stamp(start, len, stamp)
             .with_context(|| format!("writing {start}+{len}"))?;
         self.model.write(start, len, stamp);
@@ -31,7 +31,7 @@ impl Walk {
     }
 
     pub(super) fn zero(&mut self, start: u64, len: u64) -> Result<()> {
-        self.disk
+        self.disk()?
             .zero(start, len)
             .with_context(|| format!("zeroing {start}+{len}"))?;
         self.model.write(start, len, 0);
@@ -40,10 +40,10 @@ impl Walk {
 
     /// A discard may be ignored, but not where it would destroy needed content: there it must be.
     pub(super) fn discard(&mut self, start: u64, len: u64) -> Result<()> {
-        self.disk
+        self.disk()?
             .discard(start, len)
             .with_context(|| format!("discarding {start}+{len}"))?;
-        let found = self.disk.read(start, len)?;
+        let found = self.disk()?.read(start, len)?;
         let marks = self.rig.map("snapshot_map")?;
         let mut changed = Vec::new();
         for (sector, bytes) in (start..).zip(found.chunks_exact(pattern::SECTOR)) {
@@ -108,6 +108,9 @@ impl Walk {
             .snapshot_keeping(base, keep as u32)
             .with_context(|| format!("taking a snapshot, base {base:?}"))?;
         ensure!(id > latest, "the new id {id} is not above {latest}");
+        if base.is_some() {
+            self.rig.settle()?;
+        }
         for dropped in self.model.take(id, base, keep as usize) {
             self.view_is_dropped(dropped)?;
         }
@@ -173,6 +176,20 @@ impl Walk {
             .forget(id)
             .with_context(|| format!("forgetting {id}"))?;
         self.model.forget(id);
+        Ok(())
+    }
+
+    /// The device is removed and created again.
+    pub(super) fn reopen(&mut self) -> Result<()> {
+        let generation = self.rig.control.info()?.generation;
+        self.views.clear();
+        self.disk = None;
+        self.rig.reopen().context("removing and creating again")?;
+        self.disk = Some(self.rig.disk()?);
+        ensure!(
+            self.rig.control.info()?.generation == generation,
+            "another generation after removal"
+        );
         Ok(())
     }
 }
