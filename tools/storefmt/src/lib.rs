@@ -66,6 +66,8 @@ mod log;
 mod report;
 mod store;
 mod supers;
+#[cfg(test)]
+mod tests;
 
 pub use check::check;
 pub use dump::dump;
