@@ -532,8 +532,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a checkpoint, and waits for it; what does not fit is forgotten. Nothing to do for a transient store.
-    /// `ENODEV` while the device is not active, `EIO` when the store has failed.
+    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is forgotten. Nothing to do for a
+    /// transient store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.is_persistent() {
@@ -544,11 +544,18 @@ impl Engine {
             if !self.has_session() {
                 return Err(ENODEV);
             }
-            let saved = self.checkpoint(&mut control, STATE_OPEN);
+            let saved = self
+                .checkpoint(&mut control, STATE_OPEN)
+                .and_then(|()| self.narrow_scopes(&mut control));
             drop(control);
-            // Each round there is one bookmark or snapshot less.
-            if !matches!(saved, Err(ENOSPC | EFBIG)) || !self.forget_something() {
-                return saved;
+            match saved {
+                // Each round there is one bookmark or snapshot less.
+                Err(ENOSPC | EFBIG) if self.forget_something() => (),
+                Err(error) if error != ENOMEM => {
+                    self.store_failed(error);
+                    return saved;
+                }
+                saved => return saved,
             }
         }
     }
