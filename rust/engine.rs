@@ -22,8 +22,6 @@
 
 use crate::args::Options;
 use crate::bitmap::Bitmap;
-use crate::checkpoint;
-use crate::checkpoint::Persist;
 use crate::chunk::Geometry;
 use crate::copier::Slow;
 use crate::copies::Copies;
@@ -42,6 +40,8 @@ use crate::events::EventLog;
 use crate::journal::Journal;
 use crate::live::LiveBio;
 use crate::ondisk::BLOCK_SECTORS;
+use crate::persist;
+use crate::persist::Persist;
 use crate::recover::Trouble;
 use crate::region;
 use crate::timeline;
@@ -234,7 +234,7 @@ pub(crate) fn no_regions(chunks: u64) -> Result<Arc<Bitmap>> {
 
 /// A transient store overwrites what is there; snapshots that were meant to last are not to go unnoticed.
 fn refuse_persistent(store: &BlockDevice) -> Result<(), Trouble> {
-    match checkpoint::holds_a_store(store)? {
+    match persist::holds_a_store(store)? {
         true => Err(Trouble::Because(
             c"The store holds persistent snapshots: if they may go, wipe its first 8 KiB",
         )),
@@ -261,22 +261,22 @@ impl Engine {
             }
             false => {
                 let store = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
-                let found = checkpoint::recover(&store_device, &origin, &store, shape, default)?;
+                let found = persist::recover(&store_device, &origin, &store, shape, default)?;
                 (store, Some(found))
             }
         };
-        let (persist, state) = match recovered {
+        let (known, state) = match recovered {
             Some(recovered) => (Some(recovered.persist), recovered.state),
-            None => (None, checkpoint::new_state(shape, default)?),
+            None => (None, persist::new_state(shape, default)?),
         };
         let (epoch, marks) = match state.timeline.present() {
             Some(present) => (present.id, present.marks.clone()),
             None => return Err(EINVAL.into()),
         };
-        let generation = persist
+        let generation = known
             .as_ref()
             .map_or_else(dm::random_uuid, Persist::generation);
-        let persistent = persist.is_some();
+        let persistent = known.is_some();
         let slow = Slow::new(shape.chunk_bytes())?;
         let slots = slow.slots();
         let control = Control {
@@ -322,7 +322,7 @@ impl Engine {
             phase_changed <- new_condvar!("Engine::phase_changed"),
             log <- EventLog::new(),
             journal <- Journal::new(slots),
-            persist <- new_mutex!(persist, "Engine::persist"),
+            persist <- new_mutex!(known, "Engine::persist"),
             persistent,
             journal_work <- new_work!("Engine::journal_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),

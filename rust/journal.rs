@@ -39,12 +39,9 @@ use crate::dm::Status;
 use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::layout::Layout;
-use crate::logbook::Formed;
 use crate::logbook::Logbook;
 use crate::logbook::Place;
 use crate::logbook::RING_RESERVE;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::BLOCK_SECTORS;
 use crate::ondisk::MAX_CONTENTS;
 use crate::ondisk::MAX_ENTRIES;
 use kernel::new_condvar;
@@ -58,7 +55,7 @@ use kernel::sync::CondVar;
 use kernel::sync::Mutex;
 
 /// Most records in flight.
-const IN_FLIGHT: usize = 8;
+pub(crate) const IN_FLIGHT: usize = 8;
 /// A checkpoint is made when so many segments have been filled since the last one ...
 const MIN_SEGMENTS: u64 = 64;
 /// ... and they are so many times the last one's image.
@@ -67,14 +64,14 @@ const IMAGE_SHARE: u64 = 16;
 const MAX_WAITING: usize = 4 * MAX_ENTRIES;
 
 /// A record's write.
-type Write = KBox<Gather<Copy, Record>>;
+pub(crate) type Write = KBox<Gather<Copy, Record>>;
 
 /// What goes along with it.
 pub(crate) struct Record {
-    sequence: u64,
-    status: Status,
+    pub(crate) sequence: u64,
+    pub(crate) status: Status,
     /// Set while in flight only, or the engine would own itself.
-    engine: Option<Arc<Engine>>,
+    pub(crate) engine: Option<Arc<Engine>>,
 }
 
 impl GatherDone<Copy> for Record {
@@ -89,11 +86,13 @@ impl GatherDone<Copy> for Record {
 }
 
 /// A record in flight or written, in the order of their numbers.
-struct Flight {
-    sequence: u64,
-    /// Tickets up to this one are for it and earlier records.
-    tickets: [u64; 2],
-    written: Option<Write>,
+pub(crate) struct Flight {
+    /// Its number.
+    pub(crate) sequence: u64,
+    /// Tickets up to this one are for it and earlier records, by [`Whose`].
+    pub(crate) tickets: [u64; 2],
+    /// Set when it is complete.
+    pub(crate) written: Option<Write>,
 }
 
 /// Whose entries: which of the two lists.
@@ -106,9 +105,9 @@ pub(crate) enum Whose {
 }
 
 impl Whose {
-    const ALL: [Self; 2] = [Self::Control, Self::Copier];
+    pub(crate) const ALL: [Self; 2] = [Self::Control, Self::Copier];
 
-    fn reserve(self) -> u64 {
+    pub(crate) fn reserve(self) -> u64 {
         match self {
             Self::Control => 0,
             Self::Copier => RING_RESERVE,
@@ -117,13 +116,13 @@ impl Whose {
 }
 
 /// Entries that wait for a record. A group is never divided.
-struct Queue {
-    entries: KVec<Entry>,
+pub(crate) struct Queue {
+    pub(crate) entries: KVec<Entry>,
     /// Number of entries of each group.
     groups: KVec<usize>,
     /// Ticket of the last group added, and of the last one in a record.
     added: u64,
-    formed: u64,
+    pub(crate) formed: u64,
 }
 
 impl Queue {
@@ -150,7 +149,7 @@ impl Queue {
     }
 
     /// How many groups, and entries in them, fit into one record.
-    fn fitting(&self) -> (usize, usize) {
+    pub(crate) fn fitting(&self) -> (usize, usize) {
         let mut fitting = (0, 0);
         for group in self.groups.iter() {
             if fitting.1 + group > MAX_ENTRIES {
@@ -161,7 +160,7 @@ impl Queue {
         fitting
     }
 
-    fn remove(&mut self, (groups, entries): (usize, usize)) {
+    pub(crate) fn remove(&mut self, (groups, entries): (usize, usize)) {
         let mut left = entries;
         self.entries.retain(|_| {
             let keep = left == 0;
@@ -179,25 +178,26 @@ impl Queue {
     }
 }
 
-struct Inner {
+/// What the journal's lock protects.
+pub(crate) struct Inner {
     /// `None` before the first activation.
-    book: Option<Logbook>,
-    idle: List<Write>,
-    flights: KVec<Flight>,
-    queues: [Queue; 2],
+    pub(crate) book: Option<Logbook>,
+    pub(crate) idle: List<Write>,
+    pub(crate) flights: KVec<Flight>,
+    pub(crate) queues: [Queue; 2],
     /// Contents that wait for a record.
-    contents: List<KBox<Io<Copy>>>,
+    pub(crate) contents: List<KBox<Io<Copy>>>,
     /// The present epoch; contents of another are not written.
-    epoch: u64,
+    pub(crate) epoch: u64,
     /// Records below this are durable.
-    durable: u64,
+    pub(crate) durable: u64,
     /// Segments to be filled until a checkpoint is made, so that replay takes a bounded time.
-    segments_left: u64,
+    pub(crate) segments_left: u64,
     /// The place before the record of each slot that is not settled.
-    unsettled: KVec<Option<Place>>,
-    header: Buffer,
+    pub(crate) unsettled: KVec<Option<Place>>,
+    pub(crate) header: Buffer,
     /// Chunks and checksums of a record being made.
-    checksums: KVec<(u64, u32)>,
+    pub(crate) checksums: KVec<(u64, u32)>,
 }
 
 /// The journal. See the [module's documentation](self).
@@ -250,9 +250,14 @@ impl Journal {
         self.given_up.store(true, Release);
     }
 
+    /// From now on nothing is logged. Whoever holds the lock wakes those who wait.
+    pub(crate) fn set_failed(&self) {
+        self.failed.store(true, Release);
+    }
+
     /// From now on nothing is logged.
     pub(crate) fn fail(&self) {
-        self.failed.store(true, Release);
+        self.set_failed();
         // With the lock, so that nobody is between looking and waiting.
         let _inner = self.inner.lock();
         self.progress.notify_all();
@@ -332,7 +337,8 @@ impl Journal {
         }
     }
 
-    fn is_idle(&self, inner: &Inner) -> bool {
+    /// Whether no record can be made now.
+    pub(crate) fn is_full(&self, inner: &Inner) -> bool {
         inner.book.is_none() || inner.flights.len() >= IN_FLIGHT
     }
 }
@@ -435,7 +441,7 @@ impl Engine {
                 return;
             };
             if write.data.status != Status::OK && !self.journal.has_failed() {
-                self.journal.failed.store(true, Release);
+                self.journal.set_failed();
             }
             // After a failure nothing later counts, whether it was written or not.
             let failed = self.journal.has_failed();
@@ -454,240 +460,12 @@ impl Engine {
         }
     }
 
-    fn give_back_contents(&self, mut io: KBox<Io<Copy>>, failed: bool) {
+    /// Gives contents back to the copier.
+    pub(crate) fn give_back_contents(&self, mut io: KBox<Io<Copy>>, failed: bool) {
         io.data.status = match failed {
             true => Status::IO_ERROR,
             false => Status::OK,
         };
         self.finished.push(io);
-    }
-
-    /// Makes records of what waits, as long as they can be written.
-    fn form_records(self: &Arc<Self>, inner: &mut Inner) {
-        if self.journal.has_failed() {
-            let mut contents = inner.contents.take();
-            while let Some(io) = contents.pop() {
-                self.give_back_contents(io, true);
-            }
-            self.kick();
-            return;
-        }
-        while !self.journal.is_idle(inner) {
-            let formed = Whose::ALL
-                .into_iter()
-                .any(|whose| self.form_entries(inner, whose))
-                || self.form_contents(inner);
-            if !formed {
-                break;
-            }
-        }
-        let Some(book) = inner.book.as_ref() else {
-            return;
-        };
-        if book.ring_room() < book.layout.ring_blocks / 2 {
-            self.kick_checkpoint();
-        }
-    }
-
-    fn form_entries(self: &Arc<Self>, inner: &mut Inner, whose: Whose) -> bool {
-        let fitting = inner.queues[whose as usize].fitting();
-        if fitting.0 == 0 {
-            return false;
-        }
-        let Inner {
-            book,
-            queues,
-            header,
-            durable,
-            ..
-        } = inner;
-        let (Some(book), Ok(block)) = (book.as_mut(), header.block()) else {
-            return false;
-        };
-        let queue = &mut queues[whose as usize];
-        let entries = queue.entries.get(..fitting.1).unwrap_or(&[]);
-        let Some(formed) = book.entries(entries, *durable, whose.reserve(), block) else {
-            // A checkpoint will make room.
-            self.kick_checkpoint();
-            return false;
-        };
-        queue.remove(fitting);
-        self.launch(inner, formed, None)
-    }
-
-    /// Makes a record of the contents that wait, as many as fit.
-    fn form_contents(self: &Arc<Self>, inner: &mut Inner) -> bool {
-        let Some(mut io) = self.next_contents(inner) else {
-            return false;
-        };
-        let step = self.store.step;
-        let chunks = io.data.run.len();
-        let room = inner.book.as_ref().map_or(0, Logbook::room);
-        if room < chunks && !self.open_segment(inner) {
-            inner.contents.push_front(io);
-            return false;
-        }
-        if inner.flights.len() >= IN_FLIGHT {
-            // The segment's record took the last place.
-            inner.contents.push_front(io);
-            return true;
-        }
-        let Some(mut write) = inner.idle.pop() else {
-            inner.contents.push_front(io);
-            return false;
-        };
-        let (Some(place), room) = (
-            inner.book.as_ref().map(Logbook::place),
-            inner.book.as_ref().map_or(0, Logbook::room),
-        ) else {
-            return false;
-        };
-        inner.checksums.clear();
-        let mut count = 0;
-        loop {
-            let chunks = io.data.run.len();
-            // CAST: At most a gather's capacity.
-            let bytes = (chunks * step) as u32 * BLOCK_BYTES as u32;
-            let slot = io.data.slot;
-            let fits = count + chunks <= room && self.add_checksums(inner, &io);
-            if fits {
-                io.data.position = place.content + 1 + count * step;
-                io.data.reserved = 0;
-            }
-            match if fits { write.add(io, bytes) } else { Err(io) } {
-                Ok(()) => {
-                    count += chunks;
-                    self.store
-                        .with_segments(|segments| segments.unreserve(chunks));
-                    if let Some(unsettled) = inner.unsettled.get_mut(slot) {
-                        *unsettled = Some(place);
-                    }
-                }
-                Err(mut io) => {
-                    (io.data.position, io.data.reserved) = (0, chunks);
-                    // CAST: A count of contents.
-                    inner.checksums.truncate(count as usize);
-                    inner.contents.push_front(io);
-                    break;
-                }
-            }
-            io = match self.next_contents(inner) {
-                Some(io) => io,
-                None => break,
-            };
-        }
-        let Inner {
-            book,
-            header,
-            durable,
-            checksums,
-            epoch,
-            ..
-        } = inner;
-        let formed = match (book.as_mut(), header.block()) {
-            (Some(book), Ok(block)) => book.contents(*epoch, checksums, *durable, block),
-            _ => None,
-        };
-        let Some(formed) = formed else {
-            // Cannot be: a copy is never too long for a record, and there was room in the segment.
-            let mut parts = write.take_parts();
-            while let Some(io) = parts.pop() {
-                self.give_back_contents(io, true);
-            }
-            inner.idle.push(write);
-            return false;
-        };
-        self.store
-            .with_segments(|segments| segments.used_of_current(1 + count * step));
-        self.launch(inner, formed, Some(write))
-    }
-
-    /// The next contents of the present epoch. Those of another go back without a position.
-    fn next_contents(self: &Arc<Self>, inner: &mut Inner) -> Option<KBox<Io<Copy>>> {
-        loop {
-            let io = inner.contents.pop()?;
-            if io.data.epoch() == inner.epoch {
-                return Some(io);
-            }
-            self.give_back_contents(io, false);
-            // Nothing else might: no record is made of it.
-            self.kick();
-        }
-    }
-
-    /// Adds the chunks and checksums of a copy to those of the record; `false` when there is no room.
-    fn add_checksums(&self, inner: &mut Inner, io: &Io<Copy>) -> bool {
-        let run = io.data.run;
-        // CAST: A length in memory.
-        if inner.checksums.len() as u64 + run.len() > MAX_CONTENTS as u64 {
-            return false;
-        }
-        // CAST: A chunk's size, at most 1 MiB.
-        let bytes = self.shape.chunk_bytes() as usize;
-        for (n, chunk) in (0..).zip(run.start..run.end) {
-            let checksum = io.checksum(n * bytes, bytes);
-            // There is room.
-            let _ = inner.checksums.push_within_capacity((chunk, checksum));
-        }
-        true
-    }
-
-    /// Takes a new segment for the present epoch, and logs that.
-    fn open_segment(self: &Arc<Self>, inner: &mut Inner) -> bool {
-        let epoch = inner.epoch;
-        let book = inner.book.as_ref();
-        if inner.idle.is_empty() || book.is_none_or(|book| book.ring_room() <= RING_RESERVE) {
-            self.kick_checkpoint();
-            return false;
-        }
-        let timeline = self.timeline();
-        let copies = timeline
-            .present()
-            .filter(|present| present.id == epoch)
-            .and_then(|present| present.copies.as_ref());
-        let Some(segment) = copies.and_then(|copies| copies.open_segment()) else {
-            return false;
-        };
-        inner.segments_left = inner.segments_left.saturating_sub(1);
-        if inner.segments_left == 0 {
-            self.kick_checkpoint();
-        }
-        let Inner {
-            book,
-            header,
-            durable,
-            ..
-        } = inner;
-        let entry = Entry::Segment { segment, epoch };
-        let formed = match (book.as_mut(), header.block()) {
-            (Some(book), Ok(block)) => book.entries(&[entry], *durable, 0, block),
-            _ => None,
-        };
-        formed.is_some_and(|formed| self.launch(inner, formed, None))
-    }
-
-    /// Writes a record whose header has been made.
-    fn launch(self: &Arc<Self>, inner: &mut Inner, formed: Formed, write: Option<Write>) -> bool {
-        let Some(mut write) = write.or_else(|| inner.idle.pop()) else {
-            return false;
-        };
-        let set = inner
-            .header
-            .block()
-            .and_then(|block| write.set_header(block));
-        write.data.sequence = formed.sequence;
-        write.data.status = Status::OK;
-        write.data.engine = Some(self.clone());
-        let flight = Flight {
-            sequence: formed.sequence,
-            tickets: [inner.queues[0].formed, inner.queues[1].formed],
-            written: None,
-        };
-        // There is room for all that can be in flight.
-        if set.is_err() || inner.flights.push_within_capacity(flight).is_err() {
-            self.journal.failed.store(true, Release);
-        }
-        write.submit(&self.store_device, formed.block * BLOCK_SECTORS);
-        true
     }
 }

@@ -34,6 +34,7 @@ use crate::entry::Entry;
 use crate::errors::EUCLEAN;
 use crate::image::ImageReader;
 use crate::layout::Layout;
+use crate::loaded;
 use crate::logbook::Place;
 use crate::ondisk::Invalid;
 use crate::ondisk::Record;
@@ -43,7 +44,6 @@ use crate::ondisk::KIND_ENTRIES;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::SUPERBLOCKS;
 use crate::region;
-use crate::saved;
 use crate::saved::State;
 use crate::saved::Stored;
 use crate::timeline::Change;
@@ -158,7 +158,7 @@ pub(crate) fn recover<C: Stored, D: Disk>(
         superblock.image_number.get(),
         superblock.image_used.get(),
     )?;
-    let state = saved::load(&mut reader, shape, layout, new_copies)?;
+    let state = loaded::load(&mut reader, shape, layout, new_copies)?;
     let mut replay = Replay {
         superblock,
         layout,

@@ -29,6 +29,7 @@ sources! {
     #[path = "../../../rust/image.rs"] image
     #[path = "../../../rust/index.rs"] index
     #[path = "../../../rust/layout.rs"] layout
+    #[path = "../../../rust/loaded.rs"] loaded
     #[path = "../../../rust/logbook.rs"] logbook
     #[path = "../../../rust/ondisk.rs"] ondisk
     #[path = "../../../rust/recover.rs"] recover

@@ -147,12 +147,12 @@ impl Builder {
         self.superblocks()
     }
 
-    /// Writes both, one after the other.
+    /// Writes both, with the same number.
     fn superblocks(&mut self) -> Result {
         let mut block = [0; BLOCK_BYTES];
+        self.superblock.sequence += U64::new(1);
+        self.superblock.to_block(&mut block);
         for at in SUPERBLOCKS {
-            self.superblock.sequence += U64::new(1);
-            self.superblock.to_block(&mut block);
             self.disk.write(at, &block)?;
         }
         Ok(())

@@ -105,6 +105,9 @@ fn other_superblock(pair: &Pair, superblock: &Superblock, report: &mut Report) {
     if let [Some(a), Some(b)] = [pair[0].valid(), pair[1].valid()] {
         if let Some(what) = supers::disagreement(a, b) {
             report.damage("superblock", format!("both are valid, but {what}"));
+        } else if a.sequence != b.sequence {
+            report
+                .note("a crash came between the two superblocks; the next activation writes both");
         }
     }
 }

@@ -15,11 +15,11 @@ use crate::disk::Buffer;
 use crate::disk::Disk;
 use crate::image::ImageReader;
 use crate::layout::Layout;
+use crate::loaded;
 use crate::logbook::Place;
 use crate::ondisk::image_data;
 use crate::ondisk::Superblock;
 use crate::report::CheckpointReport;
-use crate::saved;
 use crate::store::Result;
 
 impl Check<'_, '_> {
@@ -114,5 +114,5 @@ pub(crate) fn load(
     let shape = Geometry::new(sectors, u64::from(superblock.chunk_sectors.get()));
     let shape = shape.ok_or(EUCLEAN)?;
     let mut reader = reader(disk, superblock, layout)?;
-    saved::load(&mut reader, shape, layout, &Copies::maker(layout))
+    loaded::load(&mut reader, shape, layout, &Copies::maker(layout))
 }

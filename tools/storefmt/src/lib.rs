@@ -28,6 +28,7 @@ sources! {
     #[path = "../../../rust/image.rs"] image
     #[path = "../../../rust/index.rs"] index
     #[path = "../../../rust/layout.rs"] layout
+    #[path = "../../../rust/loaded.rs"] loaded
     #[path = "../../../rust/logbook.rs"] logbook
     #[path = "../../../rust/ondisk.rs"] ondisk
     #[path = "../../../rust/recover.rs"] recover
@@ -65,6 +66,8 @@ mod log;
 mod report;
 mod store;
 mod supers;
+#[cfg(test)]
+mod tests;
 
 pub use check::check;
 pub use dump::dump;
