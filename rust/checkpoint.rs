@@ -40,7 +40,6 @@ use crate::logbook::Logbook;
 use crate::logbook::Place;
 use crate::logbook::RING_RESERVE;
 use crate::ondisk::BLOCK_SECTORS;
-use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::persist::fingerprint;
@@ -307,9 +306,7 @@ impl Engine {
             if self.journal.is_given_up() {
                 return;
             }
-            persist.superblock.state = U32::new(STATE_BROKEN);
-            persist.image_is_exact = false;
-            let written = persist.write_superblocks(&self.store_device);
+            let written = persist.write_broken(&self.store_device);
             self.journal.give_up();
             written
         };
