@@ -40,7 +40,6 @@ use crate::logbook::Logbook;
 use crate::logbook::Place;
 use crate::logbook::RING_RESERVE;
 use crate::ondisk::BLOCK_SECTORS;
-use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::persist::fingerprint;
@@ -213,8 +212,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a checkpoint, and waits for it; what does not fit is forgotten. Nothing to do for a transient store.
-    /// `ENODEV` while the device is not active, `EIO` when the store has failed.
+    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is forgotten. Nothing to do for a
+    /// transient store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.is_persistent() {
@@ -225,11 +224,18 @@ impl Engine {
             if !self.has_session() {
                 return Err(ENODEV);
             }
-            let saved = self.checkpoint(&mut control, STATE_OPEN);
+            let saved = self
+                .checkpoint(&mut control, STATE_OPEN)
+                .and_then(|()| self.narrow_scopes(&mut control));
             drop(control);
-            // Each round there is one bookmark or snapshot less.
-            if !matches!(saved, Err(ENOSPC | EFBIG)) || !self.forget_something() {
-                return saved;
+            match saved {
+                // Each round there is one bookmark or snapshot less.
+                Err(ENOSPC | EFBIG) if self.forget_something() => (),
+                Err(error) if error != ENOMEM => {
+                    self.store_failed(error);
+                    return saved;
+                }
+                saved => return saved,
             }
         }
     }
@@ -300,9 +306,7 @@ impl Engine {
             if self.journal.is_given_up() {
                 return;
             }
-            persist.superblock.state = U32::new(STATE_BROKEN);
-            persist.image_is_exact = false;
-            let written = persist.write_superblocks(&self.store_device);
+            let written = persist.write_broken(&self.store_device);
             self.journal.give_up();
             written
         };

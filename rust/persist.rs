@@ -22,6 +22,7 @@ use crate::logbook::Place;
 use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
 use crate::ondisk::BLOCK_SECTORS;
+use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::recover;
@@ -180,7 +181,11 @@ pub(crate) fn recover(
         exact = closed && replayed.records == 0;
     }
     let Some((superblock, layout, state)) = known else {
-        return format(store_device, shape, default_protected, io);
+        let before = match &found {
+            Found::Store(superblock) => Some(superblock),
+            Found::Blank => None,
+        };
+        return format(store_device, shape, default_protected, before, io);
     };
     let mut owned = KVVec::new();
     for epoch in state.timeline.epochs(0, u64::MAX) {
@@ -235,10 +240,14 @@ fn fitting_layout(
 }
 
 /// A store that begins anew. Nothing is written yet.
+///
+/// Where it has been a store before, numbers go on, and the image that counts is left alone: the first superblock
+/// written counts at once, and if the power goes before that, the store is what it was.
 fn format(
     store_device: &BlockDevice,
     shape: Geometry,
     default_protected: bool,
+    before: Option<&Superblock>,
     io: KBox<Io<()>>,
 ) -> Result<Recovered, Trouble> {
     let blocks = store_device.sectors() / BLOCK_SECTORS;
@@ -253,6 +262,10 @@ fn format(
     // CAST: At most 2048.
     superblock.chunk_sectors = U32::new(shape.chunk_sectors() as u32);
     layout.store(&mut superblock);
+    if let Some(before) = before {
+        superblock.sequence = before.sequence;
+        superblock.image_area = before.image_area;
+    }
     let state = new_state(shape, default_protected)?;
     Ok(Recovered {
         persist: Persist {
@@ -335,6 +348,25 @@ impl Persist {
             disk.flush()?;
         }
         Ok(())
+    }
+
+    /// Says that tracking is broken. One superblock that can still be written is enough, as it is later than the other.
+    pub(crate) fn write_broken(&mut self, device: &BlockDevice) -> Result {
+        self.superblock.state = U32::new(STATE_BROKEN);
+        self.image_is_exact = false;
+        let sequence = self.superblock.sequence.get() + 1;
+        self.superblock.sequence = U64::new(sequence);
+        let mut buffer = crate::disk::Buffer::new()?;
+        let superblock = self.superblock;
+        let block = buffer.block()?;
+        superblock.to_block(block);
+        let mut disk = self.disk(device);
+        let mut written = Err(EIO);
+        for at in superblock.places() {
+            let this = disk.write(at, block).and_then(|()| disk.flush());
+            written = written.or(this);
+        }
+        written
     }
 
     /// The UUID that changes whenever tracking breaks.

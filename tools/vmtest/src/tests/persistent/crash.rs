@@ -18,10 +18,9 @@ use vmtest::pattern;
 use vmtest::pattern::SECTOR;
 use vmtest::rig::Spec;
 
-use super::portrait::cell;
+use super::portrait::cells;
 use super::portrait::points;
 use super::portrait::Cell;
-use super::world::learn;
 use super::world::Doubt;
 use super::world::Point;
 use super::world::World;
@@ -239,10 +238,9 @@ impl World {
     /// I1, and that nothing is gone without a reason.
     fn check_frozen(&self, point: &mut Point) -> Result<()> {
         let chunk_sectors = self.rig.chunk();
-        for chunk in 0..self.rig.chunks() {
-            let n = chunk as usize;
-            let found = cell(&self.rig, point.id, chunk)?;
-            match &found {
+        for (n, found) in cells(&self.rig, point.id)?.iter().enumerate() {
+            let chunk = n as u64;
+            match found {
                 Cell::Hole => ensure!(!point.protected[n], "chunk {chunk}: a hole"),
                 Cell::Gone => ensure!(
                     point.protected[n] && point.may_go[n],
@@ -252,22 +250,23 @@ impl World {
                     ensure!(point.protected[n], "chunk {chunk}: unprotected, but there");
                     for (sector, stamp) in (chunk * chunk_sectors..).zip(stamps) {
                         let at = sector as usize;
-                        let fits = match point.frozen[at] {
-                            Some(frozen) => frozen == *stamp,
+                        let frozen = &mut point.frozen[at];
+                        let fits = match frozen {
+                            Some(frozen) => frozen == stamp,
                             None => (point.from[at]..=point.to[at]).contains(stamp),
                         };
                         ensure!(
                             fits,
-                            "sector {sector}: {stamp} instead of {:?} ({}..={})",
-                            point.frozen[at],
+                            "sector {sector}: {stamp} instead of {frozen:?} ({}..={})",
                             point.from[at],
                             point.to[at]
                         );
+                        *frozen = Some(*stamp);
                     }
                 }
             }
         }
-        learn(&self.rig, point)
+        Ok(())
     }
 
     /// I3.

@@ -59,26 +59,46 @@ pub fn snapshots(live: &Live) -> Result<Vec<u64>> {
     Ok(live.map(|point| point.id).collect())
 }
 
-/// Reads one chunk of a snapshot by ioctl.
-pub fn cell(live: &Live, id: u64, chunk: u64) -> Result<Cell> {
-    let start = chunk * live.chunk();
-    let sectors = live.chunk().min(live.sectors() - start);
-    let mut buffer = Buffer::new(sectors);
-    match live.control.read(id, start, &mut buffer) {
-        Ok(Piece::Data(found)) => {
-            ensure!(found == sectors, "{found} sectors of {sectors}");
-            let stamps = (start..)
-                .zip(buffer.chunks_exact(SECTOR))
-                .map(|(n, bytes)| {
-                    pattern::stamp_of(bytes, n)
-                        .with_context(|| format!("sector {n}: {}", pattern::describe(bytes, n)))
-                });
-            Ok(Cell::Data(stamps.collect::<Result<_>>()?))
+/// Sectors read at once.
+const STEP: u64 = 512;
+
+/// Reads all of a snapshot by ioctl.
+pub fn cells(live: &Live, id: u64) -> Result<Vec<Cell>> {
+    let mut all = Vec::new();
+    let mut at = 0;
+    while at < live.sectors() {
+        let chunk = live.chunk().min(live.sectors() - at);
+        let mut buffer = Buffer::new(STEP.max(chunk).min(live.sectors() - at));
+        let piece = live.control.read(id, at, &mut buffer);
+        let (sectors, is_data) = match piece {
+            Ok(Piece::Data(sectors)) => (sectors, true),
+            Ok(Piece::Hole(sectors)) => (sectors, false),
+            Err(e) if errno(&e) == Some(Errno::NODATA) => {
+                all.push(Cell::Gone);
+                at += chunk;
+                continue;
+            }
+            Err(e) => bail!("snapshot {id} at {at}: {e}"),
+        };
+        let end = at + sectors;
+        ensure!(sectors > 0 && end <= live.sectors(), "{sectors} at {at}");
+        let mut rest = buffer[..].chunks_exact(SECTOR);
+        while at < end {
+            let chunk = live.chunk().min(live.sectors() - at);
+            ensure!(at + chunk <= end, "a part of a chunk at {at}");
+            let here = (at..at + chunk).zip(rest.by_ref());
+            let stamps = here.map(|(n, bytes)| {
+                pattern::stamp_of(bytes, n)
+                    .with_context(|| format!("sector {n}: {}", pattern::describe(bytes, n)))
+            });
+            all.push(match is_data {
+                true => Cell::Data(stamps.collect::<Result<_>>()?),
+                false => Cell::Hole,
+            });
+            at += chunk;
         }
-        Ok(Piece::Hole(_)) => Ok(Cell::Hole),
-        Err(e) if errno(&e) == Some(Errno::NODATA) => Ok(Cell::Gone),
-        Err(e) => bail!("snapshot {id}, chunk {chunk}: {e}"),
     }
+    Ok(all)
 }
 
 /// See the [module's documentation](self).
@@ -111,8 +131,7 @@ impl Portrait {
         }
         let mut cells = BTreeMap::new();
         for id in snapshots(live)? {
-            let all = (0..live.chunks()).map(|chunk| cell(live, id, chunk));
-            cells.insert(id, all.collect::<Result<Vec<_>>>()?);
+            cells.insert(id, self::cells(live, id)?);
         }
         Ok(Portrait {
             generation: info.generation,

@@ -22,7 +22,7 @@ use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 use vmtest::rng::Rng;
 
-use super::portrait::cell;
+use super::portrait::cells;
 use super::portrait::Cell;
 
 const WRITERS: u64 = 3;
@@ -330,8 +330,8 @@ impl Keeper {
 
 /// Reads all of a snapshot, while writes go on: what has been read once must be read again ever after.
 pub fn learn(live: &Live, point: &mut Point) -> Result<()> {
-    for chunk in 0..live.chunks() {
-        if let Cell::Data(stamps) = cell(live, point.id, chunk)? {
+    for (chunk, cell) in (0..).zip(cells(live, point.id)?) {
+        if let Cell::Data(stamps) = cell {
             for (sector, stamp) in (chunk * live.chunk()..).zip(stamps) {
                 point.frozen[sector as usize] = Some(stamp);
             }
