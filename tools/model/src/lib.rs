@@ -22,6 +22,7 @@
 mod canon;
 pub mod config;
 mod copier;
+pub mod crash;
 pub mod explore;
 pub mod invariant;
 mod keeper;
