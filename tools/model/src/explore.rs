@@ -8,7 +8,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -16,6 +15,7 @@ use std::hash::BuildHasherDefault;
 use std::hash::Hash;
 use std::hash::Hasher;
 
+use crate::fingerprint::fingerprint;
 use crate::invariant::Broken;
 use crate::invariant::CYCLE;
 
@@ -56,12 +56,6 @@ impl Hasher for Fingerprint {
 }
 
 type Seen<V> = HashMap<u64, V, BuildHasherDefault<Fingerprint>>;
-
-fn fingerprint(state: &impl Hash) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
-}
 
 /// A run that ends in a state that breaks a property.
 pub struct Counterexample<M: Machine> {

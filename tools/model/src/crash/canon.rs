@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use crate::crash::state::each;
-use crate::crash::state::Keeper;
 use crate::crash::state::Record;
 use crate::crash::state::State;
+use crate::crash::state::Step;
 use crate::crash::state::Timeline;
 use crate::state::Content;
 
@@ -16,6 +16,11 @@ const NAMES: usize = 64;
 
 impl State {
     pub(crate) fn fold(&mut self) {
+        for writer in &mut self.writers {
+            if writer.step == Step::Asked && writer.due <= self.log.durable {
+                writer.due = 0;
+            }
+        }
         self.writers.sort_unstable();
         for chunk in each(!0) {
             let mut names = [None; NAMES];
@@ -60,7 +65,7 @@ impl State {
         };
         indexed(&mut self.now);
         indexed(&mut self.root.timeline);
-        if let Keeper::Saving(saving) = &mut self.keeper {
+        if let Some(saving) = &mut self.saving {
             indexed(&mut saving.timeline);
         }
     }

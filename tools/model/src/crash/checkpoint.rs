@@ -7,23 +7,22 @@
 use crate::crash::config::Saves;
 use crate::crash::model::Model;
 use crate::crash::state::each;
-use crate::crash::state::Epoch;
 use crate::crash::state::Keeper;
 use crate::crash::state::Root;
 use crate::crash::state::Saving;
 use crate::crash::state::State;
 use crate::crash::state::Step;
-use crate::crash::state::CHUNKS;
 use crate::crash::trap::Trap;
-use crate::state::Chunks;
-
-const ALL: Chunks = (1 << CHUNKS) - 1;
 
 impl Model {
     /// A new generation, an empty region map, and the cut.
     pub(crate) fn begin(&self, mut state: State) -> Option<State> {
         let inside = state.writers.iter().any(|writer| writer.inside());
-        if state.keeper != Keeper::Idle
+        // What is logged but has not taken effect would be missing in the root, and not replayed.
+        let amid = matches!(state.keeper, Keeper::Order(..) | Keeper::Narrow(..))
+            && self.is(Trap::AmidOrder);
+        if (state.keeper != Keeper::Idle && !amid)
+            || state.saving.is_some()
             || state.checkpoints == 0
             || (inside && !self.is(Trap::NoWait))
         {
@@ -42,26 +41,36 @@ impl Model {
             true => next,
             false => unsettled.fold(next, |cut, writer| cut.min(writer.due - 1)),
         };
+        // What is marked is final, and so is what no write is left to touch: that may be saved at any time.
+        let left = state
+            .writers
+            .iter()
+            .filter(|writer| writer.step != Step::Done);
+        let left = left.fold(0, |left, writer| left | writer.chunks);
+        let open = left & !state.now.marks();
         let mut timeline = state.now;
-        *timeline.last() = Epoch::default();
-        state.keeper = Keeper::Saving(Saving {
+        for chunk in each(open) {
+            timeline.last().copies[chunk] = None;
+        }
+        state.saving = Some(Saving {
             timeline,
             cut,
             next,
-            marks: ALL,
-            index: ALL,
+            marks: open,
+            index: open,
         });
         Some(state)
     }
 
     /// Saves something more of the present epoch; at last, all of it becomes the root.
     pub(crate) fn save(&self, state: &State, mut take: impl FnMut(&'static str, State)) {
-        let Keeper::Saving(saving) = state.keeper else {
+        let Some(saving) = state.saving else {
             return;
         };
-        let now = state.now.epochs[state.now.present()];
+        // The epoch that was present when it began; by now a snapshot may have closed it.
+        let now = state.now.epochs[saving.timeline.present()];
         let with = |saving| State {
-            keeper: Keeper::Saving(saving),
+            saving: Some(saving),
             ..*state
         };
         let (marks, index) = match self.config.saves {
@@ -85,7 +94,7 @@ impl Model {
         }
         if saving.marks | saving.index == 0 {
             let mut next = *state;
-            next.keeper = Keeper::Idle;
+            next.saving = None;
             next.checkpoints -= 1;
             next.root = Root {
                 timeline: saving.timeline,

@@ -43,7 +43,15 @@ pub struct Config {
     pub crashes: u8,
     /// How checkpoints save.
     pub saves: Saves,
+    /// Snapshots and orders do not wait for a checkpoint that is being saved.
+    pub beside: bool,
 }
+
+/// An incremental snapshot that replaces its base.
+const ONLY_FROM_FIRST: Taking = Taking {
+    base: Some(0),
+    alone: true,
+};
 
 const SMALL: Config = Config {
     name: "",
@@ -55,11 +63,13 @@ const SMALL: Config = Config {
     checkpoints: 1,
     crashes: 2,
     saves: Saves::Any,
+    beside: true,
 };
 
-/// Copies only, in two epochs, of which a checkpoint may have saved the first as closed.
+/// Copies only.
 pub const COPIES: Config = Config {
     name: "crash-copies",
+    snapshots: &[FULL, FULL],
     ..SMALL
 };
 
@@ -70,10 +80,14 @@ pub const REGION: Config = Config {
     ..SMALL
 };
 
-/// A snapshot is dropped, and what it needed with it: a chunk that was copied is then written without.
+/// A snapshot is dropped, and what it needed with it: chunk 0 is then written without a copy, perhaps in a region
+/// that the other chunk has made dirty already.
 pub const DROPPED: Config = Config {
     name: "crash-dropped",
+    writers: &[0b01, 0b10],
+    snapshots: &[],
     orders: &[Order::Drop(0)],
+    protected: 0b01,
     ..SMALL
 };
 
@@ -87,18 +101,28 @@ pub const BOOKMARK: Config = Config {
 /// Snapshots follow each other with `keep=1`.
 pub const KEEP_ONE: Config = Config {
     name: "crash-keep-one",
-    snapshots: &[ALONE],
+    snapshots: &[ALONE, ALONE],
     ..SMALL
 };
 
-/// A range is released for one of two snapshots.
+/// A chunk is released for one of two snapshots.
 pub const RELEASED: Config = Config {
     name: "crash-released",
+    writers: &[0b01, 0b10],
+    orders: &[Order::Release(0, 0b01)],
+    protected: 0b01,
+    checkpoints: 0,
+    ..SMALL
+};
+
+/// Two writes of a chunk that is released between them.
+pub const RELEASED_TWICE: Config = Config {
+    name: "crash-released-twice",
     orders: &[Order::Release(0, 0b01)],
     ..SMALL
 };
 
-/// A snapshot narrows its scope; the other chunk is protected since its base only.
+/// A snapshot narrows its scope to what changed since another, which is dropped.
 pub const NARROWED: Config = Config {
     name: "crash-narrowed",
     snapshots: &[FROM_FIRST],
@@ -106,11 +130,24 @@ pub const NARROWED: Config = Config {
     ..SMALL
 };
 
+/// A narrowed scope in a region that is dirty already.
+pub const NARROWED_DIRTY: Config = Config {
+    name: "crash-narrowed-dirty",
+    writers: &[0b01, 0b10],
+    snapshots: &[ONLY_FROM_FIRST],
+    protected: 0b01,
+    crashes: 1,
+    beside: false,
+    ..SMALL
+};
+
 /// Snapshots that differ in what they protect.
 pub const DESIGNATION: Config = Config {
     name: "crash-designation",
-    orders: &[Order::Protect(0b01), Order::Unprotect(0b01)],
+    orders: &[Order::Protect(0b01), Order::Unprotect(0b10)],
     protected: 0b10,
+    checkpoints: 0,
+    crashes: 1,
     ..SMALL
 };
 
@@ -138,14 +175,47 @@ pub const WORLDS: &[Config] = &[
     BOOKMARK,
     KEEP_ONE,
     RELEASED,
+    RELEASED_TWICE,
     NARROWED,
+    NARROWED_DIRTY,
     DESIGNATION,
     GONE,
     WIDE,
 ];
 
 /// Worlds that take minutes, for changes of the protocol.
-pub const LARGE: &[Config] = &[];
+pub const LARGE: &[Config] = &[
+    Config {
+        name: "large-crash-copies",
+        writers: &[0b01, 0b01, 0b01],
+        fallible: 0b01,
+        checkpoints: 2,
+        ..COPIES
+    },
+    Config {
+        name: "large-crash-bookmark",
+        writers: &[0b01, 0b01, 0b01],
+        orders: &[Order::Drop(1), Order::Drop(0)],
+        ..BOOKMARK
+    },
+    Config {
+        name: "large-crash-narrowed",
+        orders: &[Order::Drop(0), Order::Release(1, 0b01)],
+        snapshots: &[FROM_FIRST, FULL],
+        ..NARROWED
+    },
+    Config {
+        name: "large-crash-released",
+        checkpoints: 1,
+        ..RELEASED
+    },
+    Config {
+        name: "large-crash-designation",
+        checkpoints: 1,
+        crashes: 2,
+        ..DESIGNATION
+    },
+];
 
 /// The world of that name.
 pub fn world(name: &str) -> Option<&'static Config> {

@@ -5,11 +5,14 @@
 #![forbid(unsafe_code)]
 
 use crate::config::Order;
+use crate::config::Taking;
+use crate::config::FULL;
 use crate::crash::model::Model;
 use crate::crash::state::each;
 use crate::crash::state::Keeper;
 use crate::crash::state::Record;
 use crate::crash::state::State;
+use crate::crash::state::Timeline;
 use crate::crash::state::Truth;
 use crate::crash::trap::Trap;
 
@@ -18,7 +21,7 @@ impl Model {
     /// step of its own: that nobody enters while it lasts is a run in which nobody happens to.
     pub(crate) fn take(&self, mut state: State) -> Option<State> {
         let taking = self.config.snapshots.get(state.now.present())?;
-        if state.keeper != Keeper::Idle || state.writers.iter().any(|writer| writer.inside()) {
+        if !self.free(&state) || state.writers.iter().any(|writer| writer.inside()) {
             return None;
         }
         if !self.is(Trap::NoFlush) {
@@ -51,7 +54,7 @@ impl Model {
             return None;
         };
         state.log.see(due);
-        state.now.begin(self.config.snapshots[state.now.present()]);
+        state.now.begin(self.taking(&state.now));
         state.begun = state.now.count;
         if !self.is(Trap::RegionKeptEpoch) {
             state.dirty = false;
@@ -62,7 +65,7 @@ impl Model {
 
     /// Logs one of the user's orders, if it has not been and means anything now.
     pub(crate) fn order(&self, mut state: State, index: usize) -> Option<State> {
-        if state.keeper != Keeper::Idle || state.orders & (1 << index) != 0 {
+        if !self.free(&state) || state.orders & (1 << index) != 0 {
             return None;
         }
         let order = self.config.orders[index];
@@ -76,7 +79,7 @@ impl Model {
         let early = match order {
             Order::Drop(_) => self.is(Trap::DropEarly),
             Order::Release(..) => self.is(Trap::ReleaseEarly),
-            _ => false,
+            Order::Protect(_) | Order::Unprotect(_) => self.is(Trap::ProtectEarly),
         };
         if early {
             state.now.obey(order);
@@ -98,7 +101,7 @@ impl Model {
 
     /// Logs that an incremental snapshot's scope narrows, when the root has its epochs as closed.
     pub(crate) fn begin_to_narrow(&self, mut state: State) -> Option<State> {
-        if state.keeper != Keeper::Idle {
+        if !self.free(&state) {
             return None;
         }
         let number = (1..state.now.count as usize).find(|&number| {
@@ -127,6 +130,17 @@ impl Model {
             .narrow(number as usize, self.base(number as usize));
         state.keeper = Keeper::Idle;
         Some(state)
+    }
+
+    /// The snapshot that begins the epoch after the present one.
+    pub(crate) fn taking(&self, timeline: &Timeline) -> Taking {
+        let taking = self.config.snapshots.get(timeline.present());
+        taking.copied().unwrap_or(FULL)
+    }
+
+    /// Whether something new may begin that is not to run beside anything else.
+    fn free(&self, state: &State) -> bool {
+        state.keeper == Keeper::Idle && (state.saving.is_none() || self.config.beside)
     }
 
     pub(crate) fn base(&self, number: usize) -> usize {

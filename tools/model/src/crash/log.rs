@@ -45,6 +45,11 @@ impl State {
         for writer in &mut self.writers {
             writer.due = writer.due.saturating_sub(cut);
         }
+        if let Keeper::Epoch(due) | Keeper::Order(due, _) | Keeper::Narrow(due, _) =
+            &mut self.keeper
+        {
+            *due = due.saturating_sub(cut);
+        }
     }
 
     /// Whether writes may enter and the user may ask for something.

@@ -114,6 +114,7 @@ impl Machine for Model {
                 next: 0,
             },
             keeper: Keeper::Idle,
+            saving: None,
             writers,
             orders: 0,
             reported: 0,

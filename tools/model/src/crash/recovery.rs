@@ -16,6 +16,7 @@ use crate::crash::state::State;
 use crate::crash::state::Step;
 use crate::crash::state::Timeline;
 use crate::crash::state::Truth;
+use crate::crash::state::EPOCHS;
 use crate::crash::trap::Trap;
 use crate::state::Chunks;
 
@@ -65,6 +66,7 @@ impl Model {
         let mut next = *state;
         next.crashes -= 1;
         next.dirty = false;
+        next.saving = None;
         for writer in &mut next.writers {
             if writer.step != Step::Done {
                 *writer = writer.at(Step::Start);
@@ -117,11 +119,17 @@ impl Model {
                     present.dirty |= here && young;
                 }
                 _ if old => {}
+                Record::Epoch if timeline.count as usize == EPOCHS => {}
                 Record::Epoch => {
-                    let taking = self.config.snapshots[timeline.present()];
-                    timeline.close(&present);
+                    let taking = self.taking(&timeline);
+                    if !self.is(Trap::CloseAtEnd) {
+                        timeline.close(&present);
+                    }
                     timeline.begin(taking);
-                    present = Present::default();
+                    present = Present {
+                        dirty: present.dirty && self.is(Trap::RegionCarried),
+                        ..Present::default()
+                    };
                 }
                 Record::Order(index) => timeline.obey(self.config.orders[index as usize]),
                 Record::Narrow(number) => {
@@ -145,7 +153,7 @@ impl Model {
         for chunk in each(wanted) {
             timeline.last().copies[chunk].get_or_insert(data[chunk]);
         }
-        match self.is(Trap::UnwantedUnmarked) {
+        match self.is(Trap::UnwantedUnmarked) || self.is(Trap::AskedAgain) {
             true => wanted,
             false => chunks,
         }

@@ -134,7 +134,7 @@ pub struct Saving {
     pub index: Chunks,
 }
 
-/// Who does all that happens one after another: snapshots, orders, narrowing, checkpoints, recovery.
+/// Who does what happens one after another: snapshots, orders, narrowing, recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Keeper {
     /// Nothing.
@@ -146,8 +146,6 @@ pub enum Keeper {
     Order(u8, u8),
     /// Waits until so many records are durable, to narrow the scope of that snapshot.
     Narrow(u8, u8),
-    /// Saves a checkpoint.
-    Saving(Saving),
     /// Has loaded the root and replayed the log; nobody is let in.
     Recovering,
 }
@@ -232,8 +230,10 @@ pub struct State {
     pub log: Log,
     /// The last durable checkpoint.
     pub root: Root,
-    /// Whoever is not a writer.
+    /// The snapshot or order under way.
     pub keeper: Keeper,
+    /// The checkpoint under way.
+    pub saving: Option<Saving>,
     /// The writes.
     pub writers: [Writer; WRITERS],
     /// Which of the configuration's orders have been given, a bit each.

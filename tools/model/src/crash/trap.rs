@@ -7,10 +7,13 @@
 use crate::crash::config::Config;
 use crate::crash::config::BOOKMARK;
 use crate::crash::config::COPIES;
+use crate::crash::config::DESIGNATION;
 use crate::crash::config::DROPPED;
 use crate::crash::config::NARROWED;
+use crate::crash::config::NARROWED_DIRTY;
 use crate::crash::config::REGION;
 use crate::crash::config::RELEASED;
+use crate::crash::config::RELEASED_TWICE;
 use crate::trap::traps;
 
 traps! {
@@ -18,7 +21,7 @@ traps! {
         "a record that comes after its epoch's end is replayed into the epoch that it names";
     NarrowUnsaved "narrow-unsaved" in NARROWED:
         "a scope narrows before a checkpoint has saved the closed epochs' exact marks";
-    NarrowEarly "narrow-early-effect" in NARROWED:
+    NarrowEarly "narrow-early-effect" in NARROWED_DIRTY:
         "a scope narrows before that is durable";
     DropEarly "drop-early-effect" in DROPPED:
         "a drop takes effect before it is durable";
@@ -42,7 +45,7 @@ traps! {
         "replay passes over a copy of a chunk that the root has as marked in the present epoch";
     CutNext "cut-next" in COPIES:
         "the cut is the next number although copy records are not yet settled";
-    Unwanted "replay-unwanted" in RELEASED:
+    Unwanted "replay-unwanted" in RELEASED_TWICE:
         "replay indexes copies that no live snapshot wants at that place";
     ControlsAgain "replay-controls-again" in COPIES:
         "control records below the checkpoint's next number are replayed";
@@ -50,13 +53,24 @@ traps! {
         "recovery lets writes in before its checkpoint is durable";
     UnwantedUnmarked "unwanted-unmarked" in BOOKMARK:
         "replay ignores a copy that no live snapshot wants at that place, and does not mark the chunk either";
+    AskedAgain "unwanted-asked-again" in BOOKMARK:
+        "the same, but the writer asks need again before it indexes";
+    CloseAtEnd "replay-closes-at-end" in COPIES:
+        "replay marks for the present epoch at the end of the log only, not at each snapshot record";
+    AmidOrder "checkpoint-amid-order" in DROPPED:
+        "a checkpoint begins while an order is logged and has not yet taken effect";
+    ProtectEarly "protect-early-effect" in DESIGNATION:
+        "designation takes effect before it is durable (the next snapshot's record comes after it)";
+    RegionCarried "replay-carries-region" in REGION:
+        "replay remembers a dirty region in the next epoch too (breaks nothing, marks too much)";
     OldGeneration "replay-old-generation" in REGION:
         "replay remembers region records of generations before the root's";
 }
 
 impl Trap {
     /// Variants that were thought to be mistakes and are none.
-    pub const HARMLESS: &'static [Trap] = &[Trap::OldGeneration];
+    pub const HARMLESS: &'static [Trap] =
+        &[Trap::ProtectEarly, Trap::RegionCarried, Trap::OldGeneration];
 
     /// The trap of that name.
     pub fn find(name: &str) -> Option<Trap> {
