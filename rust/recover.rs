@@ -411,7 +411,10 @@ impl<C: Stored> Replay<'_, C> {
                 .state
                 .timeline
                 .scope_since(base, epoch)
-                .map_err(|_| EUCLEAN)?,
+                .map_err(|error| match error {
+                    ENOENT => EUCLEAN,
+                    error => error,
+                })?,
         };
         let snapshot = Snapshot::new(NewSnapshot {
             id,
