@@ -38,8 +38,8 @@ const IMAGE_MAGIC: [u8; 8] = *b"dmprsv1I";
 /// Where the two superblocks are, in blocks.
 pub(crate) const SUPERBLOCKS: [u64; 2] = [0, 1];
 
-/// Why a block was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why a block was not taken; of two, the later one here says more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Invalid {
     /// All zero: never written.
     Blank,

@@ -93,28 +93,39 @@ pub(crate) fn superblock(disk: &mut impl Disk) -> Result<Found, Trouble> {
     let mut buffer = Buffer::new()?;
     let mut best: Option<Superblock> = None;
     let mut worst = Invalid::Blank;
+    let mut unreadable = None;
     for at in SUPERBLOCKS {
-        match Superblock::from_block(buffer.load(disk, at)?) {
+        let block = match buffer.load(disk, at) {
+            Ok(block) => block,
+            Err(error) => {
+                unreadable = Some(error);
+                continue;
+            }
+        };
+        match Superblock::from_block(block) {
             Ok(found) => {
                 if best.is_none_or(|best| best.sequence.get() < found.sequence.get()) {
                     best = Some(found);
                 }
             }
-            Err(Invalid::Blank) => (),
-            Err(why) => worst = why,
+            Err(why) => worst = worst.max(why),
         }
     }
-    match (best, worst) {
+    if let Some(best) = best {
         // A superblock being written when the power goes leaves the other one.
-        (Some(best), _) => Ok(Found::Store(best)),
-        (None, Invalid::Blank) => Ok(Found::Blank),
-        (None, Invalid::Foreign) => Err(Trouble::Because(
+        return Ok(Found::Store(best));
+    }
+    // Not blank, as far as is known: formatting it must not be suggested.
+    unreadable.map_or(Ok(()), Err)?;
+    match worst {
+        Invalid::Blank => Ok(Found::Blank),
+        Invalid::Foreign => Err(Trouble::Because(
             c"The store holds something else: if it may go, wipe its first 8 KiB",
         )),
-        (None, Invalid::Damaged) => Err(Trouble::Because(
+        Invalid::Damaged => Err(Trouble::Because(
             c"Both superblocks of the store are damaged: see preserve check",
         )),
-        (None, Invalid::Unsupported) => Err(Trouble::Because(
+        Invalid::Unsupported => Err(Trouble::Because(
             c"The store was made by a later version of dm-preserve",
         )),
     }
@@ -399,7 +410,10 @@ impl<C: Stored> Replay<'_, C> {
                 .state
                 .timeline
                 .scope_since(base, epoch)
-                .map_err(|_| EUCLEAN)?,
+                .map_err(|error| match error {
+                    ENOENT => EUCLEAN,
+                    error => error,
+                })?,
         };
         let snapshot = Snapshot::new(NewSnapshot {
             id,
