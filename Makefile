@@ -19,7 +19,8 @@ help: ## what can be made (the default)
 setup: ## install packages, build the kernel and the guest image (once, about 20 minutes)
 	@scripts/setup
 
-module: setup ## build the module; prints its path
+# Who gives a kernel tree and its tools needs none of ours: nothing is installed then.
+module: $(if $(and $(KDIR),$(RUSTC),$(BINDGEN)),,setup) ## build the module; prints its path
 	@scripts/build-module
 
 tools: setup ## build the preserve tool and the test programs; prints their folder

@@ -35,7 +35,8 @@ measure() {
 }
 
 null origin "$SIZE"
-null store "$((SIZE * 2))"
+# A scattered content takes a header block more.
+null store "$((SIZE * 3))"
 SECTORS=$(blockdev --getsz /dev/origin)
 measure fill raw /dev/origin
 measure settled raw /dev/origin
@@ -44,17 +45,30 @@ echo "0 $SECTORS linear /dev/origin 0" | dmsetup create linear
 measure settled linear /dev/mapper/linear
 dmsetup remove linear
 
-echo "0 $SECTORS preserve /dev/origin /dev/store 8 1 transient" | dmsetup create live
-measure tracking preserve /dev/mapper/live
-measure settled-no-snapshot preserve /dev/mapper/live
-dmsetup message live 0 snapshot >/dev/null
-measure first preserve /dev/mapper/live
-measure settled preserve /dev/mapper/live
-dmsetup message live 0 unprotect 0 "$SECTORS"
-dmsetup message live 0 snapshot >/dev/null
-measure unprotected preserve /dev/mapper/live
-dmsetup status live >&2
-dmsetup remove live
+# preserve TARGET [ARG]: all cases of a live device with such a store.
+preserve() {
+    # A new store begins with zeroes.
+    dd if=/dev/zero of=/dev/store bs=4k count=2 oflag=direct 2>/dev/null
+    echo "0 $SECTORS preserve /dev/origin /dev/store 8 $(($# - 1)) ${2:-}" | dmsetup create live
+    measure tracking "$1" /dev/mapper/live
+    measure settled-no-snapshot "$1" /dev/mapper/live
+    dmsetup message live 0 snapshot >/dev/null
+    measure first "$1" /dev/mapper/live
+    measure settled "$1" /dev/mapper/live
+    # Many live snapshots; the first overwrite is for the newest of them. The first one's copies have gone by then.
+    for _ in $(seq 65); do
+        dmsetup message live 0 snapshot keep=64 >/dev/null
+    done
+    dmsetup message live 0 checkpoint
+    measure first-64 "$1" /dev/mapper/live
+    dmsetup message live 0 unprotect 0 "$SECTORS"
+    dmsetup message live 0 snapshot >/dev/null
+    measure unprotected "$1" /dev/mapper/live
+    dmsetup status live >&2
+    dmsetup remove live
+}
+preserve preserve
+preserve preserve-transient transient
 
 echo "0 $SECTORS snapshot-origin /dev/origin" | dmsetup create so
 echo "0 $SECTORS snapshot /dev/origin /dev/store N 8" | dmsetup create sn

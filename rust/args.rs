@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 use crate::chunk::MAX_CHUNK_SECTORS;
+use crate::chunk::MAX_PERSISTENT_CHUNK_SECTORS;
 use crate::chunk::MIN_CHUNK_SECTORS;
+use crate::uapi::MAX_SNAPSHOTS;
 use core::ffi::CStr;
 
 /// The result of parsing: an error is a text for the user.
@@ -32,6 +34,8 @@ pub(crate) enum OnError {
 /// The options of a `preserve` table line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
+    /// `transient`: nothing is meant to last
+    pub(crate) transient: bool,
     /// `keep_unprotected`
     pub(crate) keep_unprotected: bool,
     /// `default=`: protected
@@ -49,6 +53,7 @@ pub(crate) struct Options {
 impl Options {
     /// What holds when nothing is said.
     pub(crate) const DEFAULT: Self = Self {
+        transient: false,
         keep_unprotected: false,
         default_protected: true,
         reset_protection: false,
@@ -102,15 +107,15 @@ pub(crate) fn live<'a>(words: &[&'a str]) -> Parsed<LiveLine<'a>> {
         return Err(c"The chunk size must be a power of two from 8 to 2048 sectors");
     }
     let mut options = Options::DEFAULT;
-    let mut transient = false;
-    for arg in optional(rest)? {
-        match *arg {
-            "transient" => transient = true,
-            arg => option(&mut options, arg)?,
-        }
+    let args = optional(rest)?;
+    for arg in args {
+        option(&mut options, arg)?;
     }
-    if !transient {
-        return Err(c"Only transient stores are supported so far: add the argument transient");
+    if args.contains(&"transient") && args.contains(&"persistent") {
+        return Err(c"transient and persistent exclude each other");
+    }
+    if !options.transient && chunk_sectors > MAX_PERSISTENT_CHUNK_SECTORS {
+        return Err(c"With a persistent store the chunk size is at most 1024 sectors");
     }
     Ok(LiveLine {
         origin,
@@ -122,9 +127,13 @@ pub(crate) fn live<'a>(words: &[&'a str]) -> Parsed<LiveLine<'a>> {
 
 fn option(options: &mut Options, arg: &str) -> Parsed<()> {
     match arg.split_once('=').unwrap_or((arg, "")) {
-        ("keep_unprotected" | "reset_protection", "") if arg.ends_with('=') => {
+        ("transient" | "persistent" | "keep_unprotected" | "reset_protection", "")
+            if arg.ends_with('=') =>
+        {
             return Err(c"Unknown optional argument");
         }
+        ("transient", "") => options.transient = true,
+        ("persistent", "") => options.transient = false,
         ("keep_unprotected", "") => options.keep_unprotected = true,
         ("reset_protection", "") => options.reset_protection = true,
         ("default", "protected") => options.default_protected = true,
@@ -206,6 +215,12 @@ pub(crate) enum ScopeWanted {
     Incremental(Option<u64>),
 }
 
+/// Checks a number of snapshots to keep.
+pub(crate) fn keep(count: u64) -> Parsed<u32> {
+    let count = u32::try_from(count).ok().filter(|n| *n <= MAX_SNAPSHOTS);
+    count.ok_or(c"At most 256 snapshots can be kept")
+}
+
 /// A message to a live device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Message {
@@ -213,8 +228,8 @@ pub(crate) enum Message {
     Snapshot {
         /// The scope.
         scope: ScopeWanted,
-        /// How many snapshots to keep.
-        keep: u64,
+        /// How many live snapshots to keep, with the new one: 1 to [`MAX_SNAPSHOTS`].
+        keep: u32,
     },
     /// `drop`
     Drop(u64),
@@ -288,17 +303,20 @@ fn snapshot(args: &[&str]) -> Parsed<Message> {
         scope = ScopeWanted::Incremental(Some(id_number(base)?));
         args = rest;
     }
-    let mut keep = 1;
+    let mut count = 1;
     if let [arg, rest @ ..] = args {
-        let count = arg
+        let given = arg
             .strip_prefix("keep=")
             .and_then(number)
             .filter(|keep| *keep > 0);
-        keep = count.ok_or(c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]")?;
+        count = given.ok_or(c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]")?;
         args = rest;
     }
     match args {
-        [] => Ok(Message::Snapshot { scope, keep }),
+        [] => Ok(Message::Snapshot {
+            scope,
+            keep: keep(count)?,
+        }),
         _ => Err(c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]"),
     }
 }

@@ -34,7 +34,7 @@ fn snapshot(engine: &Arc<Engine>, text: &str) -> Result {
         "incremental" => ScopeWanted::Incremental(None),
         _ => return Err(refuse(engine, c"snapshot takes full or incremental")),
     };
-    engine.take_snapshot(scope).map(|_| ())
+    engine.take_snapshot(scope, 1).map(|_| ())
 }
 
 fn edit(engine: &Arc<Engine>, text: &str, protect: bool) -> Result {

@@ -10,6 +10,8 @@ pub(crate) const SECTOR_BYTES: u64 = 512;
 pub(crate) const MIN_CHUNK_SECTORS: u64 = 8;
 /// Largest chunk in sectors: 1 MiB, what one bio of single pages can hold.
 pub(crate) const MAX_CHUNK_SECTORS: u64 = 2048;
+/// Largest chunk of a device with a persistent store, whose contents share a bio with a header.
+pub(crate) const MAX_PERSISTENT_CHUNK_SECTORS: u64 = 1024;
 
 /// A run of chunks: `start..end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

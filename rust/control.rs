@@ -4,11 +4,14 @@
 
 #![forbid(unsafe_code)]
 
+use crate::args;
 use crate::args::ScopeWanted;
 use crate::dm;
 use crate::dm::DevT;
 use crate::dm::Io;
 use crate::engine::Engine;
+use crate::errors::ENODATA;
+use crate::errors::EOPNOTSUPP;
 use crate::extents;
 use crate::frozen::Kind;
 use crate::quiesce;
@@ -25,17 +28,22 @@ use kernel::uaccess::UserPtr;
 use kernel::uaccess::UserSlice;
 
 /// An open `/dev/preserve-control`.
-pub(crate) struct Control;
+pub(crate) struct Control {
+    /// The kernel crate's misc devices have an owner from 7.3 on only; before that an open file does not
+    /// keep the module by itself.
+    _module: dm::KeepLoaded,
+}
 
 #[vtable]
 impl MiscDevice for Control {
     type Ptr = KBox<Self>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
-        match dm::is_admin() {
-            true => Ok(KBox::new(Self, GFP_KERNEL)?),
-            false => Err(EPERM),
+        if !dm::is_admin() {
+            return Err(EPERM);
         }
+        let module = dm::KeepLoaded::new()?;
+        Ok(KBox::new(Self { _module: module }, GFP_KERNEL)?)
     }
 
     fn ioctl(_me: &Self, _file: &File, cmd: u32, arg: usize) -> Result<isize> {
@@ -134,9 +142,10 @@ fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
         1 => (),
         _ => return Err(EOPNOTSUPP),
     }
-    if a.keep > 1 {
-        return Err(EOPNOTSUPP);
-    }
+    let keep = args::keep(u64::from(a.keep.max(1))).map_err(|why| {
+        pr_err!("{}\n", why.to_str().unwrap_or(""));
+        EINVAL
+    })?;
     let len = core::mem::size_of::<uapi::SnapshotDevice>();
     let mut bytes = KVec::new();
     user(a.devices, len)?.read_all(&mut bytes, GFP_KERNEL)?;
@@ -154,7 +163,7 @@ fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
         idle_ms: a.idle_ms,
         timeout_ms: a.timeout_ms,
     };
-    device.id = quiesce::with(&engine, wish, || engine.take_snapshot(scope))?;
+    device.id = quiesce::with(&engine, wish, || engine.take_snapshot(scope, keep))?;
     user(a.devices, len)?
         .writer()
         .write_slice(zerocopy::IntoBytes::as_bytes(&device))

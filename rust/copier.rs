@@ -9,7 +9,8 @@
 //!
 //! 1. *Pending*: to be looked at.
 //! 2. *Parked*: the gate is closed; pending again when the work next runs, which opening the gate sees to.
-//! 3. *Waiting for a claim*, *for a copy slot* or *for space*: pending again when that ends.
+//! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
+//!    log: pending again when that ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
 //! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::copy).
@@ -34,8 +35,11 @@ use crate::dm::Op;
 use crate::dm::Status;
 use crate::engine::Engine;
 use crate::engine::Present;
+use crate::engine::COPIER;
 use crate::events::Event;
+use crate::journal::Whose;
 use crate::live::LiveBio;
+use crate::region;
 use crate::write::WINDOW;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
@@ -60,12 +64,35 @@ struct Claim {
     waiters: List<LiveBio>,
 }
 
+/// A region being announced in the log.
+#[derive(Clone, Copy)]
+struct Announced {
+    ticket: u64,
+    region: u64,
+    epoch: u64,
+    generation: u64,
+}
+
+impl Announced {
+    fn is_same(&self, other: &Self) -> bool {
+        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
+    }
+}
+
+/// Most regions being announced.
+const MAX_ANNOUNCED: usize = 64;
+
 /// The copier's state.
 pub(crate) struct Slow {
     pub(crate) pending: List<LiveBio>,
     parked: List<LiveBio>,
     wait_slot: List<LiveBio>,
     wait_space: List<LiveBio>,
+    wait_region: List<LiveBio>,
+    /// Regions being announced.
+    announced: KVec<Announced>,
+    /// Copies whose chunk cannot be read, which is being logged.
+    pub(crate) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
     pub(crate) unsettled: List<KBox<Io<Copy>>>,
     pub(crate) idle: List<KBox<Io<Copy>>>,
@@ -95,12 +122,20 @@ impl Slow {
             parked: List::new(),
             wait_slot: List::new(),
             wait_space: List::new(),
+            wait_region: List::new(),
+            announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
+            losing: List::new(),
             unsettled: List::new(),
             idle,
             claims,
             lost: 0,
             run_chunks: run_bytes.checked_div(chunk_bytes).ok_or(EINVAL)?,
         })
+    }
+
+    /// Number of slots.
+    pub(crate) fn slots(&self) -> usize {
+        self.claims.len()
     }
 
     /// The claim on a chunk.
@@ -157,11 +192,13 @@ enum Step {
     Wait(u64),
     /// Copy these chunks, as decided in this epoch.
     Copy(Chunks, u64),
+    /// Announce the regions of these chunks, which nobody needs.
+    Announce(Chunks),
     /// Look again: some chunks have been marked.
     Again,
 }
 
-impl WorkItem for Engine {
+impl WorkItem<COPIER> for Engine {
     type Pointer = Arc<Engine>;
 
     fn run(this: Arc<Engine>) {
@@ -179,6 +216,8 @@ impl Engine {
         while let Some(io) = unsettled.pop() {
             self.settle(slow, io);
         }
+        self.settle_lost(slow);
+        self.open_regions(slow);
         self.resume_waiting_for_space(slow);
         loop {
             let mut finished = self.finished.take();
@@ -204,6 +243,90 @@ impl Engine {
         if lost > 0 {
             self.tell_lost(lost);
         }
+    }
+
+    /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
+    /// nothing be under way that ends its waiting, it is looked at again.
+    fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
+        let Some(present) = self.gate.enter() else {
+            slow.parked.push(bio);
+            return;
+        };
+        let (epoch, generation) = (present.epoch, present.generation);
+        let regions = present.regions.clone();
+        drop(present);
+        let mut waits = false;
+        if let Some(regions) = regions {
+            for region in region::of(run.start)..=region::of(run.end.saturating_sub(1)) {
+                let known = Announced {
+                    ticket: 0,
+                    region,
+                    epoch,
+                    generation,
+                };
+                waits |= !regions.get(region) && self.announce_region(slow, &regions, known);
+            }
+        }
+        match waits {
+            true => slow.wait_region.push(bio),
+            false => slow.pending.push(bio),
+        }
+    }
+
+    /// Announces a region, unless that is under way. Whether its end, or the end of the waiting for room in the log, will
+    /// let the work run.
+    fn announce_region(
+        self: &Arc<Self>,
+        slow: &mut Slow,
+        regions: &Bitmap,
+        mut known: Announced,
+    ) -> bool {
+        let region = known.region;
+        if slow.announced.iter().any(|other| other.is_same(&known)) {
+            return true;
+        }
+        let end = region + 1;
+        if regions.prepare(Chunks { start: region, end }).is_err() {
+            dm::sleep_ms(NO_MEMORY_MS);
+            return false;
+        }
+        if slow.announced.len() >= MAX_ANNOUNCED {
+            return true;
+        }
+        let entry = crate::entry::Entry::Region {
+            region,
+            epoch: known.epoch,
+            generation: known.generation,
+        };
+        // Without a ticket the log is full, which its progress ends, or has failed, which giving it up ends.
+        if let Some(ticket) = self.log(Whose::Copier, &[entry]) {
+            known.ticket = ticket;
+            // There is room.
+            let _ = slow.announced.push_within_capacity(known);
+        }
+        true
+    }
+
+    /// Lets chunks be marked in regions whose announcement is durable.
+    fn open_regions(&self, slow: &mut Slow) {
+        if slow.announced.is_empty() && slow.wait_region.is_empty() {
+            return;
+        }
+        let Some(present) = self.gate.enter() else {
+            // The opening lets the work run again.
+            return;
+        };
+        slow.announced.retain(|known| {
+            let durable = self.journal.is_durable(Whose::Copier, known.ticket);
+            let now = (known.epoch, known.generation) == (present.epoch, present.generation);
+            if let (true, true, Some(regions)) = (durable, now, &present.regions) {
+                // The leaf exists: `announce` has prepared it.
+                regions.set(known.region);
+            }
+            now && !durable
+        });
+        // Who still has to wait will do so again.
+        slow.pending.append(&mut slow.wait_region);
     }
 
     /// Space may have come, or the bios have to go back to device-mapper. They find out when they are
@@ -244,12 +367,13 @@ impl Engine {
             Ok(()) => return,
             Err(bio) => bio,
         };
-        if bio.op() == Op::Discard {
+        let chunks = self.chunks_of(&bio);
+        let is_long = chunks.len() > WINDOW;
+        if bio.op() == Op::Discard && (is_long || self.first_needed(&present, chunks).is_some()) {
             // Not discarding what is needed is always right.
             bio.end(Status::OK);
             return;
         }
-        let chunks = self.chunks_of(&bio);
         let step = self.next_step(slow, &present, chunks);
         let marks = present.marks.clone();
         drop(present);
@@ -259,6 +383,7 @@ impl Engine {
                 None => slow.pending.push(bio),
             },
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
+            Step::Announce(run) => self.announce(slow, bio, run),
             Step::Again => {
                 // What could not be marked may lack memory for its mark.
                 let unmarked = marks.find(chunks, false);
@@ -295,7 +420,11 @@ impl Engine {
         let end = self
             .first_needed(present, Chunks { start: first, end })
             .unwrap_or(end);
-        self.mark_unneeded(present, Chunks { start: first, end });
+        let unneeded = Chunks { start: first, end };
+        if !self.is_announced(present, unneeded) {
+            return Step::Announce(unneeded);
+        }
+        self.mark_unneeded(present, unneeded);
         Step::Again
     }
 
@@ -365,6 +494,9 @@ impl Engine {
     /// Whether space is about to come back: a reader still holds an epoch that is not needed.
     fn space_comes_back(&self) -> bool {
         let timeline = self.timeline();
+        if self.store.with_segments(|segments| segments.has_waiting()) == Some(true) {
+            return true;
+        }
         let epochs = timeline.epochs(0, u64::MAX);
         // CAST: A few.
         let kept = epochs.filter(|epoch| epoch.copies.is_some()).count() as u64;
@@ -375,8 +507,11 @@ impl Engine {
     /// The store is full: what `on_full=` says.
     fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
         match self.options().on_full {
-            // Its return lets the copier run.
-            _ if self.space_comes_back() => slow.wait_space.push(bio),
+            // Its return lets the copier run. In a persistent store it takes a checkpoint.
+            _ if self.space_comes_back() => {
+                slow.wait_space.push(bio);
+                self.kick_checkpoint();
+            }
             OnFull::Invalidate => {
                 self.give_up_oldest(c"the store is full");
                 slow.pending.push(bio);

@@ -2,7 +2,7 @@
 
 //! An epoch's copies: its index and its space in the store.
 //!
-//! Lock order: `space`, then the pool; `index` is taken alone. Only the copier adds copies, readers only
+//! Lock order: `space`, then the pool or the segments; `index` is taken alone. Only the copier adds copies, readers only
 //! look. The space goes back to the pool when the last reference is dropped, so that whoever reads a copy
 //! keeps it from being overwritten by holding one.
 
@@ -12,6 +12,8 @@ use crate::chunk::Chunks;
 use crate::engine::Engine;
 use crate::index::Index;
 use crate::index::Room;
+use crate::saved::Stored;
+use crate::segments::Segments;
 use crate::space::Area;
 use crate::space::Pool;
 use kernel::new_mutex;
@@ -24,12 +26,17 @@ use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 
-/// The store's pool of segments.
+/// The store's space: a transient store's pool, or a persistent one's segments.
 #[pin_data]
 pub(crate) struct Store {
-    /// The pool.
+    /// The pool, of nothing if the store is persistent.
     #[pin]
     pub(crate) pool: Mutex<Pool>,
+    /// A persistent store's segments, once it is known which are in use.
+    #[pin]
+    segments: Mutex<Option<Segments>>,
+    /// Positions that a content takes: in chunks in a transient store, in blocks in a persistent one.
+    pub(crate) step: u64,
     /// Epochs' spaces that there are, also those that only a reader still holds.
     spaces: Atomic<u64>,
     /// Told when space comes back. Cleared when the engine shuts down, as it owns this store.
@@ -38,10 +45,12 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// A store of `capacity` chunks, all free.
-    pub(crate) fn new(capacity: u64) -> Result<Arc<Self>> {
+    /// A transient store of `capacity` chunks, all free; or a persistent one with a capacity of 0.
+    pub(crate) fn new(capacity: u64, step: u64) -> Result<Arc<Self>> {
         let init = pin_init!(Self {
             pool <- new_mutex!(Pool::new(capacity), "Store::pool"),
+            segments <- new_mutex!(None, "Store::segments"),
+            step,
             spaces: Atomic::new(0),
             owner <- new_spinlock!(None, "Store::owner"),
         });
@@ -54,6 +63,17 @@ impl Store {
     pub(crate) fn set_owner(&self, owner: Option<Arc<Engine>>) {
         let old = core::mem::replace(&mut *self.owner.lock(), owner);
         drop(old);
+    }
+
+    /// The segments of a persistent store are known.
+    pub(crate) fn set_segments(&self, segments: Segments) {
+        *self.segments.lock() = Some(segments);
+    }
+
+    /// Does something with a persistent store's segments, if they are known.
+    pub(crate) fn with_segments<R>(&self, f: impl FnOnce(&mut Segments) -> R) -> Option<R> {
+        let mut segments = self.segments.lock();
+        (*segments).as_mut().map(f)
     }
 
     /// How many epochs have space in the store.
@@ -70,7 +90,13 @@ struct Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        self.store.pool.lock().give_back(&mut self.area);
+        match self
+            .store
+            .with_segments(|segments| segments.give_back(self.area.segments()))
+        {
+            Some(()) => (),
+            None => self.store.pool.lock().give_back(&mut self.area),
+        }
         self.store.spaces.fetch_sub(1, Full);
         let owner = self.store.owner.lock().clone();
         if let Some(owner) = owner {
@@ -92,12 +118,13 @@ impl Copies {
     /// No copies yet. May sleep.
     pub(crate) fn new(store: Arc<Store>) -> Result<Arc<Self>> {
         store.spaces.fetch_add(1, Full);
+        let step = store.step;
         let space = Space {
             area: Area::new(),
             store,
         };
         let init = pin_init!(Self {
-            index <- new_spinlock!(Index::new(1), "Copies::index"),
+            index <- new_spinlock!(Index::new(step), "Copies::index"),
             space <- new_mutex!(space, "Copies::space"),
         });
         Arc::pin_init(init, GFP_KERNEL)
@@ -129,6 +156,17 @@ impl Copies {
         pool.untake(&mut space.area, position, len);
     }
 
+    /// A free segment of a persistent store, which now belongs to the epoch. May sleep.
+    pub(crate) fn open_segment(&self) -> Option<u64> {
+        let mut guard = self.space.lock();
+        let space = &mut *guard;
+        // First the room to remember it, or it would be lost.
+        space.area.prepare().ok()?;
+        let segment = space.store.with_segments(Segments::take)??;
+        space.area.add(segment).ok()?;
+        Some(segment)
+    }
+
     /// Whether `entries` entries can be added for chunks of `run` without allocating.
     pub(crate) fn has_room(&self, run: Chunks, entries: u64) -> bool {
         self.index.lock().missing(run, entries).is_none()
@@ -153,8 +191,43 @@ impl Copies {
         index.insert(run, position).map_err(|_| ENOMEM)
     }
 
+    /// The next entries of the index; see [`Index::export`].
+    fn export(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
+        self.index.lock().export(from, out)
+    }
+
     /// Bytes that the index occupies.
     pub(crate) fn memory(&self) -> u64 {
         self.index.lock().memory()
+    }
+}
+
+impl Stored for Copies {
+    fn position(&self, chunk: u64) -> Option<u64> {
+        self.find(chunk).map(|(position, _)| position)
+    }
+
+    fn add(&self, run: Chunks, position: u64) -> Result {
+        self.make_room(run, 1)?;
+        self.insert(run, position)
+    }
+
+    fn add_segment(&self, segment: u64) -> Result {
+        let mut space = self.space.lock();
+        space.area.prepare()?;
+        space.area.add(segment)
+    }
+
+    fn has_segment(&self, segment: u64) -> bool {
+        self.space.lock().area.segments().contains(&segment)
+    }
+
+    fn entries(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
+        self.export(from, out)
+    }
+
+    fn segments(&self, out: &mut KVVec<u64>) -> Result {
+        let space = self.space.lock();
+        Ok(out.extend_from_slice(space.area.segments(), GFP_KERNEL)?)
     }
 }

@@ -5,8 +5,10 @@
 //! # States of a copy (and of the claim on its chunks)
 //!
 //! 1. *Reading* from the origin. If that fails for several chunks, the first is read alone; if that
-//!    fails too, the chunk is gone: marked without a copy.
-//! 2. *Writing* to the store. If that fails, the store is lost, and all snapshots with it.
+//!    fails too, the chunk is gone: marked without a copy. With a persistent store that is logged
+//!    first: *losing*. (Not lost if nobody needs it any longer by then.)
+//! 2. *Writing* to the store: with a persistent one by way of the [journal](crate::journal), which gives it a place and
+//!    has it back when its record is durable. If that fails, the store is lost, and all snapshots with it.
 //! 3. *Settling*: inside the gate, if the epoch in which need was decided is still present: chunks not
 //!    marked in the meantime are indexed, then marked; then the claim is given up, and the bios that
 //!    waited for it are submitted, all in one stay. If the epoch has ended, the claim is given up and
@@ -29,6 +31,7 @@ use crate::dm::Status;
 use crate::engine::Engine;
 use crate::engine::Present;
 use crate::events::Event;
+use crate::journal::Whose;
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
@@ -39,9 +42,13 @@ pub(crate) struct Copy {
     stage: Stage,
     /// The epoch in which need was decided.
     epoch: u64,
-    /// Where in the store the content goes, in chunks.
-    position: u64,
-    status: Status,
+    /// The chunks.
+    pub(crate) run: Chunks,
+    /// Where in the store the content goes; 0 as long as the journal has not said.
+    pub(crate) position: u64,
+    /// Contents for which space is reserved in a persistent store.
+    pub(crate) reserved: u64,
+    pub(crate) status: Status,
     /// The epoch's copies: keeps the space from going to somebody else while it is written. Set from
     /// `Engine::reserve` until the claim is given up.
     pub(crate) copies: Option<Arc<Copies>>,
@@ -53,6 +60,8 @@ pub(crate) struct Copy {
 enum Stage {
     Reading,
     Writing,
+    /// With the ticket of the log's entry.
+    Losing(u64),
 }
 
 impl Copy {
@@ -62,11 +71,18 @@ impl Copy {
             slot,
             stage: Stage::Reading,
             epoch: 0,
+            run: Chunks { start: 0, end: 0 },
             position: 0,
+            reserved: 0,
             status: Status::OK,
             copies: None,
             engine: None,
         }
+    }
+
+    /// The epoch in which need was decided.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
     }
 }
 
@@ -132,7 +148,14 @@ impl Engine {
         };
         present.marks.prepare(run)?;
         copies.make_room(run, 1)?;
-        let taken = copies.take_space(run.len())?;
+        let taken = match self.is_persistent() {
+            true => self.store.with_segments(|segments| {
+                copy.reserved = segments.reserve(run.len());
+                (copy.reserved > 0).then_some((0, copy.reserved))
+            }),
+            false => Some(copies.take_space(run.len())?),
+        };
+        let taken = taken.flatten();
         self.watch_space();
         Ok(taken.map(|(position, len)| {
             copy.position = position;
@@ -143,8 +166,16 @@ impl Engine {
     }
 
     /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken after it.
-    fn give_back(&self, copy: &Copy, run: Chunks, keep: u64) {
-        if let Some(copies) = &copy.copies {
+    fn give_back(&self, copy: &mut Copy, run: Chunks, keep: u64) {
+        if self.is_persistent() {
+            let reserved = copy.reserved;
+            copy.reserved = reserved.min(keep);
+            self.store.with_segments(|segments| match keep {
+                _ if reserved == 0 => (),
+                0 => segments.unreserve(reserved),
+                keep => segments.narrow(reserved, keep),
+            });
+        } else if let Some(copies) = &copy.copies {
             copies.give_back_space(copy.position + keep, run.len().saturating_sub(keep));
         }
     }
@@ -158,8 +189,18 @@ impl Engine {
 
     fn write(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
         io.data.stage = Stage::Writing;
-        io.data.engine = Some(self.clone());
         let (_, bytes) = self.extent(run);
+        if self.is_persistent() {
+            io.data.run = run;
+            // What lies beyond the device's end is zero; it has a checksum too.
+            // CAST: Sizes of an I/O.
+            let whole = (run.len() * self.shape.chunk_bytes()) as usize;
+            if let Err(error) = io.zero(bytes as usize, whole) {
+                pr_err!("{}: a copy is too short: {error:?}\n", self.identity.live);
+            }
+            return self.log_contents(io);
+        }
+        io.data.engine = Some(self.clone());
         let sector = self.shape.sector(io.data.position);
         io.submit(&self.store_device, Direction::Write, sector, bytes);
     }
@@ -182,10 +223,52 @@ impl Engine {
             (Stage::Reading, true) if self.is_stale(&io) => self.abandon(slow, io),
             (Stage::Reading, true) => self.write(io, run),
             (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(slow, io, run),
-            (Stage::Reading, false) | (Stage::Writing, true) => self.settle(slow, io),
-            (Stage::Writing, false) => {
-                self.give_up_all(c"writing to the store failed");
+            (Stage::Reading, false) if self.is_persistent() => self.lose(slow, io, run),
+            // The journal did not write it, as its epoch has ended.
+            (Stage::Writing, true) if self.is_persistent() && io.data.position == 0 => {
                 self.abandon(slow, io);
+            }
+            (Stage::Reading, false) | (Stage::Writing, true) => self.settle(slow, io),
+            (Stage::Losing(_), _) => slow.losing.push(io),
+            (Stage::Writing, false) => {
+                match self.is_persistent() {
+                    true => self.store_failed(EIO),
+                    false => self.give_up_all(c"writing to the store failed"),
+                }
+                self.abandon(slow, io);
+            }
+        }
+    }
+
+    /// A chunk cannot be read: that is logged, and then it is settled.
+    fn lose(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>, run: Chunks) {
+        let entry = crate::entry::Entry::Gone {
+            chunk: run.start,
+            epoch: io.data.epoch,
+        };
+        match self.log_for_slot(io.data.slot, entry) {
+            Some(ticket) => {
+                io.data.stage = Stage::Losing(ticket);
+                slow.losing.push(io);
+            }
+            // Nothing can be logged any longer, and nobody needs anything.
+            None if self.journal.is_given_up() => self.settle(slow, io),
+            // Much is being logged: from the beginning.
+            None => self.abandon(slow, io),
+        }
+    }
+
+    /// Settles the copies whose loss has been logged.
+    pub(crate) fn settle_lost(self: &Arc<Self>, slow: &mut Slow) {
+        let mut losing = slow.losing.take();
+        while let Some(io) = losing.pop() {
+            let Stage::Losing(ticket) = io.data.stage else {
+                continue;
+            };
+            let done = self.journal.is_durable(Whose::Copier, ticket);
+            match done || self.journal.is_given_up() {
+                true => self.settle(slow, io),
+                false => slow.losing.push(io),
             }
         }
     }
@@ -199,9 +282,11 @@ impl Engine {
 
     /// Gives up a copy; need is decided again for those who wait.
     fn abandon(&self, slow: &mut Slow, io: KBox<Io<Copy>>) {
+        let mut io = io;
         if let Some(run) = slow.chunks_of(&io) {
-            self.give_back(&io.data, run, 0);
+            self.give_back(&mut io.data, run, 0);
         }
+        self.journal.settled(io.data.slot);
         let mut waiters = slow.release(io);
         slow.pending.append(&mut waiters);
     }
@@ -212,13 +297,14 @@ impl Engine {
             start: run.start,
             end: run.start + 1,
         };
-        self.give_back(&io.data, run, alone.len());
+        let mut io = io;
+        self.give_back(&mut io.data, run, alone.len());
         slow.narrow(io.data.slot, alone);
         self.read(io, alone);
     }
 
     /// Indexes and marks what was copied, and lets the writes go; see the states above.
-    pub(crate) fn settle(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>) {
+    pub(crate) fn settle(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>) {
         let Some(run) = slow.chunks_of(&io) else {
             slow.idle.push(io);
             return;
@@ -237,10 +323,16 @@ impl Engine {
                 drop(present);
                 return self.settle_after_making_room(slow, io, run, entries);
             }
-        } else if present.marks.set(run.start) == Some(false) {
-            slow.lost += 1;
-            self.give_back(&io.data, run, 0);
+        } else {
+            // Asked before the mark: what nobody needs any longer is not lost.
+            let needed = self.timeline().needs(run.start);
+            if present.marks.set(run.start) == Some(false) && needed {
+                slow.lost += 1;
+            }
+            self.give_back(&mut io.data, run, 0);
         }
+        // Inside the gate: a checkpoint either has the marks, or replays the record.
+        self.journal.settled(io.data.slot);
         let mut waiters = slow.release(io);
         while let Some(bio) = waiters.pop() {
             if let Err(bio) = self.try_submit(&present, bio) {
@@ -267,7 +359,10 @@ impl Engine {
         for piece in pieces() {
             // There is room, and nobody else inserts.
             copies
-                .insert(piece, copy.position + (piece.start - run.start))
+                .insert(
+                    piece,
+                    copy.position + (piece.start - run.start) * self.store.step,
+                )
                 .map_err(|_| entries)?;
             for chunk in piece.start..piece.end {
                 // The leaf exists: `reserve` has prepared it, in this epoch.

@@ -8,7 +8,8 @@
 //! - [`Incoming`]: a bio in `map`, which must be consumed: remapped, ended, or taken away as a [`Bio`];
 //! - [`Completed`]: a bio in `end_io`.
 //!
-//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages),
+//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages), [`Gather`] (a
+//! durable write of several of them together),
 //! [`List`] and [`IrqStack`] (bios kept without allocating), [`Gate`] (a value read without a lock and
 //! replaced while nobody is inside), [`WorkQueue`], [`NoIo`], [`Events`], [`sysfs`].
 //!
@@ -21,8 +22,10 @@
 
 mod bio;
 mod block_device;
+pub(crate) mod errors;
 mod events;
 mod gate;
+mod gather;
 mod global;
 mod io;
 mod list;
@@ -46,6 +49,8 @@ pub(crate) use events::Events;
 pub(crate) use gate::Entry;
 pub(crate) use gate::Gate;
 pub(crate) use gate::Ticket;
+pub(crate) use gather::Gather;
+pub(crate) use gather::GatherDone;
 pub(crate) use global::Global;
 pub(crate) use io::Direction;
 pub(crate) use io::Io;
@@ -53,12 +58,15 @@ pub(crate) use io::IoDone;
 pub(crate) use list::IrqStack;
 pub(crate) use list::List;
 pub(crate) use noio::NoIo;
+pub(crate) use services::crc32c;
 pub(crate) use services::is_admin;
 pub(crate) use services::let_others_run;
 pub(crate) use services::monotonic_ns;
 pub(crate) use services::now_ns;
 pub(crate) use services::random_uuid;
 pub(crate) use services::sleep_ms;
+pub(crate) use services::synchronize_rcu;
+pub(crate) use services::KeepLoaded;
 pub(crate) use target::Constructor;
 pub(crate) use target::StatusKind;
 pub(crate) use target::StatusWriter;

@@ -21,22 +21,38 @@ mod args;
 mod attributes;
 mod bindings;
 mod bitmap;
+mod checkpoint;
+mod checksum;
 mod chunk;
 mod control;
 mod copier;
 mod copies;
 mod copy;
 mod designation;
+mod disk;
 mod dm;
 mod engine;
+mod entry;
 mod events;
 mod extents;
 mod figures;
 mod frozen;
+mod image;
 mod index;
+mod journal;
+mod layout;
 mod live;
+mod loaded;
+mod logbook;
+mod ondisk;
+mod persist;
 mod quiesce;
+mod records;
+mod recover;
+mod region;
 mod registry;
+mod saved;
+mod segments;
 mod snapshot;
 mod space;
 mod timeline;
@@ -49,6 +65,7 @@ mod uapi;
 mod view;
 mod write;
 
+use dm::errors;
 use kernel::miscdevice::MiscDeviceOptions;
 use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::prelude::*;
@@ -99,14 +116,14 @@ impl Drop for Registered {
 }
 
 impl kernel::InPlaceModule for DmPreserve {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+    fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         let options = MiscDeviceOptions {
             name: c"preserve-control",
         };
         try_pin_init!(Self {
             _registry: Registered::new()?,
-            _live <- dm::Registration::new(),
-            _view <- dm::Registration::new(),
+            _live <- dm::Registration::new(module),
+            _view <- dm::Registration::new(module),
             _control <- MiscDeviceRegistration::register(options),
         }? Error)
     }

@@ -14,8 +14,8 @@
 //!
 //! # Lock order
 //!
-//! `editor`, or `slow` (the copier's state); then `control`, then the gate (closing it), then `timeline`, `designation`,
-//! `incoming` and the locks of [`Copies`]. Whoever is inside the gate must not wait for `slow` or `control`. Neither
+//! `editor`, or `slow` (the copier's state); then `control`, `persist`, the gate (closing it), the journal, and then `timeline`,
+//! `designation`, `incoming` and the locks of [`Copies`]. Whoever is inside the gate must not wait for `slow` or `control`. Neither
 //! `control` nor `slow` is held while waiting for a task that needs it, or over sysfs and open calls.
 
 #![forbid(unsafe_code)]
@@ -34,9 +34,16 @@ use crate::dm::Gate;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
+use crate::dm::NoIo;
 use crate::dm::WorkQueue;
 use crate::events::EventLog;
+use crate::journal::Journal;
 use crate::live::LiveBio;
+use crate::ondisk::BLOCK_SECTORS;
+use crate::persist;
+use crate::persist::Persist;
+use crate::recover::Trouble;
+use crate::region;
 use crate::timeline;
 use kernel::impl_has_work;
 use kernel::new_condvar;
@@ -53,6 +60,7 @@ use kernel::sync::CondVar;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
+use kernel::workqueue::WorkItem;
 
 /// Epochs with our copies.
 pub(crate) type Epoch = timeline::Epoch<Copies>;
@@ -65,12 +73,18 @@ pub(crate) struct Present {
     pub(crate) epoch: u64,
     /// Its marks.
     pub(crate) marks: Arc<Bitmap>,
+    /// The checkpoint generation; stays 0 with a transient store.
+    pub(crate) generation: u64,
+    /// The regions announced in the log for this epoch and generation, with a persistent store.
+    pub(crate) regions: Option<Arc<Bitmap>>,
 }
 
 /// What only those who hold the control lock change.
 pub(crate) struct Control {
     /// The next snapshot's id.
     pub(crate) next_id: u64,
+    /// The checkpoint generation.
+    pub(crate) generation: u64,
 }
 
 /// See the [module's documentation](self).
@@ -111,7 +125,7 @@ pub(crate) struct Identity {
 #[pin_data]
 pub(crate) struct Engine {
     pub(crate) identity: Identity,
-    /// Changes whenever tracking breaks; here: with the engine.
+    /// Changes whenever tracking breaks; with a transient store that is with the engine.
     pub(crate) generation: [u8; 16],
     pub(crate) origin: BlockDevice,
     pub(crate) store_device: BlockDevice,
@@ -155,10 +169,25 @@ pub(crate) struct Engine {
     #[pin]
     pub(crate) log: EventLog,
 
+    /// The log of a persistent store.
+    #[pin]
+    pub(crate) journal: Journal,
+    /// Its superblocks; `None` with a transient store.
+    #[pin]
+    pub(crate) persist: Mutex<Option<Persist>>,
+    persistent: bool,
+    #[pin]
+    journal_work: Work<Engine, JOURNAL>,
+    #[pin]
+    checkpoint_work: Work<Engine, CHECKPOINT>,
+
     /// The module's, so that the engine may be dropped by its own work item.
     queue: Arc<WorkQueue>,
+    /// The same, for the journals alone: the other work may wait for a journal, so its own must never have to
+    /// wait for a worker that does.
+    journal_queue: Arc<WorkQueue>,
     #[pin]
-    work: Work<Engine>,
+    work: Work<Engine, COPIER>,
     /// No copy is in flight; belongs to `slow`.
     #[pin]
     pub(crate) copies_done: CondVar,
@@ -167,47 +196,121 @@ pub(crate) struct Engine {
     pub(crate) editor: Mutex<()>,
 }
 
+/// Number of the copier's work among the engine's.
+pub(crate) const COPIER: u64 = 0;
+/// Number of the journal's.
+pub(crate) const JOURNAL: u64 = 1;
+/// Number of the checkpoint's.
+pub(crate) const CHECKPOINT: u64 = 2;
+
 impl_has_work! {
-    impl HasWork<Self> for Engine { self.work }
+    impl HasWork<Self, COPIER> for Engine { self.work }
+    impl HasWork<Self, JOURNAL> for Engine { self.journal_work }
+    impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
+}
+
+impl WorkItem<JOURNAL> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        let _noio = NoIo::enter();
+        this.run_journal();
+    }
+}
+
+impl WorkItem<CHECKPOINT> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        let _noio = NoIo::enter();
+        this.run_checkpoint();
+    }
+}
+
+/// A map of regions, none of which is announced.
+pub(crate) fn no_regions(chunks: u64) -> Result<Arc<Bitmap>> {
+    Ok(Arc::new(Bitmap::new(region::count(chunks))?, GFP_KERNEL)?)
+}
+
+/// A transient store overwrites what is there; snapshots that were meant to last are not to go unnoticed.
+fn refuse_persistent(store: &BlockDevice) -> Result<(), Trouble> {
+    match persist::holds_a_store(store)? {
+        true => Err(Trouble::Because(
+            c"The store holds persistent snapshots: if they may go, wipe its first 8 KiB",
+        )),
+        false => Ok(()),
+    }
 }
 
 impl Engine {
-    /// Opens the devices and begins with everything unmarked. Writes nothing. May sleep.
+    /// Opens the devices, and finds out what a persistent store holds. Writes nothing. May sleep, and take long.
     pub(crate) fn new(
         identity: Identity,
         shape: Geometry,
         options: Options,
         queue: Arc<WorkQueue>,
-    ) -> Result<Arc<Self>> {
+        journal_queue: Arc<WorkQueue>,
+    ) -> Result<Arc<Self>, Trouble> {
         let origin = BlockDevice::open(identity.origin, true)?;
         let store_device = BlockDevice::open(identity.store, true)?;
-        let store = Store::new(shape.chunk(store_device.sectors()))?;
-        let marks = Arc::new(Bitmap::new(shape.chunks())?, GFP_KERNEL)?;
-        let first = Epoch {
-            id: 0,
-            marks: marks.clone(),
-            copies: None,
+        let default = options.default_protected;
+        let (store, recovered) = match options.transient {
+            true => {
+                refuse_persistent(&store_device)?;
+                (Store::new(shape.chunk(store_device.sectors()), 1)?, None)
+            }
+            false => {
+                let store = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
+                let found = persist::recover(&store_device, &origin, &store, shape, default)?;
+                (store, Some(found))
+            }
         };
-        let timeline = Arc::new(Timeline::new(first)?, GFP_KERNEL)?;
-        let designation = Arc::new(Designation::new(options.default_protected), GFP_KERNEL)?;
+        let (known, state) = match recovered {
+            Some(recovered) => (Some(recovered.persist), recovered.state),
+            None => (None, persist::new_state(shape, default)?),
+        };
+        let (epoch, marks) = match state.timeline.present() {
+            Some(present) => (present.id, present.marks.clone()),
+            None => return Err(EINVAL.into()),
+        };
+        let generation = known
+            .as_ref()
+            .map_or_else(dm::random_uuid, Persist::generation);
+        let persistent = known.is_some();
         let slow = Slow::new(shape.chunk_bytes())?;
+        let slots = slow.slots();
+        let control = Control {
+            next_id: state.next_id,
+            generation: state.generation,
+        };
+        let present = Present {
+            epoch,
+            marks,
+            generation: state.generation,
+            // Until the first checkpoint no region is announced.
+            regions: match persistent {
+                true => Some(no_regions(shape.chunks())?),
+                false => None,
+            },
+        };
         let init = try_pin_init!(Self {
             identity,
-            generation: dm::random_uuid(),
+            generation,
             origin,
             store_device,
             shape,
-            sectors: Atomic::new(shape.sectors()),
+            // What was saved; `bind` sees to it that the device has grown since.
+            sectors: Atomic::new(state.sectors),
             store,
             counters: Counters {
                 waited: Atomic::new(0),
                 gone: Atomic::new(0),
                 invalidated: Atomic::new(0),
             },
-            gate <- Gate::new(Present { epoch: 0, marks }),
-            timeline <- new_spinlock!(timeline, "Engine::timeline"),
-            control <- new_mutex!(Control { next_id: 1 }, "Engine::control"),
-            designation <- new_spinlock!(designation, "Engine::designation"),
+            gate <- Gate::new(present),
+            timeline <- new_spinlock!(state.timeline, "Engine::timeline"),
+            control <- new_mutex!(control, "Engine::control"),
+            designation <- new_spinlock!(state.designation, "Engine::designation"),
             options <- new_spinlock!(options, "Engine::options"),
             incoming <- new_spinlock!(List::new(), "Engine::incoming"),
             finished: IrqStack::new(),
@@ -218,12 +321,48 @@ impl Engine {
             phase <- new_mutex!(Phase::Setup, "Engine::phase"),
             phase_changed <- new_condvar!("Engine::phase_changed"),
             log <- EventLog::new(),
+            journal <- Journal::new(slots),
+            persist <- new_mutex!(known, "Engine::persist"),
+            persistent,
+            journal_work <- new_work!("Engine::journal_work"),
+            checkpoint_work <- new_work!("Engine::checkpoint_work"),
             queue,
+            journal_queue,
             work <- new_work!("Engine::work"),
             copies_done <- new_condvar!("Engine::copies_done"),
             editor <- new_mutex!((), "Engine::editor"),
         }? Error);
-        Arc::pin_init(init, GFP_KERNEL)
+        Ok(Arc::pin_init(init, GFP_KERNEL)?)
+    }
+
+    /// Whether snapshots and the record of changes survive.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.persistent
+    }
+
+    /// First sector in the store of the content at a position.
+    pub(crate) fn store_sector(&self, position: u64) -> u64 {
+        match self.persistent {
+            true => position * BLOCK_SECTORS,
+            false => self.shape.sector(position),
+        }
+    }
+
+    /// Sectors of the store that can hold contents, and how many of them are in use.
+    pub(crate) fn store_space(&self) -> (u64, u64) {
+        let segments = self
+            .store
+            .with_segments(|segments| (segments.capacity(), segments.used()));
+        match segments {
+            Some((capacity, used)) => (capacity * BLOCK_SECTORS, used * BLOCK_SECTORS),
+            None => {
+                let pool = self.store.pool.lock();
+                (
+                    self.shape.sector(pool.capacity()),
+                    self.shape.sector(pool.used()),
+                )
+            }
+        }
     }
 
     /// The device's size and chunk size as they are now.
@@ -256,11 +395,25 @@ impl Engine {
     /// Lets the copier run.
     pub(crate) fn kick(self: &Arc<Self>) {
         // When it is queued already it will see what there is to do.
-        let _ = self.queue.enqueue(self.clone());
+        let _ = self.queue.enqueue::<_, COPIER>(self.clone());
+    }
+
+    /// Lets the journal take in what has been written.
+    pub(crate) fn kick_journal(self: &Arc<Self>) {
+        let _ = self.journal_queue.enqueue::<_, JOURNAL>(self.clone());
+    }
+
+    /// Has a checkpoint made.
+    pub(crate) fn kick_checkpoint(self: &Arc<Self>) {
+        if self.persistent {
+            let _ = self.queue.enqueue::<_, CHECKPOINT>(self.clone());
+        }
     }
 
     /// Waits until the copier has nothing to do.
     pub(crate) fn flush_work(&self) {
+        // The journal's work lets the other run.
+        self.journal_queue.flush();
         self.queue.flush();
     }
 
@@ -294,8 +447,12 @@ impl Engine {
     /// device has grown.
     pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
         *self.options.lock() = options;
-        let store_chunks = self.shape.chunk(self.store_device.sectors());
-        self.store.pool.lock().grow(store_chunks);
+        if self.persistent {
+            self.open_store();
+        } else {
+            let store_chunks = self.shape.chunk(self.store_device.sectors());
+            self.store.pool.lock().grow(store_chunks);
+        }
         if sectors > self.sectors.load(Relaxed) {
             self.grow(sectors)?;
         }
@@ -323,10 +480,13 @@ impl Engine {
 
     /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were submitted
     /// without them as need had shrunk; the devices are left alone only when these have ended.
-    pub(crate) fn deactivate(&self) {
+    pub(crate) fn deactivate(self: &Arc<Self>) {
         self.set_phase(Phase::Suspended);
         self.wait_for_copies();
         self.flush_work();
+        if self.persistent {
+            self.close_store();
+        }
     }
 
     /// The last target is gone. The caller keeps a reference.
@@ -335,7 +495,7 @@ impl Engine {
         self.store.set_owner(None);
         self.wait_for_copies();
         // A completion that has handed its copy back may still hold a reference.
-        kernel::sync::rcu::synchronize_rcu();
+        dm::synchronize_rcu();
         self.flush_work();
         self.log.wake();
     }

@@ -13,6 +13,16 @@ use crate::uapi;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
+const WORD_BITS: u64 = 64;
+
+/// Marks of 64 chunks, so that each epoch is asked once for all of them: there may be many.
+struct Word {
+    /// Written between `from` and `to`.
+    between: u64,
+    /// Written since `to`.
+    since: u64,
+}
+
 /// Most chunks that one call looks at.
 const CHUNKS_PER_CALL: u64 = 1 << 18;
 
@@ -75,8 +85,12 @@ impl Query {
         let limit = self.chunks.min(start.saturating_add(CHUNKS_PER_CALL));
         let mut run = None::<uapi::Extent>;
         let mut left = capacity;
+        let mut word = self.word(start);
         for chunk in start..limit {
-            let attributes = self.attributes(chunk);
+            if chunk % WORD_BITS == 0 {
+                word = self.word(chunk);
+            }
+            let attributes = self.attributes(chunk, &word);
             let wanted = attributes & self.mask == self.value;
             match &mut run {
                 Some(run) if wanted && run.attributes == attributes => run.len += 1,
@@ -103,8 +117,22 @@ impl Query {
         Ok(limit.max(start.min(self.chunks)))
     }
 
+    /// What the marks say of the 64 chunks around one.
+    fn word(&self, chunk: u64) -> Word {
+        let marked = |from: u64, to: u64| {
+            let epochs = self.timeline.epochs(from, to);
+            epochs.fold(0, |all, epoch| all | epoch.marks.word(chunk))
+        };
+        let to = self.to.as_ref().map_or(u64::MAX, |to| to.epoch);
+        let from = self.from.as_ref().map_or(u64::MAX, |from| from.epoch);
+        Word {
+            between: marked(from, to),
+            since: marked(to, u64::MAX),
+        }
+    }
+
     /// The `ATTR_*` bits of a chunk.
-    fn attributes(&self, chunk: u64) -> u32 {
+    fn attributes(&self, chunk: u64, word: &Word) -> u32 {
         if self
             .to
             .as_ref()
@@ -118,10 +146,11 @@ impl Query {
         if protected {
             bits |= uapi::ATTR_PROTECTED;
         }
-        if self.is_changed(chunk, protected) {
+        let bit = 1 << (chunk % WORD_BITS);
+        if self.is_changed(chunk, protected, word.between & bit != 0) {
             bits |= uapi::ATTR_CHANGED;
         }
-        if let Some(to) = &self.to {
+        if let Some(to) = self.to.as_ref().filter(|_| word.since & bit != 0) {
             if let Place::Epoch(epoch) = self.timeline.look(to, chunk) {
                 let copies = epoch.copies.as_ref();
                 bits |= match copies.and_then(|copies| copies.find(chunk)) {
@@ -134,13 +163,10 @@ impl Query {
     }
 
     /// Written between the two, or become protected, which is the same to whoever has not got it.
-    fn is_changed(&self, chunk: u64, protected: bool) -> bool {
+    fn is_changed(&self, chunk: u64, protected: bool, written: bool) -> bool {
         let Some(from) = &self.from else {
             return true;
         };
-        let until = self.to.as_ref().map_or(u64::MAX, |to| to.epoch);
-        self.timeline.marked(chunk, from.epoch, until)
-            || (protected && !from.designation.get(chunk))
-            || chunk >= from.released.len()
+        written || (protected && !from.designation.get(chunk)) || chunk >= from.released.len()
     }
 }

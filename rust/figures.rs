@@ -20,10 +20,7 @@ impl Engine {
     pub(crate) fn figures(&self) -> Figures {
         let timeline = self.timeline();
         let geometry = self.geometry();
-        let (store_chunks, used_chunks) = {
-            let pool = self.store.pool.lock();
-            (pool.capacity(), pool.used())
-        };
+        let (store_sectors, store_used_sectors) = self.store_space();
         let designation = self.designation();
         let next_id = self.control.lock().next_id;
         let chunks = geometry.chunks();
@@ -37,8 +34,8 @@ impl Engine {
             state: self.state(),
             chunk_sectors: geometry.chunk_sectors() as u32,
             origin_sectors: geometry.sectors(),
-            store_sectors: geometry.sector(store_chunks),
-            store_used_sectors: geometry.sector(used_chunks),
+            store_sectors,
+            store_used_sectors,
             latest: next_id - 1,
             epoch: timeline.present().map_or(0, |epoch| epoch.id),
             snapshots: timeline.snapshots().len() as u32,
@@ -67,6 +64,7 @@ impl Engine {
     /// As `STATE_*`.
     fn state(&self) -> u32 {
         match self.phase() {
+            Phase::Active if self.journal.has_failed() => uapi::STATE_FAILED,
             Phase::Active if self.blocked.load(Acquire) => uapi::STATE_BLOCKED,
             Phase::Active => uapi::STATE_ACTIVE,
             Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
@@ -98,6 +96,7 @@ impl Figures {
         match self.0.state {
             uapi::STATE_ACTIVE => "active",
             uapi::STATE_BLOCKED => "blocked",
+            uapi::STATE_FAILED => "failed",
             _ => "suspended",
         }
     }

@@ -22,6 +22,7 @@ use crate::dm::Io;
 use crate::engine::Engine;
 use crate::engine::Phase;
 use crate::engine::Timeline;
+use crate::errors::ENODATA;
 use crate::timeline::Place;
 use crate::timeline::Snapshot;
 use kernel::prelude::*;
@@ -70,23 +71,16 @@ impl Engine {
         if !protected {
             return (Found::Hole, end);
         }
-        let epoch = match timeline.look(snapshot, run.start) {
-            Place::Origin => {
-                let end = timeline.first_marked(snapshot, run).unwrap_or(end);
-                return (Found::Origin, end);
-            }
-            Place::Epoch(epoch) => epoch,
+        let (place, end) = timeline.look_at_run(snapshot, run);
+        let Place::Epoch(epoch) = place else {
+            return (Found::Origin, end);
         };
         let copy = epoch.copies.as_ref();
         let Some((copies, (position, len))) = copy.and_then(|c| Some((c, c.find(run.start)?)))
         else {
             return (Found::Gone, run.start + 1);
         };
-        // The run goes on while this same epoch is the one that answers for the next chunk.
-        let limit = end.min(run.start + len);
-        let same = |chunk: &u64| matches!(timeline.look(snapshot, *chunk), Place::Epoch(other) if other.id == epoch.id);
-        let end = (run.start + 1..limit).take_while(same).last();
-        let end = end.map_or(run.start + 1, |last| last + 1);
+        let end = end.min(run.start + len);
         (Found::Copy(copies.clone(), position), end)
     }
 
@@ -141,7 +135,7 @@ impl Engine {
                 Found::Gone => return Err(ENODATA),
                 Found::Copy(_copies, position) => {
                     let within = start - self.shape.sector(run.start);
-                    let sector = self.shape.sector(position) + within;
+                    let sector = self.store_sector(position) + within;
                     io.run(&self.store_device, Direction::Read, sector, bytes)?;
                     return Ok((Kind::Data, len));
                 }

@@ -17,6 +17,8 @@ sector_t dm_preserve_bdev_nr_sectors(struct block_device *bdev) { return bdev_nr
 u32 dm_preserve_logical_block_size(struct block_device *bdev) { return bdev_logical_block_size(bdev); }
 u64 dm_preserve_writes(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_WRITE]); }
 u64 dm_preserve_discards(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_DISCARD]); }
+bool dm_preserve_try_module_get(void) { return try_module_get(THIS_MODULE); }
+void dm_preserve_module_put(void) { module_put(THIS_MODULE); }
 void dm_preserve_preempt_disable(void) { preempt_disable(); }
 void dm_preserve_preempt_enable(void) { preempt_enable(); }
 void dm_preserve_smp_rmb(void) { smp_rmb(); }

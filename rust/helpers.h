@@ -9,6 +9,8 @@
 #include <linux/dax.h>
 #include <linux/device-mapper.h>
 #include <linux/blkdev.h>
+#include <linux/crc32.h>
+#include <linux/module.h>
 #include <linux/part_stat.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>
@@ -39,6 +41,8 @@ sector_t dm_preserve_bdev_nr_sectors(struct block_device *bdev);
 u32 dm_preserve_logical_block_size(struct block_device *bdev);
 u64 dm_preserve_writes(struct block_device *bdev);
 u64 dm_preserve_discards(struct block_device *bdev);
+bool dm_preserve_try_module_get(void);
+void dm_preserve_module_put(void);
 void dm_preserve_preempt_disable(void);
 void dm_preserve_preempt_enable(void);
 void dm_preserve_smp_rmb(void);

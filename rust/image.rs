@@ -16,6 +16,7 @@
 
 use crate::disk::Buffer;
 use crate::disk::Disk;
+use crate::errors::EUCLEAN;
 use crate::layout::Layout;
 use crate::ondisk::image_block;
 use crate::ondisk::image_data;
@@ -50,7 +51,8 @@ const HEAD_BYTES: usize = core::mem::size_of::<Head>();
 pub(crate) enum Kind {
     /// A bitmap: a = number, b = bits.
     Bitmap,
-    /// A leaf of it: a = number, b = which; data: its words.
+    /// A leaf of it: a = number, b = which, c = 1 if its words are pairs of place and word, few of which are not zero;
+    /// data: its words.
     Leaf,
     /// A designation: a = number, b = 1 if the default is protected, c = stretches.
     Designation,

@@ -138,7 +138,8 @@ impl Index {
                     return Some(start);
                 }
             }
-            cursor = at.move_next();
+            let next = *group + 1;
+            cursor = self.groups.cursor_lower_bound(&next);
         }
         None
     }

@@ -18,13 +18,13 @@ use crate::ondisk::BLOCK_SECTORS;
 use zerocopy::little_endian::U64;
 
 /// Segments are as long as that there are about so many ...
-const SEGMENTS: u64 = 64;
+const SEGMENTS: u64 = 512;
 /// ... but no longer than this, in blocks, if it takes so many contents.
 const MAX_SEGMENT: u64 = 1024;
 const MIN_RING: u64 = 64;
 const MAX_RING: u64 = 2048;
 /// Bits of marks that a block of an image holds, about.
-const MARKS_PER_BLOCK: u64 = 1 << 14;
+const MARKS_PER_BLOCK: u64 = 32_000;
 /// Index entries that it holds.
 const ENTRIES_PER_BLOCK: u64 = 200;
 
@@ -56,6 +56,11 @@ pub(crate) struct Layout {
 
 const MAX_BLOCKS: u64 = 1 << 40;
 
+/// Most blocks of the contents of one copy, which are never divided between two segments.
+pub(crate) fn run_blocks(chunk_blocks: u64) -> u64 {
+    chunk_blocks.max(16)
+}
+
 impl Layout {
     /// For a new store of `blocks` blocks, for a device of `chunks` chunks. `None` when it is too small.
     pub(crate) fn new(blocks: u64, chunks: u64, chunk_sectors: u64) -> Option<Self> {
@@ -64,13 +69,13 @@ impl Layout {
         let ring_start = 2;
         let ring_blocks = (blocks / 64).clamp(MIN_RING, MAX_RING);
         let image_start = ring_start + ring_blocks;
-        // Marks of a dozen epochs that are full, and of more that are not; an index of nothing but single chunks.
-        let marks = 16 * (chunks / MARKS_PER_BLOCK + 1);
+        // Marks of some epochs that are full, and of more that are not; an index of nothing but single chunks.
+        let marks = 32 * (chunks / MARKS_PER_BLOCK + 1);
         let index = blocks / (chunk_blocks + 1) / ENTRIES_PER_BLOCK;
-        let image_blocks = (8 + marks + index).min((blocks / 8).max(32));
+        let image_blocks = (16 + marks + index).min((blocks / 16).max(64));
         let data_start = image_start + 2 * image_blocks;
         let rest = blocks.checked_sub(data_start)?;
-        let unit = chunk_blocks + 2;
+        let unit = run_blocks(chunk_blocks) + 2;
         let segment_blocks = (rest / SEGMENTS).clamp(8 * unit, MAX_SEGMENT.max(32 * unit));
         let layout = Self {
             ring_start,

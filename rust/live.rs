@@ -174,8 +174,8 @@ fn hint(error: Error) -> &'static str {
     match error {
         ENOENT => "there is no such snapshot; see NR_SNAPSHOT_INFO or `preserve status`",
         ERANGE => "the range does not end within the device",
-        EOPNOTSUPP => "this version keeps one snapshot: keep must be 1",
         EINVAL => "the range is empty",
+        EIO => "the store has failed; remove the device and give it another one",
         ENODEV => "the device is not active; resume it",
         _ => "nothing was changed",
     }
@@ -184,9 +184,8 @@ fn hint(error: Error) -> &'static str {
 impl Live {
     fn obey(&self, message: Message, out: &mut StatusWriter<'_>) -> Result {
         match message {
-            Message::Snapshot { keep, .. } if keep != 1 => Err(EOPNOTSUPP),
-            Message::Snapshot { scope, .. } => {
-                let id = self.engine.take_snapshot(scope)?;
+            Message::Snapshot { scope, keep } => {
+                let id = self.engine.take_snapshot(scope, keep)?;
                 write!(out, "{id}").map_err(|_| EINVAL)
             }
             Message::Drop(id) => self.engine.drop_snapshot(id),
@@ -197,7 +196,7 @@ impl Live {
                 len,
             } => self.engine.edit_designation(&[(start, len)], protect),
             Message::Release { id, start, len } => self.engine.release(id, start, len),
-            Message::Checkpoint => Ok(()),
+            Message::Checkpoint => self.engine.checkpoint_now(),
         }
     }
 
@@ -211,7 +210,7 @@ impl Live {
         )?;
         let (now, default) = (&self.options, Options::DEFAULT);
         let args = [
-            (true, "transient"),
+            (now.transient, "transient"),
             (now.keep_unprotected, "keep_unprotected"),
             (!now.default_protected, "default=unprotected"),
             (now.reset_protection, "reset_protection"),

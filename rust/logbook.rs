@@ -173,6 +173,12 @@ impl Logbook {
         }
     }
 
+    /// The next contents go to a segment that is still to be named.
+    pub(crate) fn close_segment(&mut self) {
+        self.place.content = 0;
+        self.place.content_end = 0;
+    }
+
     /// Makes the header of a record with contents of an epoch: chunks and checksums. `None` when they do not
     /// fit into the segment.
     pub(crate) fn contents(

@@ -31,8 +31,10 @@ use crate::designation::Designation;
 use crate::disk::Buffer;
 use crate::disk::Disk;
 use crate::entry::Entry;
+use crate::errors::EUCLEAN;
 use crate::image::ImageReader;
 use crate::layout::Layout;
+use crate::loaded;
 use crate::logbook::Place;
 use crate::ondisk::Invalid;
 use crate::ondisk::Record;
@@ -42,7 +44,6 @@ use crate::ondisk::KIND_ENTRIES;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::SUPERBLOCKS;
 use crate::region;
-use crate::saved;
 use crate::saved::State;
 use crate::saved::Stored;
 use crate::timeline::Change;
@@ -168,7 +169,7 @@ pub(crate) fn recover<C: Stored, D: Disk>(
         superblock.image_number.get(),
         superblock.image_used.get(),
     )?;
-    let state = saved::load(&mut reader, shape, layout, new_copies)?;
+    let state = loaded::load(&mut reader, shape, layout, new_copies)?;
     let mut replay = Replay {
         superblock,
         layout,
@@ -372,9 +373,7 @@ impl<C: Stored> Replay<'_, C> {
             return Ok(());
         };
         // The image has it already if it was opened between the cut and the image.
-        let mut owned = KVVec::new();
-        copies.segments(&mut owned)?;
-        match owned.contains(&segment) {
+        match copies.has_segment(segment) {
             true => Ok(()),
             false => copies.add_segment(segment),
         }

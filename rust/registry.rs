@@ -20,6 +20,7 @@ use crate::dm::WorkQueue;
 use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::engine::Phase;
+use crate::recover::Trouble;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -45,21 +46,26 @@ pub(crate) struct Registry {
     entries: Mutex<KVec<Entry>>,
     /// Where all engines do their work.
     queue: Arc<WorkQueue>,
+    /// Where their journals do theirs.
+    journal_queue: Arc<WorkQueue>,
 }
 
 impl Registry {
     /// An empty one.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let queue = Arc::new(WorkQueue::new(c"dm-preserve")?, GFP_KERNEL)?;
+        let journal_queue = Arc::new(WorkQueue::new(c"dm-preserve-journal")?, GFP_KERNEL)?;
         let init = pin_init!(Self {
             entries <- new_mutex!(KVec::new(), "Registry::entries"),
             queue,
+            journal_queue,
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
 
     /// Waits for all work, with which the last references to engines go.
     pub(crate) fn flush(&self) {
+        self.journal_queue.flush();
         self.queue.flush();
     }
 }
@@ -75,6 +81,15 @@ pub(crate) enum Refused {
 impl From<Error> for Refused {
     fn from(error: Error) -> Self {
         Self::Error(error)
+    }
+}
+
+impl From<Trouble> for Refused {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Because(why) => Self::Because(why),
+            Trouble::Error(error) => Self::Error(error),
+        }
     }
 }
 
@@ -100,7 +115,12 @@ impl Refused {
 }
 
 /// Whether a table may use an engine that exists already, or one of the same devices may be made.
-fn check(entry: &Entry, identity: Identity, shape: Geometry) -> Result<bool, Refused> {
+fn check(
+    entry: &Entry,
+    identity: Identity,
+    shape: Geometry,
+    options: &Options,
+) -> Result<bool, Refused> {
     let engine = &entry.engine;
     let there = engine.identity;
     if entry.targets == 0 {
@@ -113,6 +133,11 @@ fn check(entry: &Entry, identity: Identity, shape: Geometry) -> Result<bool, Ref
         };
     }
     if there == identity {
+        if engine.is_persistent() == options.transient {
+            return Err(Refused::Because(
+                c"transient cannot be added or taken away while the device exists: remove it first",
+            ));
+        }
         if there_is_another_chunk_size(engine, shape) {
             return Err(Refused::Because(
                 c"The chunk size cannot change while the device exists: remove it first",
@@ -160,7 +185,7 @@ pub(crate) fn acquire(
     loop {
         let mut entries = registry.entries.lock();
         for entry in entries.iter_mut() {
-            if check(entry, identity, shape)? {
+            if check(entry, identity, shape, &options)? {
                 entry.targets += 1;
                 return Ok(entry.engine.clone());
             }
@@ -181,6 +206,7 @@ pub(crate) fn acquire(
             shape,
             options,
             registry.queue.clone(),
+            registry.journal_queue.clone(),
         )?);
     }
 }

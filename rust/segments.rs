@@ -9,11 +9,15 @@
 //! 3. *Waiting*: the epoch is not needed any longer, but the checkpoint on disk may still refer to it. Free
 //!    when a checkpoint that was begun after that is durable in both superblocks.
 //!
-//! A copy reserves blocks before it starts, and takes its place when its record is made. Since a record may
-//! have to be cut at a segment's end, each segment counts for less than it has: what may be lost there.
+//! A copy reserves blocks before it starts, and takes its place when its record is made. Since what does not fit at
+//! a segment's end goes to the next one, each counts for less than it has: what may be lost there.
 
 #![forbid(unsafe_code)]
 
+use crate::bitmap::Bitmap;
+use crate::chunk::Chunks;
+use crate::errors::EUCLEAN;
+use crate::layout::run_blocks;
 use crate::layout::Layout;
 use kernel::prelude::*;
 
@@ -32,16 +36,19 @@ pub(crate) struct Segments {
 
 impl Segments {
     /// All segments but those of `owned`, each of which must exist and be there once (`EUCLEAN`). May sleep.
-    pub(crate) fn new(layout: Layout, owned: &mut [u64]) -> Result<Self> {
-        owned.sort_unstable();
-        let twice = owned.windows(2).any(|pair| pair.first() == pair.last());
-        if twice || owned.last().is_some_and(|last| *last >= layout.segments) {
-            return Err(EUCLEAN);
-        }
+    pub(crate) fn new(layout: Layout, owned: &[u64]) -> Result<Self> {
         let count = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
+        let taken = Bitmap::new(layout.segments)?;
+        for segment in owned {
+            let (start, end) = (*segment, segment.saturating_add(1));
+            taken.prepare(Chunks { start, end })?;
+            if taken.set(start) != Some(false) {
+                return Err(EUCLEAN);
+            }
+        }
         let mut free = KVVec::with_capacity(count, GFP_KERNEL)?;
         for segment in (0..layout.segments).rev() {
-            if owned.binary_search(&segment).is_err() {
+            if !taken.get(segment) {
                 free.push(segment, GFP_KERNEL)?;
             }
         }
@@ -87,9 +94,9 @@ impl Segments {
         !self.waiting.is_empty()
     }
 
-    /// Blocks of a segment that may be lost at its end: less than what a content takes, and a header more.
+    /// Blocks of a segment that may be lost at its end: less than what a copy and its header take.
     fn loss(&self) -> u64 {
-        self.layout.chunk_blocks + 1
+        run_blocks(self.layout.chunk_blocks) + 1
     }
 
     /// Reserves blocks for up to `wanted` contents and their header; the result is for how many.

@@ -9,8 +9,11 @@
 //! 3. The timeline and the present epoch are swapped; snapshots that the new one replaces are dropped.
 //! 4. The gate opens, and the copier sees to the writes that queued.
 //!
-//! The time that writes are held is that of step 2 and 3, whatever the device's size. A transient store
-//! makes nothing durable, so the origin is not flushed.
+//! The time that writes are held is that of step 2 and 3, whatever the device's size. With a persistent store
+//! the origin is flushed before step 2 and, shortly, after it, so that what the snapshot shows cannot vanish with
+//! a volatile cache; and step 3 waits until the log has the new epoch. A transient store makes nothing durable.
+//!
+//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect.
 //!
 //! All here happens under the control lock, in a [`NoIo`] scope, since the copier may need that lock.
 
@@ -19,15 +22,22 @@
 use crate::args::ScopeWanted;
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
+use crate::chunk::Geometry;
 use crate::copies::Copies;
 use crate::designation::Designation;
 use crate::dm;
 use crate::dm::NoIo;
+use crate::engine::no_regions;
+use crate::engine::Control;
 use crate::engine::Engine;
 use crate::engine::Epoch;
 use crate::engine::Present;
 use crate::engine::Timeline;
+use crate::entry::Entry;
 use crate::events::Event;
+use crate::journal::Whose;
+use crate::ondisk::MAX_ENTRIES;
+use crate::segments::Segments;
 use crate::timeline::Change;
 use crate::timeline::NewSnapshot;
 use crate::timeline::Scope;
@@ -41,16 +51,25 @@ use kernel::sync::Arc;
 const RELEASED_AT_ONCE: u64 = 1 << 16;
 
 impl Engine {
-    /// Takes a snapshot and drops the older ones; the result is its id.
+    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
     ///
     /// Errors: `ENOENT` for an unknown base.
-    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted) -> Result<u64> {
+    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
         let _editor = self.editor.lock();
         let mut control = self.control.lock();
         let now = self.timeline();
-        let replaces = !now.snapshots().is_empty();
+        // CAST: At most `MAX_SNAPSHOTS`.
+        let drop_up_to = now.beyond(keep as usize);
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
+        if self.journal.has_failed() {
+            pr_err!(
+                "{}: the store has failed: remove the device and give it another one\n",
+                self.identity.live
+            );
+            return Err(EIO);
+        }
+        self.ensure_ring_room(&mut control)?;
         let snapshot = Snapshot::new(NewSnapshot {
             id: control.next_id,
             time_ns: dm::now_ns(),
@@ -60,7 +79,8 @@ impl Engine {
             keep_unprotected: self.options().keep_unprotected,
             sectors: self.geometry().sectors(),
             chunks: self.geometry().chunks(),
-            narrowed: true,
+            // With a persistent store the base's epochs must have been saved as closed first.
+            narrowed: !self.is_persistent(),
         })?;
         let designation = self.next_designation()?;
         let id = snapshot.id;
@@ -69,16 +89,17 @@ impl Engine {
             now,
             Change {
                 snapshot: Some(snapshot),
-                drop_up_to: id - 1,
+                drop_up_to,
                 ..Change::NONE
             },
-            self.geometry().chunks(),
+            self.geometry(),
         )?;
         control.next_id += 1;
         self.set_designation(designation);
         drop(control);
         self.kick();
-        if replaces {
+        self.kick_checkpoint();
+        if drop_up_to > 0 {
             self.event(Event::Dropped);
         }
         self.event(Event::Snapshot);
@@ -98,10 +119,21 @@ impl Engine {
     }
 
     /// Begins an epoch, with the rest of the change. The caller holds the control lock.
-    fn begin_epoch(&self, now: Arc<Timeline>, change: Change<Copies>, chunks: u64) -> Result {
+    fn begin_epoch(
+        self: &Arc<Self>,
+        now: Arc<Timeline>,
+        change: Change<Copies>,
+        geometry: Geometry,
+    ) -> Result {
+        let chunks = geometry.chunks();
         let marks = Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?;
+        let regions = match self.is_persistent() {
+            true => Some(no_regions(chunks)?),
+            false => None,
+        };
         let id = now.present().map_or(0, |epoch| epoch.id) + 1;
         let drop_up_to = change.drop_up_to;
+        let entries = self.epoch_entries(id, geometry.sectors(), &change)?;
         let new = now.changed(Change {
             begin: Some(Epoch {
                 id,
@@ -111,20 +143,85 @@ impl Engine {
             ..change
         })?;
         let new = Arc::new(new, GFP_KERNEL)?;
+        if self.is_persistent() {
+            self.origin.flush()?;
+        }
         let mut closed = self.gate.close();
+        if self.is_persistent() && !self.journal.has_failed() {
+            self.origin.flush()?;
+            let ticket = self.log(Whose::Control, &entries).ok_or(EIO)?;
+            self.journal.wait(Whose::Control, ticket)?;
+        }
         let dropped = now.snapshots().iter().filter(|s| s.id <= drop_up_to);
         dropped.for_each(|snapshot| snapshot.set_dropped());
-        *closed = Present { epoch: id, marks };
+        *closed = Present {
+            epoch: id,
+            marks,
+            generation: closed.generation,
+            regions,
+        };
         self.publish(new);
+        self.journal.begin_epoch(id);
+        self.store.with_segments(Segments::close_current);
         Ok(())
+    }
+
+    /// What the log says of a new epoch and the change that comes with it.
+    fn epoch_entries(
+        &self,
+        epoch: u64,
+        sectors: u64,
+        change: &Change<Copies>,
+    ) -> Result<KVec<Entry>> {
+        let mut entries = KVec::with_capacity(3, GFP_KERNEL)?;
+        entries.push(Entry::Epoch { epoch, sectors }, GFP_KERNEL)?;
+        if change.drop_up_to > 0 {
+            entries.push(Entry::DropUpTo(change.drop_up_to), GFP_KERNEL)?;
+        }
+        if let Some(snapshot) = &change.snapshot {
+            let options = self.options();
+            let base = match &snapshot.scope {
+                Scope::Full => 0,
+                Scope::Incremental { base, .. } => *base,
+            };
+            let entry = Entry::Snapshot {
+                id: snapshot.id,
+                time_ns: snapshot.time_ns,
+                base,
+                keep_unprotected: snapshot.keep_unprotected,
+                reset: options
+                    .reset_protection
+                    .then_some(options.default_protected),
+            };
+            entries.push(entry, GFP_KERNEL)?;
+        }
+        Ok(entries)
+    }
+
+    /// Makes entries durable that belong together, before what they say takes effect. Nothing to do with a
+    /// transient store, or one that has failed, which says so itself. The caller holds the control lock.
+    pub(crate) fn make_durable(
+        self: &Arc<Self>,
+        control: &mut Control,
+        entries: &[Entry],
+    ) -> Result {
+        if !self.is_persistent() || self.journal.has_failed() {
+            return Ok(());
+        }
+        self.ensure_ring_room(control)?;
+        match self.log(Whose::Control, entries) {
+            Some(ticket) => self.journal.wait(Whose::Control, ticket),
+            None => Err(EIO),
+        }
     }
 
     /// The device has grown: the larger bitmap begins an epoch of its own.
     pub(crate) fn grow(self: &Arc<Self>, sectors: u64) -> Result {
         let _noio = NoIo::enter();
-        let control = self.control.lock();
+        let mut control = self.control.lock();
         let grown = self.shape.with_sectors(sectors).ok_or(EFBIG)?;
-        self.begin_epoch(self.timeline(), Change::NONE, grown.chunks())?;
+        self.ensure_ring_room(&mut control)?;
+        self.begin_epoch(self.timeline(), Change::NONE, grown)?;
         self.sectors.store(sectors, Release);
         drop(control);
         self.kick();
@@ -139,9 +236,9 @@ impl Engine {
         Ok(())
     }
 
-    fn end_snapshot(&self, id: u64) -> Result {
+    fn end_snapshot(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
-        let _control = self.control.lock();
+        let mut control = self.control.lock();
         let now = self.timeline();
         let snapshot = now.snapshot(id).ok_or(ENOENT)?;
         let new = now.changed(Change {
@@ -149,15 +246,16 @@ impl Engine {
             ..Change::NONE
         })?;
         let new = Arc::new(new, GFP_KERNEL)?;
+        self.make_durable(&mut control, &[Entry::Drop(id)])?;
         snapshot.set_dropped();
         self.publish(new);
         Ok(())
     }
 
     /// Forgets a bookmark. `ENOENT` when there is none with this id.
-    pub(crate) fn forget_bookmark(&self, id: u64) -> Result {
+    pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
-        let _control = self.control.lock();
+        let mut control = self.control.lock();
         let now = self.timeline();
         if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {
             return Err(ENOENT);
@@ -166,12 +264,13 @@ impl Engine {
             forget: Some(id),
             ..Change::NONE
         })?;
+        self.make_durable(&mut control, &[Entry::Forget(id)])?;
         self.publish(Arc::new(new, GFP_KERNEL)?);
         Ok(())
     }
 
     /// Gives up the oldest snapshot, so that writes can go on.
-    pub(crate) fn give_up_oldest(&self, why: &CStr) {
+    pub(crate) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
         let timeline = self.timeline();
         let mut live = timeline
             .snapshots()
@@ -181,7 +280,15 @@ impl Engine {
             return;
         };
         let id = oldest.id;
-        if self.end_snapshot(id).is_err() {
+        if let Err(error) = self.end_snapshot(id) {
+            if error == ENOENT {
+                // Somebody else was quicker.
+                return;
+            }
+            if self.is_persistent() && !self.journal.is_given_up() {
+                // It cannot be logged, and must not take effect before it is: the store is given up.
+                return self.store_failed(error);
+            }
             // The flag needs no memory. Freeing its copies has to wait for the next change.
             oldest.set_dropped();
         }
@@ -195,7 +302,7 @@ impl Engine {
     }
 
     /// Gives up all snapshots.
-    pub(crate) fn give_up_all(&self, why: &CStr) {
+    pub(crate) fn give_up_all(self: &Arc<Self>, why: &CStr) {
         let live = self.timeline();
         for _ in live
             .snapshots()
@@ -227,13 +334,34 @@ impl Engine {
 
     /// Protects or unprotects ranges of sectors, for the next snapshot: protecting rounds outwards,
     /// unprotecting inwards, so that nothing that was to be protected is left out.
-    pub(crate) fn edit_designation(&self, ranges: &[(u64, u64)], protect: bool) -> Result {
+    ///
+    /// With a persistent store many ranges are logged in batches, each of which takes effect on its own.
+    pub(crate) fn edit_designation(
+        self: &Arc<Self>,
+        ranges: &[(u64, u64)],
+        protect: bool,
+    ) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(ranges, protect)?;
         // Not the control lock: the copier may need that, and many ranges take their time.
         let _editor = self.editor.lock();
-        let edited = self.designation().edited(&runs, protect)?;
-        self.set_designation(Arc::new(edited, GFP_KERNEL)?);
+        if !self.is_persistent() {
+            let edited = self.designation().edited(&runs, protect)?;
+            self.set_designation(Arc::new(edited, GFP_KERNEL)?);
+            return Ok(());
+        }
+        let mut entries = KVec::with_capacity(MAX_ENTRIES, GFP_KERNEL)?;
+        for batch in runs.chunks(MAX_ENTRIES) {
+            entries.clear();
+            for run in batch {
+                entries.push(Entry::Protect(*run, protect), GFP_KERNEL)?;
+            }
+            let edited = self.designation().edited(batch, protect)?;
+            let edited = Arc::new(edited, GFP_KERNEL)?;
+            let mut control = self.control.lock();
+            self.make_durable(&mut control, &entries)?;
+            self.set_designation(edited);
+        }
         Ok(())
     }
 
@@ -243,8 +371,16 @@ impl Engine {
         let runs = self.runs(&[(start, len)], false)?;
         let timeline = self.timeline();
         let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
+        let mut control = self.control.lock();
         for run in runs {
+            // The device may have grown since.
+            let end = run.end.min(snapshot.released.len());
+            let run = Chunks { end, ..run };
+            if run.is_empty() {
+                continue;
+            }
             snapshot.released.prepare(run)?;
+            self.make_durable(&mut control, &[Entry::Release(id, run)])?;
             for chunk in run.start..run.end {
                 if chunk % RELEASED_AT_ONCE == 0 {
                     dm::let_others_run();
@@ -259,10 +395,7 @@ impl Engine {
 
     /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
     pub(crate) fn watch_space(&self) {
-        let (used, capacity) = {
-            let pool = self.store.pool.lock();
-            (pool.used(), pool.capacity())
-        };
+        let (capacity, used) = self.store_space();
         let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
         if self.low_space.xchg(low, kernel::sync::atomic::Full) != low && low {
             self.event(Event::LowSpace);

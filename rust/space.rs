@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::uapi::MAX_SNAPSHOTS;
 use kernel::prelude::*;
 
 /// Segments of the store that no epoch owns.
@@ -23,9 +24,10 @@ pub(crate) struct Pool {
     used: u64,
 }
 
-/// Largest segment, in chunks; small stores have smaller ones, so that there are enough of them.
+/// Largest segment, in chunks; small stores have smaller ones, so that there are enough of them: each of the
+/// most snapshots that there can be begins an epoch, and the last segment of an epoch is filled in part only.
 const MAX_SEGMENT: u64 = 256;
-const MIN_SEGMENTS: u64 = 64;
+const MIN_SEGMENTS: u64 = 2 * MAX_SNAPSHOTS as u64;
 
 impl Pool {
     /// A pool for a store of `capacity` chunks.
@@ -127,5 +129,22 @@ impl Area {
             end: 0,
             used: 0,
         }
+    }
+
+    /// The segments.
+    pub(crate) fn segments(&self) -> &[u64] {
+        &self.segments
+    }
+
+    /// Makes room for one more segment. May sleep.
+    pub(crate) fn prepare(&mut self) -> Result {
+        Ok(self.segments.reserve(1, GFP_KERNEL)?)
+    }
+
+    /// Adds a segment of a persistent store, for which there must be room.
+    pub(crate) fn add(&mut self, segment: u64) -> Result {
+        self.segments
+            .push_within_capacity(segment)
+            .map_err(|_| ENOMEM)
     }
 }

@@ -281,10 +281,11 @@ impl<C> Timeline<C> {
         self.epochs(self.before, self.began)
     }
 
-    /// The epochs whose number is in `from..to`.
-    pub(crate) fn epochs(&self, from: u64, to: u64) -> impl Iterator<Item = &Epoch<C>> + Clone {
-        let epochs = self.epochs.iter();
-        epochs.filter(move |epoch| from <= epoch.id && epoch.id < to)
+    /// The epochs whose number is in `from..to`, oldest first.
+    pub(crate) fn epochs(&self, from: u64, to: u64) -> core::slice::Iter<'_, Epoch<C>> {
+        let place = |id: u64| self.epochs.partition_point(|epoch| epoch.id < id);
+        let epochs = self.epochs.get(place(from)..place(to));
+        epochs.unwrap_or_default().iter()
     }
 
     /// Whether a chunk was written in one of the epochs whose number is in `from..to`.
@@ -294,9 +295,22 @@ impl<C> Timeline<C> {
 
     /// Rule 2: whether any live snapshot needs the content that the origin has for a chunk. Only
     /// meaningful for whoever is inside the gate, and then only until it leaves.
+    ///
+    /// From the newest snapshot back, so that it does not matter how many there are: usually the newest
+    /// one wants the chunk, or an epoch since one of the newest has the mark that answers for all older
+    /// ones. Only what none of the snapshots since its last write wants is asked of each of these.
     pub(crate) fn needs(&self, chunk: u64) -> bool {
-        let mut snapshots = self.snapshots.iter();
-        snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, u64::MAX))
+        let mut looked_at = u64::MAX;
+        for snapshot in self.snapshots.iter().rev() {
+            if self.marked(chunk, snapshot.epoch, looked_at) {
+                return false;
+            }
+            if snapshot.wants(chunk) {
+                return true;
+            }
+            looked_at = snapshot.epoch;
+        }
+        false
     }
 
     /// For replay, whose present epoch may have marks from later than the place that is replayed: whether a
@@ -332,11 +346,42 @@ impl<C> Timeline<C> {
         }
     }
 
+    /// The same for the first chunk of a run, and up to which chunk the answer is the same.
+    pub(crate) fn look_at_run(&self, snapshot: &Snapshot, run: Chunks) -> (Place<'_, C>, u64) {
+        let mut run = run;
+        for epoch in self.epochs(snapshot.epoch, u64::MAX) {
+            match epoch.marks.find(run, true) {
+                Some(first) if first == run.start => {
+                    let end = epoch.marks.find(run, false).unwrap_or(run.end);
+                    return (Place::Epoch(epoch), end);
+                }
+                // From there on this epoch answers, unless an older one does.
+                Some(first) => run.end = first,
+                None => (),
+            }
+        }
+        (Place::Origin, run.end)
+    }
+
     /// The first chunk of a run that was written since a snapshot.
     pub(crate) fn first_marked(&self, snapshot: &Snapshot, run: Chunks) -> Option<u64> {
-        self.epochs(snapshot.epoch, u64::MAX)
-            .filter_map(|epoch| epoch.marks.find(run, true))
-            .min()
+        let mut before = run;
+        for epoch in self.epochs(snapshot.epoch, u64::MAX) {
+            // What comes after the first one found does not matter any longer.
+            before.end = epoch.marks.find(before, true).unwrap_or(before.end);
+        }
+        (before.end < run.end).then_some(before.end)
+    }
+
+    /// Snapshots up to this id have to go, so that with a new one there are no more than `keep`; 0 if none
+    /// has to.
+    pub(crate) fn beyond(&self, keep: usize) -> u64 {
+        let live = self
+            .snapshots
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped());
+        let last = live.rev().nth(keep.max(1) - 1);
+        last.map_or(0, |snapshot| snapshot.id)
     }
 
     /// The part of a run, from its start on, that is all protected at a snapshot or all not.
@@ -361,7 +406,11 @@ impl<C> Timeline<C> {
             bookmarks.push(bookmark.clone(), GFP_KERNEL)?;
         }
         for snapshot in self.snapshots.iter() {
-            if snapshot.id <= change.drop_up_to || change.drop == Some(snapshot.id) {
+            // A drop may have got no further than the flag, for want of memory.
+            if snapshot.id <= change.drop_up_to
+                || change.drop == Some(snapshot.id)
+                || snapshot.is_dropped()
+            {
                 let place =
                     bookmarks.partition_point(|bookmark: &Arc<Snapshot>| bookmark.id < snapshot.id);
                 // There is room: the capacity is that of both lists.

@@ -64,6 +64,9 @@ pub const SNAPSHOT_FREEZE: u32 = 1 << 0;
 /// [`EditRanges::flags`]: unprotect; without it the ranges are protected.
 pub const EDIT_UNPROTECT: u32 = 1 << 0;
 
+/// The most live snapshots that a device keeps; see [`TakeSnapshot::keep`].
+pub const MAX_SNAPSHOTS: u32 = 256;
+
 /// The chunk changed between `from` and `to`, or became protected between them.
 pub const ATTR_CHANGED: u32 = 1 << 0;
 /// The chunk is protected at `to`.
@@ -84,6 +87,8 @@ pub const STATE_ACTIVE: u32 = 0;
 pub const STATE_SUSPENDED: u32 = 1;
 /// [`Info::state`]: writes wait for space in the store (`on_full=block`).
 pub const STATE_BLOCKED: u32 = 2;
+/// [`Info::state`]: the store has failed; writes go on, changes are tracked in memory only.
+pub const STATE_FAILED: u32 = 3;
 
 /// [`SnapshotInfo::kind`]: a live snapshot.
 pub const KIND_SNAPSHOT: u32 = 0;
@@ -153,8 +158,8 @@ pub struct SnapshotDevice {
 
 /// Argument of [`NR_SNAPSHOT`].
 ///
-/// Errors: `EOPNOTSUPP` for more than one device or a `keep` above 1 (not in this version), `ETIMEDOUT` when the device
-/// did not become idle in time, `ENOENT` for an unknown base; nothing is changed then.
+/// Errors: `EOPNOTSUPP` for more than one device (not in this version), `EINVAL` for a `keep` above [`MAX_SNAPSHOTS`],
+/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base; nothing is changed then.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -170,7 +175,8 @@ pub struct TakeSnapshot {
     pub count: u32,
     /// [`SCOPE_FULL`] or [`SCOPE_INCREMENTAL`].
     pub scope: u32,
-    /// How many snapshots to keep, with this one; 0 means 1.
+    /// How many live snapshots to keep, with this one, at most [`MAX_SNAPSHOTS`]; 0 means 1. If there are more,
+    /// the oldest are dropped in the same instant; their bookmarks stay.
     pub keep: u32,
     /// Wait until no write has been in flight for so many milliseconds; 0 does not wait.
     pub idle_ms: u32,

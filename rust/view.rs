@@ -199,7 +199,7 @@ impl Target for View {
             Found::Copy(copies, position) => {
                 let within = span.start - engine.shape.sector(run.start);
                 *bio.state() = Reading::Copy(copies);
-                bio.remap(&engine.store_device, engine.shape.sector(position) + within)
+                bio.remap(&engine.store_device, engine.store_sector(position) + within)
             }
             Found::Origin => {
                 *bio.state() = Reading::Origin(Chunks { end, ..run });

@@ -11,6 +11,8 @@
 //!    within an epoch need only shrinks, so what is not needed now cannot become so while we are inside,
 //!    and a copier that is still busy with such a chunk sees the mark and throws its copy away (the
 //!    protocol model explores this).
+//!    With a persistent store, their regions must have been announced in the log for this epoch and checkpoint
+//!    generation; the copier sees to that.
 //! 4. Otherwise the copier takes the bio.
 //!
 //! Marks are set before the write is submitted, inside the same stay in the gate. So when the gate has
@@ -30,6 +32,7 @@ use crate::dm::Status;
 use crate::engine::Engine;
 use crate::engine::Present;
 use crate::live::Live;
+use crate::region;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
@@ -65,7 +68,10 @@ impl Engine {
 
     /// Marks all chunks of a run, unless one is needed, or they are many, or there is no memory right now.
     pub(crate) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
-        if chunks.len() > WINDOW || self.first_needed(present, chunks).is_some() {
+        if chunks.len() > WINDOW
+            || self.first_needed(present, chunks).is_some()
+            || !self.is_announced(present, chunks)
+        {
             return false;
         }
         let mut chunks = chunks;
@@ -76,6 +82,18 @@ impl Engine {
             chunks.start = chunk + 1;
         }
         true
+    }
+
+    /// Whether chunks of a run may be marked without a record of their own: recovery would take them for changed.
+    pub(crate) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
+        let Some(regions) = &present.regions else {
+            return true;
+        };
+        let run = Chunks {
+            start: region::of(chunks.start),
+            end: region::of(chunks.end.saturating_sub(1)) + 1,
+        };
+        regions.find(run, false).is_none() || self.journal.is_given_up()
     }
 
     /// The first chunk of a run that is not marked and whose content is needed.
@@ -119,6 +137,10 @@ impl Engine {
             bio.keep_first(self.shape.sector(window.end).saturating_sub(span.start));
             if drop_it {
                 return bio.end(Status::OK);
+            }
+            if !self.is_announced(&entry, window) {
+                drop(entry);
+                return self.defer(bio);
             }
             if !self.mark_unneeded(&entry, window) {
                 // No memory for the mark: not discarding is always right.

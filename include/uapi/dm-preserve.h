@@ -35,6 +35,9 @@
 /* dm_preserve_take_snapshot.flags */
 #define DM_PRESERVE_SNAPSHOT_FREEZE	(1U << 0)
 
+/* The most for dm_preserve_take_snapshot.keep */
+#define DM_PRESERVE_MAX_SNAPSHOTS	256
+
 /* dm_preserve_edit_ranges.flags */
 #define DM_PRESERVE_EDIT_UNPROTECT	(1U << 0)
 #define DM_PRESERVE_MAX_RANGES		65536
@@ -53,6 +56,7 @@
 #define DM_PRESERVE_STATE_ACTIVE	0
 #define DM_PRESERVE_STATE_SUSPENDED	1
 #define DM_PRESERVE_STATE_BLOCKED	2
+#define DM_PRESERVE_STATE_FAILED	3
 
 /* dm_preserve_snapshot_info.kind */
 #define DM_PRESERVE_KIND_SNAPSHOT	0
@@ -94,7 +98,7 @@ struct dm_preserve_take_snapshot {
 	__u64 devices;		/* address of struct dm_preserve_snapshot_device[count] */
 	__u32 count;
 	__u32 scope;
-	__u32 keep;
+	__u32 keep;		/* live snapshots, with this one; 0 means 1 */
 	__u32 idle_ms;
 	__u32 timeout_ms;
 	__u32 reserved;

@@ -99,6 +99,12 @@ impl BlockDevice {
         unsafe { bindings::dm_preserve_bdev_nr_sectors(self.as_ptr()) }
     }
 
+    /// Makes durable what has been written so far. Sleeps.
+    pub(crate) fn flush(&self) -> Result {
+        // SAFETY: By the type invariant the device is valid.
+        to_result(unsafe { bindings::blkdev_issue_flush(self.as_ptr()) })
+    }
+
     /// The device's number.
     pub(crate) fn devt(&self) -> DevT {
         // SAFETY: By the type invariant the device is valid.

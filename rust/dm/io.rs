@@ -36,6 +36,12 @@ pub(crate) trait IoDone: Sized + Send + 'static {
     fn done(io: KBox<Io<Self>>, status: Status);
 }
 
+/// The pages that hold the first `bytes` bytes of an I/O's content.
+pub(super) fn pages_of<D>(io: &Io<D>, bytes: u32) -> impl Iterator<Item = &Page> {
+    // CAST: A size in memory.
+    io.pages.iter().take((bytes as usize).div_ceil(PAGE_SIZE))
+}
+
 /// A bio with pages and a companion of type `D`.
 ///
 /// # Invariants
@@ -145,6 +151,53 @@ impl<D> Io<D> {
         self.prepare(device, direction, sector, bytes);
         // SAFETY: The bio is initialised, covers valid pages, and stays here until this returns.
         to_result(unsafe { bindings::submit_bio_wait(self.bio.get()) })
+    }
+
+    /// Replaces `data.len()` bytes of the content, from `offset` on.
+    pub(crate) fn copy_in(&mut self, offset: usize, data: &[u8]) -> Result {
+        let mut at = offset;
+        let mut data = data;
+        while !data.is_empty() {
+            let page = self.pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
+            let within = at % PAGE_SIZE;
+            let (now, rest) = data.split_at(data.len().min(PAGE_SIZE - within));
+            // SAFETY: `now` is valid for reads of its length; the page is owned by `self`, which is
+            // borrowed exclusively and not in flight, so nobody else uses it.
+            unsafe { page.write_raw(now.as_ptr(), within, now.len()) }?;
+            at += now.len();
+            data = rest;
+        }
+        Ok(())
+    }
+
+    /// Makes the bytes from `from` to `to` zero.
+    pub(crate) fn zero(&mut self, from: usize, to: usize) -> Result {
+        let mut at = from;
+        while at < to {
+            let page = self.pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
+            let within = at % PAGE_SIZE;
+            let len = (to - at).min(PAGE_SIZE - within);
+            // SAFETY: The page is owned by `self`, which is borrowed exclusively and not in flight.
+            unsafe { page.fill_zero_raw(within, len) }?;
+            at += len;
+        }
+        Ok(())
+    }
+
+    /// CRC-32C of `len` bytes of the content from `offset` on; both are multiples of the page size.
+    pub(crate) fn checksum(&self, offset: usize, len: usize) -> u32 {
+        let pages = self.pages.iter().skip(offset / PAGE_SIZE);
+        pages.take(len / PAGE_SIZE).fold(0, |before, page| {
+            // SAFETY: The page is valid, and unmapped below in the reverse order.
+            let start = unsafe { bindings::kmap_local_page(page.as_ptr()) };
+            // SAFETY: A mapped page is valid for reads of its size; it is owned by `self`, which is not in
+            // flight, so nobody writes to it.
+            let data = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), PAGE_SIZE) };
+            let checksum = super::crc32c(before, data);
+            // SAFETY: Mapped above, and `data` is not used any longer.
+            unsafe { bindings::kunmap_local(start) };
+            checksum
+        })
     }
 
     /// Copies `out.len()` bytes of the content, from `offset` on.

@@ -72,6 +72,17 @@ impl<N: Node> List<N> {
         self.tail = Some(bio);
     }
 
+    /// Adds a node at the beginning.
+    pub(crate) fn push_front(&mut self, node: N) {
+        let bio = node.into_bio();
+        let next = self.head.map_or(core::ptr::null_mut(), NonNull::as_ptr);
+        // SAFETY: The bio is ours now.
+        unsafe { (*bio.as_ptr()).bi_next = next };
+        // INVARIANT: `bio` is linked to the rest of the chain, and is its end if there is no rest.
+        self.head = Some(bio);
+        self.tail = self.tail.or(Some(bio));
+    }
+
     /// Takes the first node.
     pub(crate) fn pop(&mut self) -> Option<N> {
         let bio = self.head?;

@@ -3,6 +3,7 @@
 //! Small services of the kernel that have no Rust wrapper yet.
 
 use crate::bindings;
+use kernel::prelude::*;
 
 /// Whether the current task may administer the system (`CAP_SYS_ADMIN`).
 pub(crate) fn is_admin() -> bool {
@@ -43,4 +44,46 @@ pub(crate) fn let_others_run() {
 pub(crate) fn sleep_ms(ms: u32) -> bool {
     // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.
     unsafe { bindings::msleep_interruptible(ms) == 0 }
+}
+
+/// CRC-32C of `data` behind data with checksum `before` (0 for none).
+pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
+    // The kernel's function leaves the inversions of the standard to its caller.
+    // SAFETY: The slice is valid for reads of its length.
+    !unsafe { bindings::crc32c(!before, data.as_ptr().cast(), data.len()) }
+}
+
+/// Waits until every RCU read section that has begun is over. Sleeps. The kernel crate has it from 7.3 on.
+pub(crate) fn synchronize_rcu() {
+    // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.
+    unsafe { bindings::synchronize_rcu() };
+}
+
+/// This module is not unloaded while one of these lives.
+///
+/// Dropping the last one leaves a few instructions of the module to run, so where the kernel can hold the
+/// module (`owner` fields) it does so better.
+///
+/// # Invariants
+///
+/// There is a reference to the module, which is this value's.
+pub(crate) struct KeepLoaded(());
+
+impl KeepLoaded {
+    /// Takes a reference; `ENODEV` when the module is being unloaded.
+    pub(crate) fn new() -> Result<Self> {
+        // SAFETY: The module is there: this is its code.
+        match unsafe { bindings::dm_preserve_try_module_get() } {
+            // INVARIANT: The reference was just taken.
+            true => Ok(Self(())),
+            false => Err(ENODEV),
+        }
+    }
+}
+
+impl Drop for KeepLoaded {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant there is a reference to give up.
+        unsafe { bindings::dm_preserve_module_put() };
+    }
 }

@@ -173,7 +173,7 @@ impl<T: Target> VTable<T> {
     unsafe extern "C" fn dtr(target: *mut bindings::dm_target) {
         if T::HOLDS {
             // An `end_io` that has given its bio away may still run: the bio does not keep us any longer.
-            kernel::sync::rcu::synchronize_rcu();
+            super::synchronize_rcu();
         }
         // SAFETY: The target is valid; `ctr` has set this field.
         let instance = unsafe { (*target).private }.cast::<Instance<T>>();
@@ -355,12 +355,12 @@ impl<T: Target> VTable<T> {
         0
     }
 
-    /// The C structure for `T`.
-    fn target_type() -> bindings::target_type {
+    /// The C structure for `T`, implemented by `module`.
+    fn target_type(module: &'static ThisModule) -> bindings::target_type {
         bindings::target_type {
             features: u64::from(bindings::DM_TARGET_SINGLETON | bindings::DM_TARGET_NOWAIT),
             name: T::NAME.as_char_ptr(),
-            module: kernel::module::this_module::<T::OwnerModule>().as_ptr(),
+            module: module.as_ptr(),
             version: T::VERSION,
             ctr: Some(Self::ctr),
             dtr: Some(Self::dtr),
@@ -425,13 +425,13 @@ unsafe impl<T> Send for Registration<T> {}
 unsafe impl<T> Sync for Registration<T> {}
 
 impl<T: Target> Registration<T> {
-    /// Registers `T`.
-    pub(crate) fn new() -> impl PinInit<Self, Error> {
+    /// Registers `T`, which keeps `module` loaded while a table uses it.
+    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // INVARIANT: Registered, or the initialiser fails.
             target_type <- Opaque::try_ffi_init(|slot: *mut bindings::target_type| {
                 // SAFETY: `slot` is valid for writes.
-                unsafe { slot.write(VTable::<T>::target_type()) };
+                unsafe { slot.write(VTable::<T>::target_type(module)) };
                 // SAFETY: Filled in, and pinned until it is unregistered.
                 to_result(unsafe { bindings::dm_register_target(slot) })
             }),

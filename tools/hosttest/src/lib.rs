@@ -29,6 +29,7 @@ sources! {
     #[path = "../../../rust/image.rs"] image
     #[path = "../../../rust/index.rs"] index
     #[path = "../../../rust/layout.rs"] layout
+    #[path = "../../../rust/loaded.rs"] loaded
     #[path = "../../../rust/logbook.rs"] logbook
     #[path = "../../../rust/ondisk.rs"] ondisk
     #[path = "../../../rust/recover.rs"] recover
@@ -38,6 +39,11 @@ sources! {
     #[path = "../../../rust/space.rs"] space
     #[path = "../../../rust/timeline.rs"] timeline
     #[path = "../../../rust/uapi.rs"] uapi
+}
+
+/// Error codes that the module defines for kernels without them.
+mod errors {
+    pub(crate) use kernel::prelude::EUCLEAN;
 }
 
 /// What the module takes from the kernel.

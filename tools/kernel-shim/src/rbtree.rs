@@ -9,7 +9,6 @@ use crate::alloc::Flags;
 use crate::error::Result;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::ops::Bound;
 
 /// A node's memory, as far as it is counted: three links, key and value.
 #[derive(Debug)]
@@ -110,7 +109,6 @@ impl<K: Ord, V> RBTree<K, V> {
 
 /// A place in a map.
 pub struct Cursor<'a, K, V> {
-    map: &'a BTreeMap<K, (V, Box<Memory>)>,
     key: &'a K,
     value: &'a V,
 }
@@ -119,22 +117,14 @@ impl<K: Ord, V> RBTree<K, V> {
     /// The entry with the least key that is at least `key`.
     pub fn cursor_lower_bound(&self, key: &K) -> Option<Cursor<'_, K, V>> {
         let (key, (value, _)) = self.map.range(key..).next()?;
-        let map = &self.map;
-        Some(Cursor { map, key, value })
+        Some(Cursor { key, value })
     }
 }
 
-impl<'a, K: Ord, V> Cursor<'a, K, V> {
+impl<K: Ord, V> Cursor<'_, K, V> {
     /// The entry.
     pub fn current(&self) -> (&K, &V) {
         (self.key, self.value)
-    }
-
-    /// The next entry.
-    pub fn move_next(self) -> Option<Self> {
-        let behind = (Bound::Excluded(self.key), Bound::Unbounded);
-        let (key, (value, _)) = self.map.range(behind).next()?;
-        Some(Self { key, value, ..self })
     }
 }
 

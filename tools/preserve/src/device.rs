@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -79,6 +81,29 @@ pub fn block_device(path: &Path) -> Result<Device> {
         major: major(metadata.rdev()),
         minor: minor(metadata.rdev()),
     })
+}
+
+/// Where a persistent store has its superblocks, and most others something of theirs.
+const WIPED_BYTES: usize = 8192;
+
+/// Makes a block device's beginning zero, which a persistent store takes for new. Nobody must be using it.
+pub fn wipe(path: &Path) -> Result<()> {
+    // CAST: A small constant.
+    let exclusive = rustix::fs::OFlags::EXCL.bits() as i32;
+    let mut device = fs::OpenOptions::new()
+        .write(true)
+        .custom_flags(exclusive)
+        .open(path)
+        .map_err(|e| {
+            Error::Failed(format!(
+                "cannot wipe {}: {e}; it must not be in use",
+                path.display()
+            ))
+        })?;
+    device
+        .write_all(&[0; WIPED_BYTES])
+        .and_then(|()| device.sync_all())
+        .context(|| format!("cannot wipe {}", path.display()))
 }
 
 /// A block device's size in sectors.

@@ -38,6 +38,9 @@ pub enum Error {
         /// What is wrong there.
         why: String,
     },
+    /// A persistent store is not as the module left it.
+    #[error("{0}")]
+    Store(String),
     /// The stream is whole, but not for this copy.
     #[error("{0}")]
     Misfit(String),
@@ -54,7 +57,7 @@ impl Error {
             Error::Usage(_) => 2,
             Error::Missing(_) => 3,
             Error::Gone(_) => 4,
-            Error::Damaged { .. } | Error::Misfit(_) => 5,
+            Error::Damaged { .. } | Error::Store(_) | Error::Misfit(_) => 5,
         }
     }
 

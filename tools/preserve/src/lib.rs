@@ -21,6 +21,7 @@ pub mod progress;
 pub mod ranges;
 pub mod source;
 pub mod state;
+pub mod store;
 pub mod stream;
 // Shared with the module, which is formatted by the kernel's rules: `cargo fmt` must not touch it.
 #[rustfmt::skip]

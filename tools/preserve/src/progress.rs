@@ -13,7 +13,7 @@ use indicatif::ProgressStyle;
 
 /// A bar for so many bytes; invisible unless stderr is a terminal.
 pub fn bytes(what: &'static str, total: u64, quiet: bool) -> ProgressBar {
-    if quiet || !io::stderr().is_terminal() {
+    if quiet || !is_seen() {
         return ProgressBar::hidden();
     }
     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
@@ -24,4 +24,21 @@ pub fn bytes(what: &'static str, total: u64, quiet: bool) -> ProgressBar {
     }
     bar.set_prefix(what);
     bar
+}
+
+/// The same when the total is not known.
+pub fn unknown(what: &'static str, quiet: bool) -> ProgressBar {
+    if quiet || !is_seen() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{prefix:9} {spinner} {bytes}") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(what);
+    bar
+}
+
+fn is_seen() -> bool {
+    io::stderr().is_terminal()
 }

@@ -74,6 +74,8 @@ fn help_is_no_failure() {
         "backup --help",
         "apply --help",
         "verify --help",
+        "check --help",
+        "dump --help",
         "events --help",
     ] {
         assert_eq!(exit_code(&args.split(' ').collect::<Vec<_>>()), 0, "{args}");
@@ -94,6 +96,7 @@ fn wrong_usage_is_2() {
         "create x --origin a --store b --low-space 101",
         "snapshot x --from 3",
         "snapshot x --keep 0",
+        "snapshot x --keep 257",
         "snapshot x --incremental --from 0",
         "drop x",
         "drop x -1",
@@ -111,6 +114,9 @@ fn wrong_usage_is_2() {
         "backup x --from one",
         "apply a",
         "verify",
+        "check",
+        "check /dev/null",
+        "dump /tmp",
     ] {
         let args: Vec<_> = args.split(' ').filter(|a| !a.is_empty()).collect();
         assert_eq!(exit_code(&args), 2, "{args:?}");
@@ -130,6 +136,8 @@ fn no_such_device_is_3() {
         "view no-such latest v",
         "backup no-such",
         "remove no-such",
+        "check /no/such",
+        "dump /no/such",
         "create x --origin /no/such --store /dev/null",
         "create x --origin /dev/null --store /dev/null",
     ] {

@@ -44,6 +44,12 @@ impl Control {
         })
     }
 
+    /// Lets go of the control device, so that the module can be unloaded.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.file = File::open("/dev/null")?;
+        Ok(())
+    }
+
     /// The file, for malformed requests.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
@@ -68,6 +74,20 @@ impl Control {
             },
             base,
         )
+    }
+
+    /// Takes a snapshot and keeps so many, with it; a base makes it incremental.
+    pub fn snapshot_keeping(&self, base: Option<u64>, keep: u32) -> io::Result<u64> {
+        let scope = match base {
+            Some(_) => SCOPE_INCREMENTAL,
+            None => SCOPE_FULL,
+        };
+        let argument = TakeSnapshot {
+            scope,
+            keep,
+            ..TakeSnapshot::default()
+        };
+        self.take(argument, base.unwrap_or(0))
     }
 
     /// Takes a snapshot as the argument says.

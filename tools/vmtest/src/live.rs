@@ -23,6 +23,7 @@ pub struct Live {
     pub dm: Dm,
     /// The control device, for it.
     pub control: Control,
+    kind: Kind,
     sectors: u64,
     chunk: u64,
 }
@@ -52,20 +53,41 @@ pub struct Status {
     pub numbers: [u64; 10],
 }
 
+/// Whether what a live device knows is to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `transient`
+    Transient,
+    /// The default.
+    Persistent,
+}
+
 /// A table line of the `preserve` target.
-pub fn table(sectors: u64, origin: &str, store: &str, chunk: u64, args: &[&str]) -> String {
-    let count = args.len() + 1;
-    let mut line = format!("0 {sectors} preserve {origin} {store} {chunk} {count} transient");
-    for arg in args {
-        line += &format!(" {arg}");
+pub fn table(
+    kind: Kind,
+    sectors: u64,
+    origin: &str,
+    store: &str,
+    chunk: u64,
+    args: &[&str],
+) -> String {
+    let first: &[&str] = match kind {
+        Kind::Transient => &["transient"],
+        Kind::Persistent => &[],
+    };
+    let all = [first, args].concat();
+    let mut line = format!("0 {sectors} preserve {origin} {store} {chunk}");
+    if !all.is_empty() {
+        line += &format!(" {} {}", all.len(), all.join(" "));
     }
     line
 }
 
 impl Live {
-    /// Creates a transient live device.
+    /// Creates a live device.
     pub fn create(
         name: &str,
+        kind: Kind,
         sectors: u64,
         origin: &str,
         store: &str,
@@ -74,14 +96,29 @@ impl Live {
     ) -> Result<Self> {
         node::check(origin)?;
         node::check(store)?;
-        let dm = Dm::create(name, &table(sectors, origin, store, chunk, args))?;
+        let dm = Dm::create(name, &table(kind, sectors, origin, store, chunk, args))?;
         let control = Control::open(dm.device()).context("cannot open the control device")?;
         Ok(Live {
             dm,
             control,
+            kind,
             sectors,
             chunk,
         })
+    }
+
+    /// Whether its store is persistent.
+    pub fn is_persistent(&self) -> bool {
+        self.kind == Kind::Persistent
+    }
+
+    /// Has incremental scopes take effect that have not done so, and dropped contents' space come back: with a persistent
+    /// store a checkpoint does both.
+    pub fn settle(&self) -> Result<()> {
+        match self.kind {
+            Kind::Transient => Ok(()),
+            Kind::Persistent => self.dm.message("checkpoint").map(drop),
+        }
     }
 
     /// Its size.
@@ -192,8 +229,18 @@ impl Live {
         }
     }
 
+    /// Whether the space in use is that of so many chunks; with a persistent store, at least that.
+    pub fn uses(&self, chunks: u64) -> Result<bool> {
+        let used = self.number("store_used_sectors")?;
+        Ok(match self.kind {
+            Kind::Transient => used == chunks * self.chunk,
+            Kind::Persistent => used >= chunks * self.chunk,
+        })
+    }
+
     /// Waits until no content is in the store any more: a dropped one's space may come back a bit later.
     pub fn wait_store_empty(&self) -> Result<()> {
+        self.settle()?;
         cmd::wait_until(
             "the store is empty",
             std::time::Duration::from_secs(10),

@@ -76,8 +76,8 @@ fn run() -> Result<ExitCode> {
         // One test in this process: what `run` starts, with a time limit around it.
         runner::ONE => runner::run_one(&pattern.context(USAGE)?, &env),
         "list" => {
-            for test in tests::all() {
-                println!("{}", test.name);
+            for case in tests::all() {
+                println!("{}", case.name());
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a live device with one snapshot must do, in memory: contents by stamps, marks, need, and what a
-//! frozen read returns.
+//! What a live device with its snapshots must do, in memory: contents by stamps, marks, need, and what
+//! frozen reads return.
 
 #![forbid(unsafe_code)]
 
@@ -26,15 +26,15 @@ struct Point {
     protected: Vec<bool>,
 }
 
-/// The live snapshot. It always begins the present epoch, as there is only one.
+/// A live snapshot.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Its id.
     pub id: u64,
     /// The contents at its instant.
     pub frozen: Vec<u64>,
-    /// The chunks whose content is in the store.
-    pub preserved: Vec<bool>,
+    /// The epoch that it began.
+    epoch: usize,
     protected: Vec<bool>,
     in_scope: Vec<bool>,
     released: Vec<bool>,
@@ -66,9 +66,11 @@ pub struct Model {
     pub marks: Vec<bool>,
     /// The designation.
     pub designation: Vec<bool>,
-    /// The live snapshot.
-    pub snapshot: Option<Snapshot>,
+    /// The live snapshots, oldest first.
+    pub snapshots: Vec<Snapshot>,
     closed: Vec<Vec<bool>>,
+    /// By epoch, the present one last: the chunks whose content at its beginning went to the store.
+    kept: Vec<Vec<bool>>,
     points: BTreeMap<u64, Point>,
 }
 
@@ -83,8 +85,9 @@ impl Model {
             now: vec![stamp; sectors as usize],
             marks: vec![false; chunks],
             designation: vec![!options.default_unprotected; chunks],
-            snapshot: None,
+            snapshots: Vec::new(),
             closed: Vec::new(),
+            kept: vec![vec![false; chunks]],
             points: BTreeMap::new(),
         }
     }
@@ -115,22 +118,30 @@ impl Model {
         start as usize..(start + self.chunk).min(self.sectors) as usize
     }
 
-    /// Rule 2: whether the snapshot needs what the origin has for a chunk.
+    /// Rule 2: whether any snapshot needs what the origin has for a chunk.
     pub fn needs(&self, chunk: usize) -> bool {
-        self.snapshot.as_ref().is_some_and(|s| {
-            !self.marks[chunk]
+        self.snapshots.iter().any(|s| {
+            self.overwritten(s, chunk).is_none()
                 && (self.options.keep_unprotected || s.protected[chunk])
                 && s.in_scope[chunk]
                 && !s.released[chunk]
         })
     }
 
+    /// Rule 5: the first epoch since a snapshot in which a chunk was overwritten.
+    fn overwritten(&self, snapshot: &Snapshot, chunk: usize) -> Option<usize> {
+        let closed = self.closed[snapshot.epoch..].iter();
+        let mut marks = closed.chain([&self.marks]);
+        marks
+            .position(|marks| marks[chunk])
+            .map(|n| snapshot.epoch + n)
+    }
+
     /// A chunk is about to be overwritten.
     pub fn touch(&mut self, chunk: usize) {
         let needed = self.needs(chunk);
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.preserved[chunk] |= needed;
-        }
+        let present = self.closed.len();
+        self.kept[present][chunk] |= needed;
         self.marks[chunk] = true;
     }
 
@@ -151,21 +162,23 @@ impl Model {
         self.designation[chunks].fill(protect);
     }
 
-    /// A snapshot is taken; the base makes it incremental.
-    pub fn take(&mut self, id: u64, base: Option<u64>) {
+    /// A snapshot is taken; the base makes it incremental. With it, so many are kept; the result is the
+    /// ids of those that are dropped.
+    pub fn take(&mut self, id: u64, base: Option<u64>, keep: usize) -> Vec<u64> {
         let chunks = self.chunks();
         let marks = std::mem::replace(&mut self.marks, vec![false; chunks]);
         self.closed.push(marks);
+        self.kept.push(vec![false; chunks]);
         let point = Point {
             epoch: self.closed.len(),
             protected: self.designation.clone(),
         };
         self.points.insert(id, point);
         let in_scope = (0..chunks).map(|c| base.is_none_or(|base| self.in_scope(c, base, id)));
-        self.snapshot = Some(Snapshot {
+        self.snapshots.push(Snapshot {
             id,
             frozen: self.now.clone(),
-            preserved: vec![false; chunks],
+            epoch: self.closed.len(),
             in_scope: in_scope.collect(),
             protected: self.designation.clone(),
             released: vec![false; chunks],
@@ -173,6 +186,13 @@ impl Model {
         if self.options.reset {
             self.designation.fill(!self.options.default_unprotected);
         }
+        let dropped = self.snapshots.len().saturating_sub(keep);
+        self.snapshots.drain(..dropped).map(|s| s.id).collect()
+    }
+
+    /// A snapshot is dropped.
+    pub fn drop_snapshot(&mut self, id: u64) {
+        self.snapshots.retain(|s| s.id != id);
     }
 
     fn in_scope(&self, chunk: usize, base: u64, id: u64) -> bool {
@@ -204,17 +224,23 @@ impl Model {
         from == 0 || self.written(chunk, from, to) || !protected(from) && protected(to)
     }
 
-    /// A range of sectors of the snapshot is released.
-    pub fn release(&mut self, start: u64, len: u64) {
+    /// A range of sectors of a snapshot is released.
+    pub fn release(&mut self, id: u64, start: u64, len: u64) {
         let chunks = self.inward(start, len);
-        if let Some(snapshot) = &mut self.snapshot {
-            snapshot.released[chunks].fill(true);
+        for snapshot in self.snapshots.iter_mut().filter(|s| s.id == id) {
+            snapshot.released[chunks.clone()].fill(true);
         }
     }
 
-    /// The ids of the snapshot and all bookmarks.
+    /// The ids of all snapshots and bookmarks.
     pub fn ids(&self) -> Vec<u64> {
         self.points.keys().copied().collect()
+    }
+
+    /// The ids of the bookmarks.
+    pub fn bookmarks(&self) -> Vec<u64> {
+        let live = |id: &u64| self.snapshots.iter().any(|s| s.id == *id);
+        self.ids().into_iter().filter(|id| !live(id)).collect()
     }
 
     /// A bookmark is forgotten.
@@ -222,21 +248,40 @@ impl Model {
         self.points.remove(&id);
     }
 
-    /// What a read of the snapshot must find in a chunk.
+    /// What a read of a snapshot must find in a chunk.
     pub fn frozen(&self, snapshot: &Snapshot, chunk: usize) -> Frozen {
         let protected = match self.options.keep_unprotected {
             true => self.designation[chunk],
             false => snapshot.protected[chunk],
         };
-        match (protected, self.marks[chunk], snapshot.preserved[chunk]) {
-            (false, _, _) => Frozen::Hole,
-            (true, true, false) => Frozen::Gone,
-            (true, _, _) => Frozen::Data,
+        match (protected, self.lost(snapshot, chunk)) {
+            (false, _) => Frozen::Hole,
+            (true, true) => Frozen::Gone,
+            (true, false) => Frozen::Data,
         }
     }
 
-    /// Whether a chunk of the snapshot is protected, and overwritten without a copy.
+    /// Whether a chunk was overwritten since a snapshot without a copy.
+    fn lost(&self, snapshot: &Snapshot, chunk: usize) -> bool {
+        let epoch = self.overwritten(snapshot, chunk);
+        epoch.is_some_and(|epoch| !self.kept[epoch][chunk])
+    }
+
+    /// Whether a chunk of a snapshot is protected, and overwritten without a copy.
     pub fn gone(&self, snapshot: &Snapshot, chunk: usize) -> bool {
-        snapshot.protected[chunk] && self.marks[chunk] && !snapshot.preserved[chunk]
+        snapshot.protected[chunk] && self.lost(snapshot, chunk)
+    }
+
+    /// Whether the content that a chunk had at a snapshot is in the store.
+    pub fn preserved(&self, snapshot: &Snapshot, chunk: usize) -> bool {
+        let epoch = self.overwritten(snapshot, chunk);
+        epoch.is_some_and(|epoch| self.kept[epoch][chunk])
+    }
+
+    /// Rule 1: the contents in the store are those of the epochs since the oldest snapshot.
+    pub fn stored(&self) -> u64 {
+        let oldest = self.snapshots.first().map_or(self.kept.len(), |s| s.epoch);
+        let kept = self.kept[oldest..].iter().flatten();
+        kept.filter(|kept| **kept).count() as u64
     }
 }

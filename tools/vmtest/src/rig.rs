@@ -5,12 +5,17 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Deref;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 
 use crate::dm::Dm;
+use crate::live;
+use crate::live::Kind;
 use crate::live::Live;
 use crate::loopdev::Loop;
+use crate::node;
 use crate::nullblk::NullBlk;
 
 /// What a rig is like.
@@ -19,13 +24,27 @@ pub struct Spec<'a> {
     pub sectors: u64,
     /// Sectors per chunk.
     pub chunk: u64,
-    /// Size of the store in sectors.
+    /// Sectors of contents that the store takes; a persistent one has more around them.
     pub store: u64,
     /// Optional arguments, `transient` apart.
     pub args: &'a [&'a str],
     /// The origin is a loop device, which has write-zeroes and is cheap while zero.
     pub sparse: bool,
+    /// Whether what the store holds is to last.
+    pub kind: Kind,
 }
+
+/// What [`Spec::mb`] makes.
+static PERSISTENT: AtomicBool = AtomicBool::new(false);
+
+/// From now on, stores are persistent where a test does not say otherwise. A test is a process of its own.
+pub fn use_persistent_stores() {
+    PERSISTENT.store(true, Ordering::Relaxed);
+}
+
+/// What a persistent store has beyond twice the contents it is to take, in MiB: log, checkpoints, and a segment of each
+/// of many epochs that is not full.
+const AROUND_MB: u64 = 64;
 
 impl Spec<'_> {
     /// A device of `mb` MiB with 4 KiB chunks, and a store as large.
@@ -36,6 +55,25 @@ impl Spec<'_> {
             store: mb * 2048,
             args: &[],
             sparse: false,
+            kind: match PERSISTENT.load(Ordering::Relaxed) {
+                true => Kind::Persistent,
+                false => Kind::Transient,
+            },
+        }
+    }
+
+    /// The same on a persistent store.
+    pub fn persistent(self) -> Self {
+        Spec {
+            kind: Kind::Persistent,
+            ..self
+        }
+    }
+
+    fn store_sectors(&self) -> u64 {
+        match self.kind {
+            Kind::Transient => self.store,
+            Kind::Persistent => self.store * 2 + AROUND_MB * 2048,
         }
     }
 }
@@ -49,6 +87,28 @@ pub struct Rig {
     pub origin: Dm,
     store_disk: NullBlk,
     origin_disk: Backing,
+    kind: Kind,
+    store_sectors: u64,
+    args: Vec<String>,
+}
+
+fn create(
+    kind: Kind,
+    sectors: u64,
+    origin: &Dm,
+    store: &Dm,
+    chunk: u64,
+    args: &[&str],
+) -> Result<Live> {
+    Live::create(
+        "vt-live",
+        kind,
+        sectors,
+        origin.path(),
+        store.path(),
+        chunk,
+        args,
+    )
 }
 
 /// What the origin is on.
@@ -77,14 +137,27 @@ impl Rig {
             false => Backing::Null(NullBlk::new("vt-origin", mb(spec.sectors))?),
             true => Backing::Loop(Loop::new("vt-origin", mb(spec.sectors))?),
         };
-        let store_disk = NullBlk::new("vt-store", mb(spec.store))?;
+        let store_sectors = spec.store_sectors();
+        Self::on(spec, store_sectors, origin_disk)
+    }
+
+    /// The same with a store of exactly so many sectors.
+    pub fn with_store(spec: &Spec<'_>, store_sectors: u64) -> Result<Self> {
+        let mb = spec.sectors.div_ceil(2048) + SPARE_MB;
+        let origin_disk = Backing::Null(NullBlk::new("vt-origin", mb)?);
+        Self::on(spec, store_sectors, origin_disk)
+    }
+
+    fn on(spec: &Spec<'_>, store_sectors: u64, origin_disk: Backing) -> Result<Self> {
+        let store_disk = NullBlk::new("vt-store", store_sectors.div_ceil(2048) + SPARE_MB)?;
         let origin = Dm::linear("vt-o", origin_disk.path(), 0, spec.sectors)?;
-        let store = Dm::linear("vt-s", store_disk.path(), 0, spec.store)?;
-        let live = Live::create(
-            "vt-live",
+        let store = Dm::linear("vt-s", store_disk.path(), 0, store_sectors)?;
+        let args = spec.args.iter().map(|arg| arg.to_string()).collect();
+        let live = create(
+            spec.kind,
             spec.sectors,
-            origin.path(),
-            store.path(),
+            &origin,
+            &store,
             spec.chunk,
             spec.args,
         )?;
@@ -94,6 +167,9 @@ impl Rig {
             origin,
             store_disk,
             origin_disk,
+            kind: spec.kind,
+            store_sectors,
+            args,
         })
     }
 
@@ -114,13 +190,78 @@ impl Rig {
 
     /// The live device's table line, with other sizes or arguments.
     pub fn table(&self, sectors: u64, args: &[&str]) -> String {
-        crate::live::table(
+        live::table(
+            self.kind,
             sectors,
             self.origin.path(),
             self.store.path(),
             self.live.chunk(),
             args,
         )
+    }
+
+    /// Sectors of the store.
+    pub fn store_sectors(&self) -> u64 {
+        self.store_sectors
+    }
+
+    /// Removes the live device: a clean shutdown. Nothing may have it open.
+    pub fn close(&mut self) -> Result<()> {
+        self.live.dm.remove()
+    }
+
+    /// Lets go of the control device, once the live device was removed.
+    pub fn forget_control(&mut self) -> Result<()> {
+        Ok(self.live.control.close()?)
+    }
+
+    /// Creates the live device that was removed.
+    pub fn open(&mut self) -> Result<()> {
+        let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
+        let (sectors, chunk) = (self.live.sectors(), self.live.chunk());
+        self.live = create(self.kind, sectors, &self.origin, &self.store, chunk, &args)?;
+        Ok(())
+    }
+
+    /// Removes the live device and creates it again.
+    pub fn reopen(&mut self) -> Result<()> {
+        self.close()?;
+        self.open()
+    }
+
+    /// Nothing reaches the disks from here on, as when the power goes: one of the two devices first, then the other. What
+    /// has been submitted to a disk gets there.
+    pub fn cut(&self, store_first: bool) -> Result<()> {
+        let both = match store_first {
+            true => [&self.store, &self.origin],
+            false => [&self.origin, &self.store],
+        };
+        for device in both {
+            device.suspend_noflush()?;
+        }
+        // What was held fails when both are held, not before: the one must not see how the other fails.
+        for device in both {
+            let sectors = node::sectors(device.path())?;
+            device.load(&format!("0 {sectors} error"))?;
+        }
+        for device in both {
+            device.resume()?;
+        }
+        Ok(())
+    }
+
+    /// The disks are there again. The live device must be gone.
+    pub fn mend(&self) -> Result<()> {
+        let sectors = node::sectors(self.origin.path())?;
+        let disk = self.origin_disk();
+        self.origin.swap(&format!("0 {sectors} linear {disk} 0"))?;
+        self.mend_store()
+    }
+
+    /// The store is there again, as it was at first.
+    pub fn mend_store(&self) -> Result<()> {
+        let (sectors, disk) = (self.store_sectors, self.store_disk());
+        self.store.swap(&format!("0 {sectors} linear {disk} 0"))
     }
 }
 

@@ -29,7 +29,7 @@ use vmtest::kmsg::Kmsg;
 
 use crate::health;
 use crate::tests;
-use crate::tests::Test;
+use crate::tests::Case;
 use crate::Env;
 
 /// The verb that runs one test in this process.
@@ -56,26 +56,27 @@ pub fn module_path() -> String {
 /// Runs one test here.
 pub fn run_one(name: &str, env: &Env) -> Result<ExitCode> {
     let mut all = tests::all();
-    let test = all
-        .find(|test| test.name == name)
+    let case = all
+        .find(|case| case.name() == name)
         .with_context(|| format!("there is no test {name}; vmtest list names them"))?;
     load_module()?;
-    (test.run)(env)?;
+    case.run(env)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Runs all tests whose name contains `pattern`.
 pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
-    let chosen: Vec<&Test> = tests::all().filter(|t| t.name.contains(pattern)).collect();
+    let all = tests::all();
+    let chosen: Vec<Case> = all.filter(|case| case.name().contains(pattern)).collect();
     let start = Instant::now();
     let (mut passed, mut failed) = (0, 0);
     let loaded = load_module();
-    for test in &chosen {
-        print!("test {} ... ", test.name);
+    for case in &chosen {
+        print!("test {} ... ", case.name());
         std::io::stdout().flush()?;
         let begun = Instant::now();
         let result = match &loaded {
-            Ok(()) => guarded(test, env),
+            Ok(()) => guarded(case, env),
             Err(e) => Err(anyhow::anyhow!("the module cannot be loaded: {e:#}")),
         };
         let seconds = begun.elapsed().as_secs_f32();
@@ -109,9 +110,9 @@ pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
 }
 
 /// Runs a test in a child, within its time, and looks at what it leaves behind.
-fn guarded(test: &Test, env: &Env) -> Result<()> {
+fn guarded(case: &Case, env: &Env) -> Result<()> {
     let mut kernel = Kmsg::now()?;
-    let result = in_child(test, env);
+    let result = in_child(case, env);
     let clean = health::check();
     let lines = kernel.lines()?;
     let reports = health::reports(&lines);
@@ -130,10 +131,10 @@ fn guarded(test: &Test, env: &Env) -> Result<()> {
     bail!(wrong.join("\n"))
 }
 
-fn in_child(test: &Test, env: &Env) -> Result<()> {
+fn in_child(case: &Case, env: &Env) -> Result<()> {
     let output = fs::File::create(OUTPUT)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args([ONE, test.name]);
+    command.args([ONE, &case.name()]);
     if let Some(seed) = env.seed {
         command.args(["--seed", &seed.to_string()]);
     }
@@ -146,7 +147,7 @@ fn in_child(test: &Test, env: &Env) -> Result<()> {
         .stderr(output)
         .process_group(0)
         .spawn()?;
-    let limit = Duration::from_secs(test.seconds)
+    let limit = Duration::from_secs(case.test.seconds)
         * if health::debug_kernel() {
             DEBUG_FACTOR
         } else {

@@ -19,6 +19,7 @@ use crate::args::Options;
 use crate::args::ScopeWanted;
 use crate::args::Unprotected;
 use crate::args::ViewLine;
+use crate::uapi::MAX_SNAPSHOTS;
 use proptest::prelude::*;
 use std::ffi::CStr;
 
@@ -61,20 +62,24 @@ fn options(change: impl FnOnce(&mut Options)) -> Options {
 #[test]
 fn live_lines() {
     let cases = [
-        ("1 transient", options(|_| ())),
-        ("2 transient keep_unprotected", options(|o| o.keep_unprotected = true)),
-        ("2 default=protected transient", options(|o| o.default_protected = true)),
-        ("2 default=unprotected transient", options(|o| o.default_protected = false)),
-        ("2 transient reset_protection", options(|o| o.reset_protection = true)),
-        ("2 transient on_full=invalidate", options(|o| o.on_full = OnFull::Invalidate)),
-        ("2 transient on_full=block", options(|o| o.on_full = OnFull::Block)),
-        ("2 transient on_error=continue", options(|o| o.on_error = OnError::Continue)),
-        ("2 transient on_error=block", options(|o| o.on_error = OnError::Block)),
-        ("2 transient low_space=1", options(|o| o.low_space = 1)),
-        ("2 transient low_space=100", options(|o| o.low_space = 100)),
+        ("", options(|_| ())),
+        ("0", options(|_| ())),
+        ("1 persistent", options(|_| ())),
+        ("1 transient", options(|o| o.transient = true)),
+        ("1 keep_unprotected", options(|o| o.keep_unprotected = true)),
+        ("1 default=protected", options(|o| o.default_protected = true)),
+        ("1 default=unprotected", options(|o| o.default_protected = false)),
+        ("1 reset_protection", options(|o| o.reset_protection = true)),
+        ("1 on_full=invalidate", options(|o| o.on_full = OnFull::Invalidate)),
+        ("1 on_full=block", options(|o| o.on_full = OnFull::Block)),
+        ("1 on_error=continue", options(|o| o.on_error = OnError::Continue)),
+        ("1 on_error=block", options(|o| o.on_error = OnError::Block)),
+        ("1 low_space=1", options(|o| o.low_space = 1)),
+        ("1 low_space=100", options(|o| o.low_space = 100)),
         (
             "7 low_space=55 on_error=block on_full=block reset_protection default=unprotected keep_unprotected transient",
             Options {
+                transient: true,
                 keep_unprotected: true,
                 default_protected: false,
                 reset_protection: true,
@@ -86,13 +91,14 @@ fn live_lines() {
     ];
     for (args, options) in cases {
         let line = format!("/dev/a 7:1 8 {args}");
+        let line = line.trim_end();
         let expected = LiveLine {
             origin: "/dev/a",
             store: "7:1",
             chunk_sectors: 8,
             options,
         };
-        assert_eq!(live(&words(&line)), Ok(expected), "{line}");
+        assert_eq!(live(&words(line)), Ok(expected), "{line}");
     }
     for chunk_sectors in (3..=11).map(|shift| 1u64 << shift) {
         let line = format!("a b {chunk_sectors} 1 transient");
@@ -115,7 +121,8 @@ fn live_lines_with_mistakes() {
     let on_full = c"on_full= must be invalidate or block";
     let on_error = c"on_error= must be continue or block";
     let low_space = c"low_space= must be a percentage from 1 to 100";
-    let transient = c"Only transient stores are supported so far: add the argument transient";
+    let both = c"transient and persistent exclude each other";
+    let too_large = c"With a persistent store the chunk size is at most 1024 sectors";
     let cases: &[(&str, &CStr)] = &[
         ("", usage),
         ("a", usage),
@@ -135,7 +142,9 @@ fn live_lines_with_mistakes() {
         ("a b 8 1 transient keep_unprotected", mismatch),
         ("a b 8 3 transient keep_unprotected", mismatch),
         ("a b 8 18446744073709551615 transient", mismatch),
-        ("a b 8 2 transient persistent", unknown),
+        ("a b 8 2 transient persistent", both),
+        ("a b 8 2 persistent transient", both),
+        ("a b 8 1 persistent=", unknown),
         ("a b 8 2 transient Transient", unknown),
         ("a b 8 2 transient transient=1", unknown),
         ("a b 8 2 transient keep_unprotected=1", unknown),
@@ -154,9 +163,8 @@ fn live_lines_with_mistakes() {
         ("a b 8 2 transient low_space=0", low_space),
         ("a b 8 2 transient low_space=101", low_space),
         ("a b 8 2 transient low_space=50%", low_space),
-        ("a b 8", transient),
-        ("a b 8 0", transient),
-        ("a b 8 1 keep_unprotected", transient),
+        ("a b 2048", too_large),
+        ("a b 2048 1 keep_unprotected", too_large),
     ];
     for (line, text) in cases {
         assert_eq!(live(&words(line)), Err(*text), "{line}");
@@ -264,10 +272,10 @@ fn messages() {
             },
         ),
         (
-            "snapshot full keep=18446744073709551615",
+            "snapshot full keep=256",
             Message::Snapshot {
                 scope: full,
-                keep: u64::MAX,
+                keep: 256,
             },
         ),
         (
@@ -321,6 +329,7 @@ fn messages() {
 fn messages_with_mistakes() {
     let unknown =
         c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release or checkpoint";
+    let many = c"At most 256 snapshots can be kept";
     let snapshot = c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]";
     let from = c"incremental needs from=<id>";
     let id = c"A snapshot id is a number from 1 on";
@@ -340,6 +349,9 @@ fn messages_with_mistakes() {
         ("snapshot keep", snapshot),
         ("snapshot keep=", snapshot),
         ("snapshot keep=0", snapshot),
+        ("snapshot keep=257", many),
+        ("snapshot full keep=4294967297", many),
+        ("snapshot full keep=18446744073709551615", many),
         ("snapshot keep=-1", snapshot),
         ("snapshot keep=18446744073709551616", snapshot),
         ("snapshot from=1", snapshot),
@@ -419,7 +431,7 @@ proptest! {
             prop_assert!(!text.is_empty());
         }
         match message(&words) {
-            Ok(Message::Snapshot { keep, .. }) => prop_assert!(keep > 0),
+            Ok(Message::Snapshot { keep, .. }) => prop_assert!((1..=MAX_SNAPSHOTS).contains(&keep)),
             Ok(Message::Drop(id) | Message::Forget(id) | Message::Release { id, .. }) => prop_assert!(id > 0),
             Ok(_) => (),
             Err(text) => prop_assert!(!text.is_empty()),

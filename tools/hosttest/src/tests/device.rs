@@ -131,12 +131,10 @@ impl<T: Clone> Device<T> {
             chunks: self.chunks(),
             narrowed: true,
         })?;
-        let live = self.timeline.snapshots();
-        let dropped = (live.len() + 1).saturating_sub(keep.max(1));
-        let drop_up_to = live[..dropped].last().map_or(0, |snapshot| snapshot.id);
-        live[..dropped]
-            .iter()
-            .for_each(|snapshot| snapshot.set_dropped());
+        let drop_up_to = self.timeline.beyond(keep);
+        let live = self.timeline.snapshots().iter();
+        let dropped = live.filter(|snapshot| snapshot.id <= drop_up_to);
+        dropped.for_each(|snapshot| snapshot.set_dropped());
         self.timeline = self.timeline.changed(Change {
             begin: Some(epoch(begin, self.chunks())),
             snapshot: Some(snapshot),

@@ -38,23 +38,23 @@ fn capacity() -> impl Strategy<Value = u64> {
     const EDGES: [u64; 12] = [
         0,
         1,
-        2,
-        63,
-        64,
-        65,
-        127,
-        128,
-        129,
-        64 * 256 - 1,
-        64 * 256,
-        64 * 256 + 1,
+        511,
+        512,
+        513,
+        1023,
+        1024,
+        1025,
+        2 * 1024,
+        512 * 256 - 1,
+        512 * 256,
+        512 * 256 + 1,
     ];
     prop_oneof![0..3000u64, proptest::sample::select(&EDGES)]
 }
 
 /// Chunks per segment, as documented.
 fn segment(capacity: u64) -> u64 {
-    (capacity / 64).clamp(1, 256)
+    (capacity / 512).clamp(1, 256)
 }
 
 proptest! {

@@ -17,6 +17,7 @@ use super::device::FIRST_EPOCH;
 use crate::chunk::Chunks;
 use crate::timeline::Change;
 use crate::timeline::Place;
+use crate::timeline::Snapshot;
 use crate::timeline::Timeline;
 use crate::timeline::MAX_BOOKMARKS;
 use kernel::alloc::host;
@@ -43,8 +44,9 @@ enum Op {
     Grow,
 }
 
-fn op() -> impl Strategy<Value = Op> {
-    let snapshot = (proptest::option::of(any::<Index>()), 1usize..5);
+/// Operations; snapshots keep up to `most`.
+fn op(most: usize) -> impl Strategy<Value = Op> {
+    let snapshot = (proptest::option::of(any::<Index>()), 1..=most);
     prop_oneof![
         24 => (0..CHUNKS).prop_map(Op::Write),
         1 => (0..CHUNKS).prop_map(Op::WriteUnreadable),
@@ -261,6 +263,7 @@ fn check(device: &Device<u32>, naive: &Naive) -> Result<(), TestCaseError> {
                 Place::Epoch(epoch) => Some(epoch.id - FIRST_EPOCH),
             };
             prop_assert_eq!(found, place, "rule 5, snapshot {} chunk {}", id, chunk);
+            check_run(timeline, snapshot, chunk)?;
             // I1.
             let visible = if naive.keep_unprotected {
                 &naive.protected
@@ -308,6 +311,28 @@ fn check(device: &Device<u32>, naive: &Naive) -> Result<(), TestCaseError> {
                 written(naive.record(*to).at)
             );
         }
+    }
+    Ok(())
+}
+
+/// A look at a run says the same as a look at each of its chunks.
+fn check_run(
+    timeline: &Timeline<Copies<u32>>,
+    snapshot: &Snapshot,
+    start: u64,
+) -> Result<(), TestCaseError> {
+    let at = |chunk: u64| match timeline.look(snapshot, chunk) {
+        Place::Origin => None,
+        Place::Epoch(epoch) => Some(epoch.id),
+    };
+    for end in start + 1..=CHUNKS {
+        let (place, alike) = timeline.look_at_run(snapshot, Chunks { start, end });
+        let place = match place {
+            Place::Origin => None,
+            Place::Epoch(epoch) => Some(epoch.id),
+        };
+        let same = (start..end).take_while(|chunk| at(*chunk) == place).count() as u64;
+        prop_assert_eq!(alike, start + same, "run {}..{}", start, end);
     }
     Ok(())
 }
@@ -398,16 +423,25 @@ fn run(ops: &[Op], default: bool, keep_unprotected: bool) -> Result<(), TestCase
 
 proptest! {
     #[test]
-    fn same_as_full_copies(ops in proptest::collection::vec(op(), 0..60), default: bool) {
+    fn same_as_full_copies(ops in proptest::collection::vec(op(4), 0..60), default: bool) {
         run(&ops, default, false)?;
     }
 
     #[test]
     fn same_as_full_copies_with_unprotected_chunks_kept(
-        ops in proptest::collection::vec(op(), 0..60),
+        ops in proptest::collection::vec(op(4), 0..60),
         default: bool,
     ) {
         run(&ops, default, true)?;
+    }
+
+    /// With many snapshots at once, so that most operations meet some in the middle.
+    #[test]
+    fn same_as_full_copies_with_many_snapshots(
+        ops in proptest::collection::vec(op(40), 60..160),
+        default: bool,
+    ) {
+        run(&ops, default, false)?;
     }
 
     /// Whichever allocation fails, the change is an error, and the timeline is as before.
@@ -467,6 +501,54 @@ fn many_snapshots_at_once() {
         assert_eq!(device.read(id, 1), Frozen::Data((id - first) as u32));
         assert_eq!(device.read(id, 2), Frozen::Data(0));
     }
+}
+
+/// A drop from the middle frees nothing that an older snapshot needs; with the oldest go its epochs' copies.
+#[test]
+fn what_a_drop_frees() {
+    let mut device = Device::new(vec![0; 3], true, false);
+    let ids: Vec<u64> = (1..=4)
+        .map(|n| {
+            let id = device.snapshot(None, 4).unwrap();
+            device.write(1, n, true);
+            id
+        })
+        .collect();
+    device.write(2, 9, true);
+    let copied = |device: &Device<u32>| -> Vec<u32> {
+        device
+            .copies()
+            .iter()
+            .map(|(_, _, content)| *content)
+            .collect()
+    };
+    assert_eq!(copied(&device), [0, 1, 2, 3, 0]);
+    device.drop_snapshot(ids[1]).unwrap();
+    device.drop_snapshot(ids[2]).unwrap();
+    // Chunk 2 of the first one is in the last one's epoch.
+    assert_eq!(device.read(ids[0], 1), Frozen::Data(0));
+    assert_eq!(device.read(ids[0], 2), Frozen::Data(0));
+    assert_eq!(device.read(ids[3], 1), Frozen::Data(3));
+    device.drop_snapshot(ids[0]).unwrap();
+    assert_eq!(copied(&device), [3, 0], "three epochs served nobody else");
+    assert_eq!(device.read(ids[3], 2), Frozen::Data(0));
+    device.drop_snapshot(ids[3]).unwrap();
+    assert!(copied(&device).is_empty());
+}
+
+/// A drop that got no further than the flag, for want of memory, is completed by the next change, and such
+/// a snapshot does not count as kept.
+#[test]
+fn a_half_done_drop_is_completed_by_the_next_change() {
+    let mut device = Device::new(vec![0; 3], true, false);
+    let first = device.snapshot(None, 3).unwrap();
+    let second = device.snapshot(None, 3).unwrap();
+    device.timeline.snapshot(second).unwrap().set_dropped();
+    assert_eq!(device.timeline.beyond(2), 0);
+    assert_eq!(device.timeline.beyond(1), first);
+    let third = device.snapshot(None, 2).unwrap();
+    assert_eq!(ids(device.timeline.snapshots()), [first, third]);
+    assert_eq!(ids(device.timeline.bookmarks()), [second]);
 }
 
 /// The trap that the design names: a second look with the list from before the read.

@@ -39,7 +39,11 @@ const MESSAGES: &[(&str, &str)] = &[
     ("snapshot keep=0", SNAPSHOT),
     ("snapshot keep=x", SNAPSHOT),
     ("snapshot keep=", SNAPSHOT),
-    ("snapshot keep=2", "keep must be 1"),
+    ("snapshot keep=257", "at most 256 snapshots"),
+    (
+        "snapshot full keep=18446744073709551615",
+        "at most 256 snapshots",
+    ),
     ("snapshot incremental", BASE),
     ("snapshot incremental 1", BASE),
     ("snapshot incremental from=", ID),

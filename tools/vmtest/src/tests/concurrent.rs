@@ -25,6 +25,7 @@ use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 use vmtest::rng::Rng;
 
+use super::both;
 use super::lifecycle::LIMIT;
 use super::slow;
 use super::test;
@@ -32,19 +33,21 @@ use super::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    slow("i1_a_view_never_changes_while_fio_writes", 180, |env| {
-        never_changes(env, &[], "4k")
-    }),
-    slow(
+    both(slow(
+        "i1_a_view_never_changes_while_fio_writes",
+        180,
+        |env| never_changes(env, &[], "4k"),
+    )),
+    both(slow(
         "i1_nor_does_it_with_small_writes_and_large_chunks",
         180,
         |env| never_changes(env, &["CHUNK=32"], "2k"),
-    ),
-    slow(
+    )),
+    both(slow(
         "snapshots_in_quick_succession_during_io",
         120,
         quick_snapshots,
-    ),
+    )),
     test("snapshot_waits_for_idleness_or_gives_up", idle),
 ];
 

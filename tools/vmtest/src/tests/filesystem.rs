@@ -23,17 +23,18 @@ use vmtest::loopdev::Loop;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::both;
 use super::slow;
 use super::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    slow("ext4_frozen_snapshots_are_clean", 180, |env| {
+    both(slow("ext4_frozen_snapshots_are_clean", 180, |env| {
         filesystem(env, &EXT4)
-    }),
-    slow("xfs_frozen_snapshots_are_clean", 180, |env| {
+    })),
+    both(slow("xfs_frozen_snapshots_are_clean", 180, |env| {
         filesystem(env, &XFS)
-    }),
+    })),
 ];
 
 struct Kind {

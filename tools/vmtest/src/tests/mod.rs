@@ -20,11 +20,13 @@ mod full_block;
 mod lifecycle;
 mod nowait;
 mod origin_errors;
+mod persistent;
 mod prefix;
 mod race;
 mod random;
 mod reload;
 mod roundtrip;
+mod several;
 mod store_errors;
 mod text;
 pub mod unprivileged;
@@ -36,13 +38,51 @@ use anyhow::Result;
 use crate::Env;
 
 /// A test.
+#[derive(Clone, Copy)]
 pub struct Test {
     /// Its name; also says what it shows.
-    pub name: &'static str,
+    name: &'static str,
     /// How long it may take, on a slow machine.
     pub seconds: u64,
     /// The test.
-    pub run: fn(&Env) -> Result<()>,
+    run: fn(&Env) -> Result<()>,
+    /// On which kinds of store it runs.
+    stores: Stores,
+}
+
+/// See [`Test`].
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stores {
+    /// On what the test itself asks for.
+    Own,
+    /// On a transient one and on a persistent one.
+    Both,
+}
+
+/// A test on one kind of store.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// The test.
+    pub test: &'static Test,
+    persistent: bool,
+}
+
+impl Case {
+    /// The test's name, and the kind of store if that is not the usual one.
+    pub fn name(&self) -> String {
+        match self.persistent {
+            true => format!("{}_persistent", self.test.name),
+            false => self.test.name.to_string(),
+        }
+    }
+
+    /// Runs it, once in a process.
+    pub fn run(&self, env: &Env) -> Result<()> {
+        if self.persistent {
+            vmtest::rig::use_persistent_stores();
+        }
+        (self.test.run)(env)
+    }
 }
 
 /// A test with the usual time limit.
@@ -51,12 +91,26 @@ const fn test(name: &'static str, run: fn(&Env) -> Result<()>) -> Test {
         name,
         seconds: 60,
         run,
+        stores: Stores::Own,
     }
 }
 
 /// A test that takes longer.
 const fn slow(name: &'static str, seconds: u64, run: fn(&Env) -> Result<()>) -> Test {
-    Test { name, seconds, run }
+    Test {
+        name,
+        seconds,
+        run,
+        stores: Stores::Own,
+    }
+}
+
+/// A test that runs on a persistent store as well: what it shows does not depend on the kind.
+const fn both(test: Test) -> Test {
+    Test {
+        stores: Stores::Both,
+        ..test
+    }
 }
 
 const GROUPS: &[&[Test]] = &[
@@ -65,6 +119,7 @@ const GROUPS: &[&[Test]] = &[
     extents::TESTS,
     designation::TESTS,
     bookmarks::TESTS,
+    several::TESTS,
     events::TESTS,
     bad_table::TESTS,
     bad_message::TESTS,
@@ -85,9 +140,23 @@ const GROUPS: &[&[Test]] = &[
     prefix::TESTS,
     filesystem::TESTS,
     roundtrip::TESTS,
+    persistent::TESTS,
+    persistent::crash::TESTS,
+    persistent::errors::TESTS,
+    persistent::foreign::TESTS,
+    persistent::space::TESTS,
 ];
 
 /// All tests.
-pub fn all() -> impl Iterator<Item = &'static Test> {
-    GROUPS.iter().flat_map(|group| group.iter())
+pub fn all() -> impl Iterator<Item = Case> {
+    let tests = GROUPS.iter().flat_map(|group| group.iter());
+    tests.flat_map(|test| {
+        let kinds: &[bool] = match test.stores {
+            Stores::Own => &[false],
+            Stores::Both => &[false, true],
+        };
+        kinds
+            .iter()
+            .map(move |&persistent| Case { test, persistent })
+    })
 }

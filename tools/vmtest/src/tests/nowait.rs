@@ -11,6 +11,8 @@ use rustix::io::ReadWriteFlags;
 use vmtest::disk::expect_errno;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
+use vmtest::live::Kind;
+use vmtest::live::Live;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
@@ -65,7 +67,15 @@ fn flush_and_fua(_: &Env) -> Result<()> {
     let cached =
         vmtest::nullblk::NullBlk::with("vt-cached", 4, &[("cache_size", "1"), ("fua", "1")])?;
     let store = vmtest::nullblk::NullBlk::new("vt-store", 4)?;
-    let live = vmtest::live::Live::create("vt-live", 2048, cached.path(), store.path(), 8, &[])?;
+    let live = Live::create(
+        "vt-live",
+        Kind::Transient,
+        2048,
+        cached.path(),
+        store.path(),
+        8,
+        &[],
+    )?;
     let disk = live.disk()?;
     let flushes = || -> Result<u64> {
         let stat = std::fs::read_to_string("/sys/block/vt-cached/stat")?;

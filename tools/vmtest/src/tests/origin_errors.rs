@@ -4,32 +4,48 @@
 
 #![forbid(unsafe_code)]
 
+use std::thread;
+use std::time::Duration;
+
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use preserve::uapi::ATTR_GONE;
 use preserve::uapi::EVENT_GONE;
 use rustix::io::Errno;
+use vmtest::cmd::wait_until;
 use vmtest::disk::expect_errno;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::both;
 use super::test;
 use super::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    test("i4_origin_read_error_at_the_first_step", |_| read_error(0)),
-    test("i4_origin_read_error_at_a_middle_step", |_| read_error(21)),
-    test("i4_origin_read_error_at_the_last_step", |_| read_error(63)),
-    test("i4_origin_read_errors_everywhere", read_errors),
-    test("origin_write_errors_reach_the_writer", write_errors),
-    test("frozen_reads_of_a_failing_origin_fail", frozen_reads),
+    both(test("i4_origin_read_error_at_the_first_step", |_| {
+        read_error(0)
+    })),
+    both(test("i4_origin_read_error_at_a_middle_step", |_| {
+        read_error(21)
+    })),
+    both(test("i4_origin_read_error_at_the_last_step", |_| {
+        read_error(63)
+    })),
+    both(test("i4_origin_read_errors_everywhere", read_errors)),
+    both(test(
+        "what_nobody_needs_any_longer_is_not_gone",
+        dropped_meanwhile,
+    )),
+    both(test("origin_write_errors_reach_the_writer", write_errors)),
+    both(test("frozen_reads_of_a_failing_origin_fail", frozen_reads)),
 ];
 
 const SECTORS: u64 = 512;
+const LIMIT: Duration = Duration::from_secs(15);
 
 fn rig() -> Result<(Rig, Disk, u64)> {
     let rig = Rig::new(&Spec {
@@ -112,6 +128,35 @@ fn read_errors(_: &Env) -> Result<()> {
     disk.stamp(0, SECTORS, 3)?;
     let view = rig.view("vt-view", next, &[])?;
     view.check(0, &[2; SECTORS as usize])
+}
+
+/// The snapshot is dropped while the read for its copy is under way; the read fails after that.
+fn dropped_meanwhile(_: &Env) -> Result<()> {
+    let (rig, disk, id) = rig()?;
+    let path = rig.origin_disk();
+    rig.origin.suspend()?;
+    let other = rig.disk()?;
+    let writer = thread::spawn(move || other.stamp(80, 8, 2));
+    wait_until("the write waits for its copy", LIMIT, || {
+        Ok(rig.control.info()?.waited_writes > 0)
+    })?;
+    thread::sleep(Duration::from_millis(300));
+    ensure!(!writer.is_finished(), "the write did not wait");
+    rig.control.drop_snapshot(id)?;
+    rig.origin
+        .load(&format!("0 {SECTORS} flakey {path} 0 0 3600 1 error_reads"))?;
+    rig.origin.resume()?;
+    writer
+        .join()
+        .map_err(|_| anyhow::anyhow!("the writer died"))??;
+    rig.origin.swap(&format!("0 {SECTORS} linear {path} 0"))?;
+    disk.check(80, &[2; 8])?;
+    let info = rig.control.info()?;
+    ensure!(
+        (info.gone_chunks, info.changed_chunks) == (0, 1),
+        "{info:?}"
+    );
+    rig.wait_store_empty()
 }
 
 fn write_errors(_: &Env) -> Result<()> {

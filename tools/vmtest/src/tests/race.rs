@@ -27,17 +27,18 @@ use vmtest::pattern;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::both;
 use super::test;
 use super::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    test("i1_view_read_races_with_overwrite", view_read),
-    test("i1_ioctl_read_races_with_overwrite", ioctl_read),
-    test(
+    both(test("i1_view_read_races_with_overwrite", view_read)),
+    both(test("i1_ioctl_read_races_with_overwrite", ioctl_read)),
+    both(test(
         "i1_view_read_races_with_overwrite_and_new_snapshot",
         new_snapshot,
-    ),
+    )),
 ];
 
 const DELAY: Duration = Duration::from_millis(2000);

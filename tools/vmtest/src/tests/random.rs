@@ -7,6 +7,8 @@
 mod look;
 mod steps;
 
+use std::collections::BTreeMap;
+
 use anyhow::Context;
 use anyhow::Result;
 use vmtest::disk::Disk;
@@ -15,6 +17,7 @@ use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 use vmtest::rng::Rng;
 
+use super::both;
 use super::slow;
 use super::Test;
 use crate::model::Model;
@@ -22,17 +25,21 @@ use crate::model::Options;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    slow("i1_i3_random_steps_with_chunks_of_8_sectors", 240, |env| {
-        several(env, 8)
-    }),
-    slow("i1_i3_random_steps_with_chunks_of_16_sectors", 240, |env| {
-        several(env, 16)
-    }),
-    slow(
+    both(slow(
+        "i1_i3_random_steps_with_chunks_of_8_sectors",
+        240,
+        |env| several(env, 8),
+    )),
+    both(slow(
+        "i1_i3_random_steps_with_chunks_of_16_sectors",
+        240,
+        |env| several(env, 16),
+    )),
+    both(slow(
         "i1_i3_random_steps_with_chunks_of_128_sectors",
         240,
         |env| several(env, 128),
-    ),
+    )),
 ];
 
 /// Steps between two comparisons of everything.
@@ -85,10 +92,11 @@ fn several(env: &Env, chunk: u64) -> Result<()> {
     Ok(())
 }
 
-/// A walk through the states of a device. The view goes before the device.
+/// A walk through the states of a device. The views, by snapshot, go before the device.
 struct Walk {
-    view: Option<(Disk, Dm)>,
-    disk: Disk,
+    views: BTreeMap<u64, (Disk, Dm)>,
+    /// Open unless the device is gone.
+    disk: Option<Disk>,
     model: Model,
     rng: Rng,
     stamp: u64,
@@ -103,13 +111,15 @@ impl Walk {
         let rig = Rig::new(&Spec {
             sectors,
             chunk,
-            store: 128 * chunk,
+            // Five snapshots, and epochs of dropped ones that are kept for an older one.
+            store: 1024 * chunk,
             args: &args,
             sparse: seed % 2 == 1,
+            ..Spec::mb(0)
         })?;
-        let disk = rig.disk()?;
+        let disk = Some(rig.disk()?);
         let mut walk = Walk {
-            view: None,
+            views: BTreeMap::new(),
             disk,
             model: Model::new(sectors, chunk, 0, options),
             rng: Rng::new(seed),
@@ -138,11 +148,33 @@ impl Walk {
             54..62 => self.edit(start, len),
             62..66 => self.take(),
             66..69 => self.release(start, len),
-            69 => self.drop_snapshot(),
-            70 => self.forget(),
-            71..80 => self.read_now(start, len),
-            80..90 => self.read_frozen(start, len),
-            _ => self.read_view(start, len),
+            69..71 => self.drop_snapshot(),
+            71 => self.forget(),
+            72..79 => self.read_now(start, len),
+            79 if self.rig.is_persistent() => self.reopen(),
+            79 => self.read_now(start, len),
+            number => {
+                let Some(id) = self.any_snapshot() else {
+                    return Ok(());
+                };
+                match number {
+                    80..90 => self.read_frozen(id, start, len),
+                    _ => self.read_view(id, start, len),
+                }
+            }
+        }
+    }
+
+    fn disk(&self) -> Result<&Disk> {
+        self.disk.as_ref().context("the device is not open")
+    }
+
+    /// One of the live snapshots.
+    fn any_snapshot(&mut self) -> Option<u64> {
+        let live = &self.model.snapshots;
+        match live.len() as u64 {
+            0 => None,
+            n => Some(live[self.rng.below(n) as usize].id),
         }
     }
 }

@@ -17,6 +17,7 @@ use vmtest::disk::Disk;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::both;
 use super::lifecycle::busy;
 use super::lifecycle::LIMIT;
 use super::slow;
@@ -25,14 +26,14 @@ use super::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    test("reload_with_a_larger_origin", larger_origin),
+    both(test("reload_with_a_larger_origin", larger_origin)),
     test("reload_with_a_larger_store", larger_store),
-    test("reload_with_other_options", options),
+    both(test("reload_with_other_options", options)),
     test("reload_to_linear_detaches_views", to_linear),
-    test(
+    both(test(
         "view_reads_wait_while_the_live_device_is_suspended",
         suspended,
-    ),
+    )),
     slow("reload_to_linear_and_back_during_io", 120, during_io),
 ];
 

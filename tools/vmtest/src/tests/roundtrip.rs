@@ -18,19 +18,24 @@ use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 use vmtest::rng::Rng;
 
+use super::both;
 use super::lifecycle::LIMIT;
 use super::slow;
 use super::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    slow(
+    both(slow(
         "i7_snapshot_copies_go_from_snapshot_to_snapshot",
         120,
         round_trip,
-    ),
-    slow("i7_streams_that_do_not_fit_are_refused", 60, do_not_fit),
-    slow("backups_under_load_equal_the_view", 120, under_load),
+    )),
+    both(slow(
+        "i7_streams_that_do_not_fit_are_refused",
+        60,
+        do_not_fit,
+    )),
+    both(slow("backups_under_load_equal_the_view", 120, under_load)),
 ];
 
 const COPY: &str = "/tmp/copy.img";

@@ -87,6 +87,10 @@ impl Stored for SimCopies {
         Ok(())
     }
 
+    fn has_segment(&self, segment: u64) -> bool {
+        self.owned.borrow().contains(&segment)
+    }
+
     fn entries(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
         self.index.borrow().export(from, out)
     }

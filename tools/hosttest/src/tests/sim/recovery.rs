@@ -117,8 +117,8 @@ pub(crate) fn format(config: &Config, store: SimDisk, uuid: u8) -> Step<World> {
 fn segments(state: &State<SimCopies>, layout: &Layout) -> Step<Segments> {
     let epochs = state.timeline.epochs(0, u64::MAX);
     let owned = epochs.filter_map(|epoch| epoch.copies.as_ref());
-    let mut owned: Vec<u64> = owned.flat_map(|copies| copies.owned()).collect();
-    Segments::new(*layout, &mut owned).map_err(|error| Stop::Failed(format!("{error:?}")))
+    let owned: Vec<u64> = owned.flat_map(|copies| copies.owned()).collect();
+    Segments::new(*layout, &owned).map_err(|error| Stop::Failed(format!("{error:?}")))
 }
 
 impl World {

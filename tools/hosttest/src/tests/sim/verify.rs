@@ -13,12 +13,12 @@ use super::Trap;
 use crate::chunk::Geometry;
 use crate::image::ImageReader;
 use crate::layout::Layout;
+use crate::loaded;
 use crate::ondisk::Superblock;
 use crate::recover::recover;
 use crate::recover::superblock;
 use crate::recover::Found;
 use crate::recover::Replayed;
-use crate::saved;
 use crate::saved::State;
 use crate::saved::Stored;
 use crate::segments::Segments;
@@ -121,7 +121,7 @@ impl Known {
         let shape = Geometry::new(superblock.origin_sectors.get(), self.chunk_blocks * 8).unwrap();
         let mut reader = ImageReader::new(store, superblock.store, layout, area, number, used)
             .map_err(|error| format!("{error:?}"))?;
-        let state = saved::load(&mut reader, shape, layout, &new_copies)
+        let state = loaded::load(&mut reader, shape, layout, &new_copies)
             .map_err(|error| format!("{error:?}"))?;
         let present = state.timeline.present().ok_or("no epoch")?;
         if present.copies.is_none() {
@@ -261,7 +261,7 @@ fn check_segments(state: &State<SimCopies>, layout: &Layout) -> Result<(), Strin
         }
         all.extend(owned);
     }
-    match Segments::new(*layout, &mut all) {
+    match Segments::new(*layout, &all) {
         Ok(_) => Ok(()),
         Err(error) => Err(format!("segments with two owners: {all:?} ({error:?})")),
     }

@@ -11,6 +11,7 @@ use clap::Subcommand;
 
 use crate::apply::Apply;
 use crate::backup::Backup;
+use crate::check::Store;
 use crate::create::Create;
 use crate::designation::Designation;
 use crate::map::Map;
@@ -23,7 +24,7 @@ NAME is a live device: its device-mapper name, /dev/mapper/NAME or /dev/dm-N.
 Sizes and ranges: a plain number counts sectors (512 bytes); B, K, M, G, T count bytes in powers of 1024.
 
 Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such device, snapshot or bookmark; 4 frozen content
-is gone; 5 the stream is damaged or does not fit the copy.";
+is gone; 5 the stream or store is damaged, or the stream does not fit the copy.";
 
 /// Snapshots of selected blocks of a live device, changed-block tracking, and backups.
 #[derive(Parser)]
@@ -82,6 +83,10 @@ pub enum Command {
         /// The stream's file
         stream: PathBuf,
     },
+    /// Check a persistent store that is not in use; changes nothing
+    Check(Store),
+    /// Print the metadata of a persistent store that is not in use: a line for each thing
+    Dump(Store),
     /// Wait for events and print them
     Events {
         /// The live device

@@ -25,9 +25,12 @@ pub struct Create {
     /// Block device that holds the data
     #[arg(long)]
     pub origin: PathBuf,
-    /// Block device that takes old contents; what is on it is lost
+    /// Block device that takes old contents, and what must last: a new one, or that of an earlier activation
     #[arg(long)]
     pub store: PathBuf,
+    /// The store begins anew: snapshots on it, or whatever else it holds, are lost
+    #[arg(long)]
+    pub format: bool,
     /// Unit of tracking and copying: a power of two from 4K to 1M
     #[arg(long, default_value = "4K", value_parser = units::chunk_sectors)]
     pub chunk_size: u64,
@@ -49,7 +52,7 @@ pub struct Create {
     /// Event when so many percent of the store are used
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub low_space: Option<u8>,
-    /// Keep the store's index in memory (the only kind of store so far, and the default)
+    /// Nothing is to outlast the device: snapshots and the record of changes end with it
     #[arg(long)]
     pub transient: bool,
 }
@@ -84,6 +87,9 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
         ));
     }
     check_name(&args.name)?;
+    if args.format {
+        device::wipe(&args.store)?;
+    }
     let options = options(args);
     let target = format!(
         "preserve {} {} {} {} {}",
@@ -93,7 +99,8 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
         options.len(),
         options.join(" ")
     );
-    let path = dm::create(&args.name, device::sectors(origin)?, &target, false)?;
+    let target = target.trim_end();
+    let path = dm::create(&args.name, device::sectors(origin)?, target, false)?;
     output.result(&json!({ "name": args.name, "path": path }), || {
         path.display().to_string()
     })
@@ -101,13 +108,13 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
 
 /// The optional arguments of the table line that differ from their default.
 fn options(args: &Create) -> Vec<String> {
-    // The only kind of store so far.
-    let mut options = vec!["transient".to_string()];
+    let mut options = Vec::new();
     let mut add = |wanted: bool, text: String| {
         if wanted {
             options.push(text);
         }
     };
+    add(args.transient, "transient".into());
     add(args.keep_unprotected, "keep_unprotected".into());
     add(args.reset_protection, "reset_protection".into());
     add(

@@ -6,6 +6,7 @@
 
 mod apply;
 mod backup;
+mod check;
 mod cli;
 mod create;
 mod designation;
@@ -56,6 +57,8 @@ fn run(cli: Cli) -> Result<()> {
         Command::Backup(args) => backup::backup(&args, output),
         Command::Apply(args) => apply::apply(args, output),
         Command::Verify { stream } => apply::verify(&stream, output),
+        Command::Check(args) => check::check(&args, output),
+        Command::Dump(args) => check::dump(&args, output),
         Command::Events { name, count } => events::events(&name, count, output),
     }
 }

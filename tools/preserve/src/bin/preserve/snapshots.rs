@@ -9,6 +9,7 @@ use preserve::control::Live;
 use preserve::control::Take;
 use preserve::source::Source;
 use preserve::uapi::KIND_BOOKMARK;
+use preserve::uapi::MAX_SNAPSHOTS;
 use preserve::Error;
 use preserve::Result;
 use serde_json::json;
@@ -35,8 +36,8 @@ pub struct Snapshot {
     /// Give up waiting after so long; 0 is 10 s
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub timeout: u32,
-    /// How many snapshots to keep, with this one
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    /// How many snapshots to keep, with this one; if there are more, the oldest are dropped
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SNAPSHOTS)))]
     pub keep: u32,
 }
 

@@ -104,6 +104,7 @@ impl Status {
                 uapi::STATE_ACTIVE => "active",
                 uapi::STATE_SUSPENDED => "suspended",
                 uapi::STATE_BLOCKED => "blocked",
+                uapi::STATE_FAILED => "failed",
                 _ => "unknown",
             },
             chunk_bytes: u64::from(info.chunk_sectors).saturating_mul(SECTOR),

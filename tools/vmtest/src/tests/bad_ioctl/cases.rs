@@ -64,7 +64,16 @@ fn cases(id: u64) -> Vec<Case> {
             u64::from(u32::MAX),
             Errno::INVAL,
         ),
-        take(offset_of!(TakeSnapshot, keep), 2, Errno::OPNOTSUPP),
+        take(
+            offset_of!(TakeSnapshot, keep),
+            u64::from(MAX_SNAPSHOTS) + 1,
+            Errno::INVAL,
+        ),
+        take(
+            offset_of!(TakeSnapshot, keep),
+            u64::from(u32::MAX),
+            Errno::INVAL,
+        ),
         edit(offset_of!(EditRanges, reserved), 1, Errno::INVAL),
         edit(offset_of!(EditRanges, count), 0, Errno::INVAL),
         edit(

@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::time::Duration;
+
 use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context;
@@ -13,6 +15,7 @@ use preserve::uapi::ATTR_GONE;
 use preserve::uapi::ATTR_PRESERVED;
 use preserve::uapi::ATTR_PROTECTED;
 use rustix::io::Errno;
+use vmtest::cmd::wait_until;
 use vmtest::control::Piece;
 use vmtest::disk::errno;
 use vmtest::disk::Buffer;
@@ -23,22 +26,28 @@ use super::Walk;
 use crate::model::Frozen;
 use crate::model::Snapshot;
 
+/// How long space may take to come back.
+const LIMIT: Duration = Duration::from_secs(10);
+
 impl Walk {
     pub(super) fn read_now(&mut self, start: u64, len: u64) -> Result<()> {
         let wanted = &self.model.now[start as usize..(start + len) as usize];
-        self.disk.check(start, wanted).context("the live device")
+        self.disk()?.check(start, wanted).context("the live device")
     }
 
-    /// Reads a range by ioctl, piece by piece.
-    pub(super) fn read_frozen(&mut self, start: u64, len: u64) -> Result<()> {
-        let Some(snapshot) = &self.model.snapshot else {
-            return Ok(());
-        };
+    fn snapshot(&self, id: u64) -> Result<&Snapshot> {
+        let mut live = self.model.snapshots.iter();
+        live.find(|s| s.id == id).context("no such snapshot")
+    }
+
+    /// Reads a range of a snapshot by ioctl, piece by piece.
+    pub(super) fn read_frozen(&mut self, id: u64, start: u64, len: u64) -> Result<()> {
+        let snapshot = self.snapshot(id)?;
         let (mut at, end) = (start, start + len);
         while at < end {
             at += self
                 .read_piece(snapshot, at, end - at)
-                .with_context(|| format!("frozen read {start}+{len} at {at}"))?;
+                .with_context(|| format!("frozen read of {id}, {start}+{len} at {at}"))?;
         }
         Ok(())
     }
@@ -75,19 +84,15 @@ impl Walk {
         Ok(sectors)
     }
 
-    /// Reads a range through the view, in one go.
-    pub(super) fn read_view(&mut self, start: u64, len: u64) -> Result<()> {
-        let Some(snapshot) = &self.model.snapshot else {
-            return Ok(());
-        };
+    /// Reads a range through a view, in one go.
+    pub(super) fn read_view(&mut self, id: u64, start: u64, len: u64) -> Result<()> {
         // Made when it is first needed: that takes longer than most steps.
-        let (disk, _) = match &mut self.view {
-            Some(shown) => shown,
-            none => {
-                let view = self.rig.view("vt-view", snapshot.id, &[])?;
-                none.insert((Disk::open_ro(view.path())?, view))
-            }
-        };
+        if !self.views.contains_key(&id) {
+            let view = self.rig.view(&format!("vt-view-{id}"), id, &[])?;
+            self.views.insert(id, (Disk::open_ro(view.path())?, view));
+        }
+        let snapshot = self.snapshot(id)?;
+        let (disk, _) = self.views.get(&id).context("no view")?;
         let mut stamps = snapshot.frozen[start as usize..(start + len) as usize].to_vec();
         let mut gone = false;
         for chunk in self.model.outward(start, len) {
@@ -103,11 +108,11 @@ impl Walk {
             }
         }
         match disk.read(start, len) {
-            Ok(_) if gone => bail!("view read {start}+{len}: no error for a gone chunk"),
+            Ok(_) if gone => bail!("view {id}, read {start}+{len}: no error for a gone chunk"),
             Ok(found) => pattern::check(&found, start, &stamps)
-                .with_context(|| format!("view read {start}+{len}")),
+                .with_context(|| format!("view {id}, read {start}+{len}")),
             Err(e) if gone && errno(&e) == Some(Errno::IO) => Ok(()),
-            Err(e) => bail!("view read {start}+{len}: {e} (a gone chunk in it: {gone})"),
+            Err(e) => bail!("view {id}, read {start}+{len}: {e} (a gone chunk in it: {gone})"),
         }
     }
 
@@ -115,10 +120,13 @@ impl Walk {
     pub(super) fn look(&mut self) -> Result<()> {
         let sectors = self.model.sectors;
         self.read_now(0, sectors)?;
-        self.read_frozen(0, sectors)?;
-        for chunk in 0..self.model.chunks() {
-            let sectors = self.model.sectors_of(chunk);
-            self.read_view(sectors.start as u64, sectors.len() as u64)?;
+        let live: Vec<u64> = self.model.snapshots.iter().map(|s| s.id).collect();
+        for id in live {
+            self.read_frozen(id, 0, sectors)?;
+            for chunk in 0..self.model.chunks() {
+                let sectors = self.model.sectors_of(chunk);
+                self.read_view(id, sectors.start as u64, sectors.len() as u64)?;
+            }
         }
         let maps = [
             ("snapshot_map", self.model.marks.clone()),
@@ -135,12 +143,11 @@ impl Walk {
     }
 
     fn look_at_counts(&self) -> Result<()> {
-        let info = self.rig.control.info()?;
         let count = |map: &[bool]| map.iter().filter(|bit| **bit).count() as u64;
-        // When the contents of a dropped snapshot go is another test's matter.
-        let snapshot = self.model.snapshot.as_ref();
-        let preserved = snapshot.map_or(info.preserved_chunks, |s| count(&s.preserved));
-        let live = u64::from(self.model.snapshot.is_some());
+        let stored = self.model.stored();
+        // Whoever reads a copy keeps its space for a moment longer.
+        wait_until("space comes back", LIMIT, || self.rig.uses(stored))?;
+        let info = self.rig.control.info()?;
         let ids = self.model.ids();
         let wanted = [
             ("changed", info.changed_chunks, count(&self.model.marks)),
@@ -150,17 +157,16 @@ impl Walk {
                 info.protected_chunks,
                 count(&self.model.designation),
             ),
-            ("preserved", info.preserved_chunks, preserved),
+            ("preserved", info.preserved_chunks, stored),
             (
-                "used",
-                info.store_used_sectors,
-                preserved * self.model.chunk,
+                "snapshots",
+                u64::from(info.snapshots),
+                self.model.snapshots.len() as u64,
             ),
-            ("snapshots", u64::from(info.snapshots), live),
             (
                 "bookmarks",
                 u64::from(info.bookmarks),
-                ids.len() as u64 - live,
+                self.model.bookmarks().len() as u64,
             ),
             ("latest", info.latest, ids.last().copied().unwrap_or(0)),
             ("gone", info.gone_chunks, 0),
@@ -172,16 +178,20 @@ impl Walk {
         Ok(())
     }
 
-    /// What a backup would ask: every attribute of every chunk.
+    /// What a backup would ask: every attribute of every chunk, for every pair.
     fn look_at_extents(&self) -> Result<()> {
-        let model = &self.model;
-        let Some(snapshot) = model
-            .snapshot
-            .as_ref()
-            .filter(|_| !model.options.keep_unprotected)
-        else {
+        if self.model.options.keep_unprotected {
             return Ok(());
-        };
+        }
+        for snapshot in &self.model.snapshots {
+            self.look_at_extents_of(snapshot)
+                .with_context(|| format!("extents of {}", snapshot.id))?;
+        }
+        Ok(())
+    }
+
+    fn look_at_extents_of(&self, snapshot: &Snapshot) -> Result<()> {
+        let model = &self.model;
         let protected = |c: &usize| model.frozen(snapshot, *c) != Frozen::Hole;
         let list = |from: u64, mask: u32| self.rig.control.chunks(from, snapshot.id, mask, mask);
         let compare = |what: &str, found: Vec<u64>, wanted: &dyn Fn(&usize) -> bool| {
@@ -192,12 +202,13 @@ impl Walk {
         };
         compare("protected", list(0, ATTR_PROTECTED)?, &protected)?;
         compare("preserved", list(0, ATTR_PRESERVED)?, &|c| {
-            snapshot.preserved[*c]
+            model.preserved(snapshot, *c)
         })?;
         compare("gone", list(0, ATTR_GONE | ATTR_PROTECTED)?, &|c| {
             model.gone(snapshot, *c)
         })?;
-        for from in model.ids().into_iter().chain([0]) {
+        let ids = model.ids().into_iter().filter(|id| *id <= snapshot.id);
+        for from in ids.chain([0]) {
             let what = format!("changed since {from}");
             compare(&what, list(from, ATTR_CHANGED)?, &|c| {
                 model.changed(*c, from, snapshot.id)

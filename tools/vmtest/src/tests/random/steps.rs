@@ -23,7 +23,7 @@ impl Walk {
 
     pub(super) fn write(&mut self, start: u64, len: u64) -> Result<()> {
         let stamp = self.new_stamp();
-        self.disk
+        self.disk()?
             .stamp(start, len, stamp)
             .with_context(|| format!("writing {start}+{len}"))?;
         self.model.write(start, len, stamp);
@@ -31,7 +31,7 @@ impl Walk {
     }
 
     pub(super) fn zero(&mut self, start: u64, len: u64) -> Result<()> {
-        self.disk
+        self.disk()?
             .zero(start, len)
             .with_context(|| format!("zeroing {start}+{len}"))?;
         self.model.write(start, len, 0);
@@ -40,10 +40,10 @@ impl Walk {
 
     /// A discard may be ignored, but not where it would destroy needed content: there it must be.
     pub(super) fn discard(&mut self, start: u64, len: u64) -> Result<()> {
-        self.disk
+        self.disk()?
             .discard(start, len)
             .with_context(|| format!("discarding {start}+{len}"))?;
-        let found = self.disk.read(start, len)?;
+        let found = self.disk()?.read(start, len)?;
         let marks = self.rig.map("snapshot_map")?;
         let mut changed = Vec::new();
         for (sector, bytes) in (start..).zip(found.chunks_exact(pattern::SECTOR)) {
@@ -92,6 +92,7 @@ impl Walk {
         Ok(())
     }
 
+    /// Takes a snapshot and keeps 1 to 5, with it.
     pub(super) fn take(&mut self) -> Result<()> {
         let ids = self.model.ids();
         let base = match ids.len() {
@@ -99,41 +100,53 @@ impl Walk {
             n if self.rng.chance(50) => Some(ids[self.rng.below(n as u64) as usize]),
             _ => None,
         };
+        let keep = 1 + self.rng.below(5);
         let latest = ids.last().copied().unwrap_or(0);
-        let id = match base {
-            Some(base) => self.rig.control.incremental(base),
-            None => self.rig.control.snapshot(),
-        }
-        .with_context(|| format!("taking a snapshot, base {base:?}"))?;
+        let id = self
+            .rig
+            .control
+            .snapshot_keeping(base, keep as u32)
+            .with_context(|| format!("taking a snapshot, base {base:?}"))?;
         ensure!(id > latest, "the new id {id} is not above {latest}");
-        self.view = None;
-        self.model.take(id, base);
-        if ids.len() > BOOKMARKS {
-            self.forget_bookmark(ids[0])?;
+        if base.is_some() {
+            self.rig.settle()?;
+        }
+        for dropped in self.model.take(id, base, keep as usize) {
+            self.view_is_dropped(dropped)?;
+        }
+        let bookmarks = self.model.bookmarks();
+        if bookmarks.len() > BOOKMARKS {
+            self.forget_bookmark(bookmarks[0])?;
         }
         Ok(())
     }
 
     pub(super) fn release(&mut self, start: u64, len: u64) -> Result<()> {
-        let Some(snapshot) = &self.model.snapshot else {
+        let Some(id) = self.any_snapshot() else {
             return Ok(());
         };
-        self.rig.control.release(snapshot.id, start, len)?;
-        self.model.release(start, len);
+        self.rig.control.release(id, start, len)?;
+        self.model.release(id, start, len);
         Ok(())
     }
 
+    /// Drops any of the snapshots.
     pub(super) fn drop_snapshot(&mut self) -> Result<()> {
-        let Some(snapshot) = self.model.snapshot.take() else {
+        let Some(id) = self.any_snapshot() else {
             return Ok(());
         };
-        self.rig.control.drop_snapshot(snapshot.id)?;
+        self.rig.control.drop_snapshot(id)?;
+        self.model.drop_snapshot(id);
+        self.view_is_dropped(id)
+    }
+
+    /// What a view shows of a dropped snapshot is nothing, rather than something else. It goes.
+    fn view_is_dropped(&mut self, id: u64) -> Result<()> {
         // Goes as a whole: what is open before the device.
-        let shown = self.view.take();
+        let shown = self.views.remove(&id);
         let Some((disk, view)) = &shown else {
             return Ok(());
         };
-        // What it shows from now on is nothing, rather than something else.
         ensure!(
             disk.read(0, 1).is_err(),
             "a view of a dropped snapshot can be read"
@@ -145,12 +158,14 @@ impl Walk {
 
     pub(super) fn forget(&mut self) -> Result<()> {
         // The last two decide what the backup map shows.
-        let ids = self.model.ids();
-        match ids.len() {
-            0..=2 => Ok(()),
+        let last_two = self.model.ids().into_iter().rev().nth(1).unwrap_or(0);
+        let mut bookmarks = self.model.bookmarks();
+        bookmarks.retain(|id| *id < last_two);
+        match bookmarks.len() as u64 {
+            0 => Ok(()),
             n => {
-                let chosen = self.rng.below(n as u64 - 2) as usize;
-                self.forget_bookmark(ids[chosen])
+                let chosen = self.rng.below(n) as usize;
+                self.forget_bookmark(bookmarks[chosen])
             }
         }
     }
@@ -161,6 +176,20 @@ impl Walk {
             .forget(id)
             .with_context(|| format!("forgetting {id}"))?;
         self.model.forget(id);
+        Ok(())
+    }
+
+    /// The device is removed and created again.
+    pub(super) fn reopen(&mut self) -> Result<()> {
+        let generation = self.rig.control.info()?.generation;
+        self.views.clear();
+        self.disk = None;
+        self.rig.reopen().context("removing and creating again")?;
+        self.disk = Some(self.rig.disk()?);
+        ensure!(
+            self.rig.control.info()?.generation == generation,
+            "another generation after removal"
+        );
         Ok(())
     }
 }

@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The persistent side of an engine: recovery, sessions, checkpoints, and giving up.
+//!
+//! # States of a store
+//!
+//! 1. *New*: blank, or nothing in it can be relied on any longer. Formatted by the first checkpoint.
+//! 2. *Recovered*: what it holds is known; nothing has been written yet.
+//! 3. *Open*: a session is under way; the superblocks say so.
+//! 4. *Closed*: everything is in the checkpoint, and the origin's fingerprint in the superblock.
+//! 5. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be written.
+//!
+//! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 when a write to the store fails.
+//!
+//! # A checkpoint
+//!
+//! Under the control lock, so that snapshots, drops and so on wait:
+//! 1. The gate closes, and opens with the next generation and no dirty region. So marks that were begun under the
+//!    old generation are set. Where the log is then, the *cut*, is where replay will begin.
+//! 2. Everything is written to the image area that is not in use, while writes go on, and flushed.
+//! 3. Both superblocks, one after the other, refer to it.
+//! 4. Ring blocks before the cut, and segments that waited at the cut, are free.
+//!
+//! # Lock order
+//!
+//! `control`, then `persist`, then the gate, then the journal.
+
+#![forbid(unsafe_code)]
+
+use crate::copies::Copies;
+use crate::dm;
+use crate::dm::NoIo;
+use crate::engine::no_regions;
+use crate::engine::Control;
+use crate::engine::Engine;
+use crate::engine::Timeline;
+use crate::events::Event;
+use crate::image::ImageWriter;
+use crate::logbook::Logbook;
+use crate::logbook::Place;
+use crate::logbook::RING_RESERVE;
+use crate::ondisk::BLOCK_SECTORS;
+use crate::ondisk::STATE_CLOSED;
+use crate::ondisk::STATE_OPEN;
+use crate::persist::fingerprint;
+use crate::persist::Persist;
+use crate::saved;
+use crate::saved::State;
+use crate::segments::Segments;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use zerocopy::little_endian::U32;
+use zerocopy::little_endian::U64;
+
+/// How long to wait for memory, in milliseconds.
+const NO_MEMORY_MS: u32 = 100;
+
+impl Engine {
+    /// A table becomes active: what is known is made durable, if it is not, and a session begins. An error means that
+    /// the store cannot be used; writes will pass all the same.
+    pub(crate) fn open_store(self: &Arc<Self>) {
+        let begun = {
+            let _control = self.control.lock();
+            let mut guard = self.persist.lock();
+            let Some(persist) = (*guard).as_mut() else {
+                return;
+            };
+            self.begin_session(persist)
+        };
+        let saved = begun.and_then(|exact| match exact {
+            true => Ok(()),
+            false => self.checkpoint_now(),
+        });
+        if let Err(error) = saved {
+            self.store_failed(error);
+        }
+    }
+
+    /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
+    fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
+        let grown = persist
+            .layout
+            .grown(self.store_device.sectors() / BLOCK_SECTORS);
+        if grown != persist.layout {
+            let installed = self.store.with_segments(|segments| segments.grow(grown));
+            installed.unwrap_or(Ok(()))?;
+            persist.layout = grown;
+            persist.layout.store(&mut persist.superblock);
+        } else if self.store.with_segments(|_| ()).is_none() {
+            self.store.set_segments(Segments::new(grown, &[])?);
+        }
+        let session = persist.superblock.session.get() + 1;
+        persist.superblock.session = U64::new(session);
+        persist.superblock.state = U32::new(STATE_OPEN);
+        let book = Logbook::new(
+            persist.superblock.store,
+            session,
+            persist.layout,
+            persist.place,
+        );
+        let epoch = self.timeline().present().map_or(0, |epoch| epoch.id);
+        self.journal.begin(book, epoch);
+        persist.is_open = true;
+        self.store.with_segments(Segments::close_current);
+        if !persist.image_is_exact {
+            return Ok(false);
+        }
+        persist.image_is_exact = false;
+        persist.write_superblocks(&self.store_device)?;
+        Ok(true)
+    }
+
+    /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
+    pub(crate) fn checkpoint(self: &Arc<Self>, control: &mut Control, state: u32) -> Result {
+        let mut guard = self.persist.lock();
+        let Some(persist) = (*guard).as_mut() else {
+            return Ok(());
+        };
+        if self.journal.has_failed() {
+            return Err(EIO);
+        }
+        let regions = no_regions(self.geometry().chunks())?;
+        let generation = control.generation + 1;
+        let (place, next, waiting) = {
+            let mut closed = self.gate.close();
+            closed.regions = Some(regions);
+            closed.generation = generation;
+            let (place, next) = self.journal.cut().ok_or(EIO)?;
+            let waiting = self.store.with_segments(|segments| segments.waiting());
+            (place, next, waiting.unwrap_or(0))
+        };
+        // Writes may have come to the closed gate.
+        self.kick();
+        control.generation = generation;
+        let known = State {
+            place,
+            next,
+            generation,
+            next_id: control.next_id,
+            sectors: self.geometry().sectors(),
+            timeline: self.timeline(),
+            designation: self.designation(),
+        };
+        self.save(persist, &known, state)?;
+        let image_blocks = persist.superblock.image_used.get();
+        self.journal.trim(&place, &persist.layout, image_blocks);
+        self.store
+            .with_segments(|segments| segments.free_waiting(waiting));
+        Ok(())
+    }
+
+    fn save(&self, persist: &mut Persist, known: &State<Copies>, state: u32) -> Result {
+        let area = 1 - persist.superblock.image_area.get().min(1);
+        let number = persist.superblock.image_number.get() + 1;
+        let (store, layout) = (persist.superblock.store, persist.layout);
+        let mut disk = persist.disk(&self.store_device);
+        let mut out = ImageWriter::new(&mut disk, store, &layout, area, number)?;
+        saved::save(known, &mut out)?;
+        let used = out.finish()?;
+        let superblock = &mut persist.superblock;
+        superblock.image_area = U32::new(area);
+        superblock.image_number = U64::new(number);
+        superblock.image_used = U64::new(used);
+        superblock.state = U32::new(state);
+        superblock.origin_sectors = U64::new(known.sectors);
+        if state == STATE_CLOSED {
+            let print = fingerprint(&self.origin, &mut persist.io);
+            persist.superblock.fingerprint = U32::new(print);
+        }
+        persist.write_superblocks(&self.store_device)?;
+        persist.place = Place {
+            content: 0,
+            content_end: 0,
+            ..known.place
+        };
+        persist.image_is_exact = state == STATE_CLOSED;
+        Ok(())
+    }
+
+    /// The device has been suspended, and no copy is in flight: everything is saved, and the store closed.
+    pub(crate) fn close_store(self: &Arc<Self>) {
+        let _noio = NoIo::enter();
+        self.journal.wait_until_idle();
+        let mut control = self.control.lock();
+        let saved = match self.journal.has_failed() {
+            true => Ok(()),
+            false => self.checkpoint(&mut control, STATE_CLOSED),
+        };
+        let mut guard = self.persist.lock();
+        if let Some(persist) = (*guard).as_mut() {
+            persist.is_open = false;
+        }
+        drop(guard);
+        drop(control);
+        if let Err(error) = saved {
+            // The superblocks still say that it is open, and the log is there: as after a power cut.
+            pr_err!(
+                "{}: the checkpoint failed ({error:?}); the next activation replays the log\n",
+                self.identity.live
+            );
+        }
+    }
+
+    /// Makes room in the ring before control entries are logged, if it is short. The caller holds the control
+    /// lock.
+    pub(crate) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
+        if self.is_persistent() && self.journal.ring().0 <= RING_RESERVE / 2 {
+            // What failed here is seen to by the checkpoint's work.
+            self.checkpoint(control, STATE_OPEN)
+                .inspect_err(|_| self.kick_checkpoint())?;
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is forgotten. Nothing to do for a
+    /// transient store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
+    pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
+        let _noio = NoIo::enter();
+        if !self.is_persistent() {
+            return Ok(());
+        }
+        loop {
+            let mut control = self.control.lock();
+            if !self.has_session() {
+                return Err(ENODEV);
+            }
+            let saved = self
+                .checkpoint(&mut control, STATE_OPEN)
+                .and_then(|()| self.narrow_scopes(&mut control));
+            drop(control);
+            match saved {
+                // Each round there is one bookmark or snapshot less.
+                Err(ENOSPC | EFBIG) if self.forget_something() => (),
+                Err(error) if error != ENOMEM => {
+                    self.store_failed(error);
+                    return saved;
+                }
+                saved => return saved,
+            }
+        }
+    }
+
+    fn has_session(&self) -> bool {
+        let guard = self.persist.lock();
+        (*guard).as_ref().is_some_and(|persist| persist.is_open)
+    }
+
+    /// The checkpoint's work.
+    pub(crate) fn run_checkpoint(self: &Arc<Self>) {
+        if self.journal.has_failed() {
+            return self.store_failed(EIO);
+        }
+        let mut control = self.control.lock();
+        if !self.has_session() {
+            return;
+        }
+        let result = self
+            .checkpoint(&mut control, STATE_OPEN)
+            .and_then(|()| self.narrow_scopes(&mut control));
+        drop(control);
+        match result {
+            Ok(()) => self.kick(),
+            Err(ENOSPC | EFBIG) if self.forget_something() => self.kick_checkpoint(),
+            Err(ENOMEM) => {
+                // Writes may wait for the room that it makes.
+                dm::sleep_ms(NO_MEMORY_MS);
+                self.kick_checkpoint();
+            }
+            Err(error) => self.store_failed(error),
+        }
+    }
+
+    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the oldest snapshot. `false`
+    /// when there is neither.
+    fn forget_something(self: &Arc<Self>) -> bool {
+        let timeline = self.timeline();
+        if timeline.latest().is_none() {
+            return false;
+        }
+        let oldest = timeline.bookmarks().first().map(|bookmark| bookmark.id);
+        drop(timeline);
+        match oldest {
+            Some(id) => {
+                pr_warn!(
+                    "{}: the store has no room for all marks: bookmark {id} is forgotten\n",
+                    self.identity.live
+                );
+                if let Err(error) = self.forget_bookmark(id) {
+                    pr_err!("{}: that failed: {error:?}\n", self.identity.live);
+                }
+            }
+            None => self.give_up_oldest(c"the store has no room for its checkpoint"),
+        }
+        true
+    }
+
+    /// The store cannot be written: all snapshots end, and that nothing in it can be relied on is said in a
+    /// superblock, before any write passes that should have been logged.
+    pub(crate) fn store_failed(self: &Arc<Self>, error: Error) {
+        self.journal.fail();
+        let broken = {
+            let mut guard = self.persist.lock();
+            let Some(persist) = (*guard).as_mut() else {
+                return;
+            };
+            if self.journal.is_given_up() {
+                return;
+            }
+            let written = persist.write_broken(&self.store_device);
+            self.journal.give_up();
+            written
+        };
+        pr_err!(
+            "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only\n",
+            self.identity.live
+        );
+        if let Err(error) = broken {
+            pr_err!(
+                "{}: that could not be written to the store ({error:?}): do not use its content again\n",
+                self.identity.live
+            );
+        }
+        self.give_up_all(c"the store failed");
+        self.event(Event::Invalid);
+        // Writes may go on.
+        self.kick();
+    }
+
+    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The caller holds the
+    /// control lock, and has just made the checkpoint.
+    fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
+        let timeline: Arc<Timeline> = self.timeline();
+        for snapshot in timeline.snapshots() {
+            if !snapshot.is_narrowed() {
+                self.make_durable(control, &[crate::entry::Entry::Narrow(snapshot.id)])?;
+                snapshot.narrow();
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,376 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A persistent store's superblocks, and finding out what it holds when a table is loaded. Nothing is written for that.
+//!
+//! What becomes of it then is in [`checkpoint`](crate::checkpoint).
+
+#![forbid(unsafe_code)]
+
+use crate::bitmap::Bitmap;
+use crate::chunk::Geometry;
+use crate::copies::Copies;
+use crate::copies::Store;
+use crate::designation::Designation;
+use crate::disk::Disk;
+use crate::dm;
+use crate::dm::BlockDevice;
+use crate::dm::Direction;
+use crate::dm::Io;
+use crate::engine::Epoch;
+use crate::layout::Layout;
+use crate::logbook::Place;
+use crate::ondisk::Superblock;
+use crate::ondisk::BLOCK_BYTES;
+use crate::ondisk::BLOCK_SECTORS;
+use crate::ondisk::STATE_BROKEN;
+use crate::ondisk::STATE_CLOSED;
+use crate::ondisk::STATE_OPEN;
+use crate::recover;
+use crate::recover::Found;
+use crate::recover::Trouble;
+use crate::saved;
+use crate::saved::State;
+use crate::segments::Segments;
+use crate::timeline;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use zerocopy::little_endian::U32;
+use zerocopy::little_endian::U64;
+use zerocopy::FromZeros;
+
+/// Bytes read or written at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A store's device, for recovery and checkpoints.
+pub(crate) struct StoreDisk<'a> {
+    device: &'a BlockDevice,
+    io: &'a mut Io<()>,
+}
+
+impl StoreDisk<'_> {
+    fn place(&self, block: u64, offset: usize, len: usize) -> Result<u64> {
+        // CAST: An offset in memory.
+        let sector = block * BLOCK_SECTORS + offset as u64 / crate::chunk::SECTOR_BYTES;
+        let end = sector + len as u64 / crate::chunk::SECTOR_BYTES;
+        match len % BLOCK_BYTES == 0 && end <= self.device.sectors() {
+            true => Ok(sector),
+            false => Err(EIO),
+        }
+    }
+}
+
+impl Disk for StoreDisk<'_> {
+    fn read(&mut self, block: u64, out: &mut [u8]) -> Result {
+        for (n, piece) in (0..).zip(out.chunks_mut(PIECE_BYTES)) {
+            let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
+            // CAST: At most a piece.
+            let bytes = piece.len() as u32;
+            self.io.run(self.device, Direction::Read, sector, bytes)?;
+            self.io.copy_out(0, piece)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, block: u64, data: &[u8]) -> Result {
+        for (n, piece) in (0..).zip(data.chunks(PIECE_BYTES)) {
+            let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
+            self.io.copy_in(0, piece)?;
+            // CAST: At most a piece.
+            let bytes = piece.len() as u32;
+            self.io.run(self.device, Direction::Write, sector, bytes)?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result {
+        self.device.flush()
+    }
+}
+
+/// What a persistent engine knows of its store's superblocks.
+pub(crate) struct Persist {
+    pub(crate) superblock: Superblock,
+    pub(crate) layout: Layout,
+    /// The image is all there is to know: nothing has happened since.
+    pub(crate) image_is_exact: bool,
+    /// A session is under way.
+    pub(crate) is_open: bool,
+    /// Where the next session's log begins.
+    pub(crate) place: Place,
+    pub(crate) io: KBox<Io<()>>,
+}
+
+/// What recovery brought: the store, and the engine's state.
+pub(crate) struct Recovered {
+    pub(crate) persist: Persist,
+    pub(crate) state: State<Copies>,
+}
+
+/// The state of a device that nothing is known of.
+pub(crate) fn new_state(shape: Geometry, default_protected: bool) -> Result<State<Copies>> {
+    let first = Epoch {
+        id: 0,
+        marks: Arc::new(Bitmap::new(shape.chunks())?, GFP_KERNEL)?,
+        copies: None,
+    };
+    Ok(State {
+        place: Place {
+            sequence: 1,
+            ..Place::default()
+        },
+        next: 1,
+        generation: 0,
+        next_id: 1,
+        sectors: shape.sectors(),
+        timeline: Arc::new(timeline::Timeline::new(first)?, GFP_KERNEL)?,
+        designation: Arc::new(Designation::new(default_protected), GFP_KERNEL)?,
+    })
+}
+
+/// Finds out what a store holds for a device of `shape`. Reads only.
+pub(crate) fn recover(
+    store_device: &BlockDevice,
+    origin: &BlockDevice,
+    store: &Arc<Store>,
+    shape: Geometry,
+    default_protected: bool,
+) -> Result<Recovered, Trouble> {
+    let mut io = Io::new(PIECE_BYTES, ())?;
+    let mut disk = StoreDisk {
+        device: store_device,
+        io: &mut io,
+    };
+    let found = recover::superblock(&mut disk)?;
+    let mut known = None;
+    let mut exact = false;
+    if let Found::Store(superblock) = &found {
+        let layout = fitting_layout(superblock, store_device, shape)?;
+        let new_copies = || Copies::new(store.clone());
+        let (state, replayed) = recover::recover(&mut disk, superblock, &layout, &new_copies)?;
+        if replayed.damaged {
+            pr_err!(
+                "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of changes are lost\n",
+                store_device.devt()
+            );
+        } else if state.is_none() {
+            pr_err!(
+                "{}: the store failed in an earlier session: all snapshots and the record of changes are lost\n",
+                store_device.devt()
+            );
+        } else if replayed.records > 0 {
+            pr_info!(
+                "{}: {} records replayed, {} contents found, {} chunks taken for changed\n",
+                store_device.devt(),
+                replayed.records,
+                replayed.contents,
+                replayed.guessed
+            );
+        }
+        let closed = superblock.state.get() == STATE_CLOSED;
+        let strange = closed
+            && fingerprint(origin, &mut *Io::new(PIECE_BYTES, ())?) != superblock.fingerprint.get();
+        if strange {
+            pr_err!(
+                "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost\n",
+                origin.devt()
+            );
+        }
+        known = state
+            .filter(|_| !strange)
+            .map(|state| (*superblock, layout, state));
+        exact = closed && replayed.records == 0;
+    }
+    let Some((superblock, layout, state)) = known else {
+        let before = match &found {
+            Found::Store(superblock) => Some(superblock),
+            Found::Blank => None,
+        };
+        return format(store_device, shape, default_protected, before, io);
+    };
+    let mut owned = KVVec::new();
+    for epoch in state.timeline.epochs(0, u64::MAX) {
+        if let Some(copies) = &epoch.copies {
+            saved::Stored::segments(&**copies, &mut owned)?;
+        }
+    }
+    store.set_segments(Segments::new(layout, &owned)?);
+    let place = Place {
+        content: 0,
+        content_end: 0,
+        ..state.place
+    };
+    Ok(Recovered {
+        persist: Persist {
+            superblock,
+            layout,
+            image_is_exact: exact,
+            is_open: false,
+            place,
+            io,
+        },
+        state,
+    })
+}
+
+/// The layout in a superblock, if it is that of this device and store.
+fn fitting_layout(
+    superblock: &Superblock,
+    store: &BlockDevice,
+    shape: Geometry,
+) -> Result<Layout, Trouble> {
+    let layout = Layout::from_superblock(superblock).ok_or(Trouble::Because(
+        c"The store's superblock is damaged: see preserve check",
+    ))?;
+    if layout.blocks() * BLOCK_SECTORS > store.sectors() {
+        return Err(Trouble::Because(
+            c"The store is smaller than it was: give it its old size back",
+        ));
+    }
+    if u64::from(superblock.chunk_sectors.get()) != shape.chunk_sectors() {
+        return Err(Trouble::Because(
+            c"The store has another chunk size: use that (preserve check shows it), or wipe its first 8 KiB",
+        ));
+    }
+    if superblock.origin_sectors.get() > shape.sectors() {
+        return Err(Trouble::Because(
+            c"The store belongs to a larger device: if its snapshots may go, wipe its first 8 KiB",
+        ));
+    }
+    Ok(layout)
+}
+
+/// A store that begins anew. Nothing is written yet.
+///
+/// Where it has been a store before, numbers go on, and the image that counts is left alone: the first superblock
+/// written counts at once, and if the power goes before that, the store is what it was.
+fn format(
+    store_device: &BlockDevice,
+    shape: Geometry,
+    default_protected: bool,
+    before: Option<&Superblock>,
+    io: KBox<Io<()>>,
+) -> Result<Recovered, Trouble> {
+    let blocks = store_device.sectors() / BLOCK_SECTORS;
+    let layout =
+        Layout::new(blocks, shape.chunks(), shape.chunk_sectors()).ok_or(Trouble::Because(
+            c"The store is too small for a persistent one: give it some MiB, or use transient",
+        ))?;
+    let mut superblock = Superblock::new_zeroed();
+    superblock.store = dm::random_uuid();
+    superblock.generation = dm::random_uuid();
+    superblock.state = U32::new(STATE_OPEN);
+    // CAST: At most 2048.
+    superblock.chunk_sectors = U32::new(shape.chunk_sectors() as u32);
+    layout.store(&mut superblock);
+    if let Some(before) = before {
+        superblock.sequence = before.sequence;
+        superblock.image_area = before.image_area;
+    }
+    let state = new_state(shape, default_protected)?;
+    Ok(Recovered {
+        persist: Persist {
+            superblock,
+            layout,
+            image_is_exact: false,
+            is_open: false,
+            place: state.place,
+            io,
+        },
+        state,
+    })
+}
+
+/// Whether a device has the superblock of a persistent store.
+pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
+    let mut io = Io::new(PIECE_BYTES, ())?;
+    let mut disk = StoreDisk {
+        device,
+        io: &mut io,
+    };
+    match recover::superblock(&mut disk) {
+        Ok(Found::Store(_)) => Ok(true),
+        Err(Trouble::Error(ENOMEM)) => Err(ENOMEM),
+        // Blank, somebody else's, or too small for superblocks.
+        _ => Ok(false),
+    }
+}
+
+/// Contents of the origin that say whether it was written meanwhile: its beginning, where filesystems have what they change
+/// at every mount, and some chunks beyond.
+pub(crate) fn fingerprint(origin: &BlockDevice, io: &mut Io<()>) -> u32 {
+    const SAMPLES: u64 = 16;
+    let sectors = origin.sectors();
+    let mut checksum = 0;
+    let head = (PIECE_BYTES as u64 / crate::chunk::SECTOR_BYTES).min(sectors);
+    let page = BLOCK_SECTORS;
+    let mut add = |sector: u64, len: u64| {
+        let len = len.min(sectors.saturating_sub(sector));
+        // Whole pages only; a rest at the very end is not looked at.
+        let len = len - len % page;
+        if len > 0 {
+            // CAST: At most a piece.
+            let bytes = (len * crate::chunk::SECTOR_BYTES) as usize;
+            let read = io.run(origin, Direction::Read, sector, bytes as u32);
+            // What cannot be read now could not be read then.
+            let sample = read.map_or(u32::MAX, |()| io.checksum(0, bytes));
+            checksum = (sample ^ checksum).rotate_left(1);
+        }
+    };
+    add(0, head);
+    for n in 1..=SAMPLES {
+        let sector = sectors / (SAMPLES + 1) * n;
+        add(sector - sector % page, page);
+    }
+    checksum
+}
+
+impl Persist {
+    /// The store, to read and write.
+    pub(crate) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
+        StoreDisk {
+            device,
+            io: &mut self.io,
+        }
+    }
+
+    /// Writes both superblocks, one after the other, so that at any moment one of them is whole, and the image that
+    /// it refers to there.
+    pub(crate) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
+        let sequence = self.superblock.sequence.get() + 1;
+        self.superblock.sequence = U64::new(sequence);
+        let mut buffer = crate::disk::Buffer::new()?;
+        let superblock = self.superblock;
+        let block = buffer.block()?;
+        superblock.to_block(block);
+        let mut disk = self.disk(device);
+        for at in superblock.places() {
+            disk.write(at, block)?;
+            disk.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Says that tracking is broken. One superblock that can still be written is enough, as it is later than the other.
+    pub(crate) fn write_broken(&mut self, device: &BlockDevice) -> Result {
+        self.superblock.state = U32::new(STATE_BROKEN);
+        self.image_is_exact = false;
+        let sequence = self.superblock.sequence.get() + 1;
+        self.superblock.sequence = U64::new(sequence);
+        let mut buffer = crate::disk::Buffer::new()?;
+        let superblock = self.superblock;
+        let block = buffer.block()?;
+        superblock.to_block(block);
+        let mut disk = self.disk(device);
+        let mut written = Err(EIO);
+        for at in superblock.places() {
+            let this = disk.write(at, block).and_then(|()| disk.flush());
+            written = written.or(this);
+        }
+        written
+    }
+
+    /// The UUID that changes whenever tracking breaks.
+    pub(crate) fn generation(&self) -> [u8; 16] {
+        self.superblock.generation
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Both superblocks of a store, and which of them counts.
+
+#![forbid(unsafe_code)]
+
+use std::cmp::Reverse;
+
+use crate::disk::Buffer;
+use crate::layout::Layout;
+use crate::ondisk::Invalid;
+use crate::ondisk::Superblock;
+use crate::ondisk::STATE_BROKEN;
+use crate::ondisk::STATE_CLOSED;
+use crate::ondisk::STATE_OPEN;
+use crate::ondisk::SUPERBLOCKS;
+use crate::store::Error;
+use crate::store::Result;
+use crate::store::Store;
+
+/// What is in the place of a superblock.
+pub(crate) enum Seen {
+    Valid(Superblock),
+    Invalid(Invalid),
+    Unreadable(String),
+}
+
+pub(crate) type Pair = [Seen; SUPERBLOCKS.len()];
+
+impl Seen {
+    pub(crate) fn valid(&self) -> Option<&Superblock> {
+        match self {
+            Self::Valid(superblock) => Some(superblock),
+            _ => None,
+        }
+    }
+
+    /// In a word.
+    pub(crate) fn status(&self) -> &'static str {
+        match self {
+            Self::Valid(_) => "valid",
+            Self::Invalid(Invalid::Blank) => "blank",
+            Self::Invalid(Invalid::Foreign) => "foreign",
+            Self::Invalid(Invalid::Damaged) => "damaged",
+            Self::Invalid(Invalid::Unsupported) => "unsupported",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+
+    fn is(&self, why: Invalid) -> bool {
+        matches!(self, Self::Invalid(found) if *found == why)
+    }
+}
+
+/// Reads both.
+pub(crate) fn read(store: &mut Store<'_>) -> Result<Pair> {
+    let mut buffer = Buffer::new().map_err(|e| store.explain(e))?;
+    Ok(SUPERBLOCKS.map(|at| match buffer.load(store, at) {
+        Ok(block) => match Superblock::from_block(block) {
+            Ok(superblock) => Seen::Valid(superblock),
+            Err(why) => Seen::Invalid(why),
+        },
+        Err(_) => Seen::Unreadable(store.why()),
+    }))
+}
+
+/// Which counts: the later valid one, as in [`recover`](crate::recover::superblock). `None` when both are
+/// damaged; what is no store at all is an error.
+pub(crate) fn choose(pair: &Pair) -> Result<Option<usize>> {
+    let valid = (0..)
+        .zip(pair)
+        .filter_map(|(i, seen)| Some((i, seen.valid()?)));
+    // Of equal ones the first.
+    let best = valid.max_by_key(|(i, superblock)| (superblock.sequence.get(), Reverse(*i)));
+    if let Some((best, _)) = best {
+        return Ok(Some(best));
+    }
+    let any = |why| pair.iter().any(|seen| seen.is(why));
+    if any(Invalid::Unsupported) {
+        return Err(Error::Later);
+    }
+    if any(Invalid::Damaged) {
+        return Ok(None);
+    }
+    if pair.iter().all(|seen| seen.is(Invalid::Blank)) {
+        return Err(Error::Blank);
+    }
+    Err(Error::Foreign)
+}
+
+/// The state in a word.
+pub(crate) fn state(superblock: &Superblock) -> &'static str {
+    match superblock.state.get() {
+        STATE_OPEN => "open",
+        STATE_CLOSED => "closed",
+        STATE_BROKEN => "broken",
+        _ => "unknown",
+    }
+}
+
+/// What both must agree about, in words.
+pub(crate) fn disagreement(a: &Superblock, b: &Superblock) -> Option<&'static str> {
+    let segments = |superblock: &Superblock| superblock.segments;
+    let layouts = [a, b].map(|superblock| {
+        // Growing adds segments, and may have reached only one of them.
+        let mut superblock = *superblock;
+        superblock.segments = segments(a);
+        Layout::from_superblock(&superblock)
+    });
+    if a.store != b.store {
+        return Some("they belong to different stores");
+    }
+    if a.chunk_sectors != b.chunk_sectors || layouts[0] != layouts[1] {
+        return Some("they disagree about where things are");
+    }
+    if a.sequence == b.sequence && a != b {
+        return Some("they have the same number and are different");
+    }
+    None
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests that look inside.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+mod format;
