@@ -231,8 +231,8 @@ fn exercise(state: &State<SimCopies>, layout: &Layout, world: &World) {
     let _ = (timeline.present().unwrap().id + 1, state.place.ring + 1);
     let epochs = timeline.epochs(0, u64::MAX);
     let owned = epochs.filter_map(|epoch| epoch.copies.as_ref());
-    let mut owned: Vec<u64> = owned.flat_map(|copies| copies.owned()).collect();
-    let _ = Segments::new(*layout, &mut owned);
+    let owned: Vec<u64> = owned.flat_map(|copies| copies.owned()).collect();
+    let _ = Segments::new(*layout, &owned);
 }
 
 /// Whole stores in which a number was changed and every checksum set right.

@@ -146,7 +146,8 @@ proptest! {
     fn layouts_of_new_stores(blocks in sharp(), chunks in 0u64..1 << 50, shift in 3u32..12) {
         let chunk_sectors = 1u64 << shift;
         let Some(layout) = Layout::new(blocks, chunks, chunk_sectors) else {
-            prop_assert!(blocks < 64 + 2 * 40 + 16 * (chunk_sectors / 8 + 2));
+            // Superblocks, the smallest ring and images, and one segment of the smallest size.
+            prop_assert!(blocks < 2 + 64 + 2 * 64 + 8 * ((chunk_sectors / 8).max(16) + 2));
             return Ok(());
         };
         exercise(&layout);

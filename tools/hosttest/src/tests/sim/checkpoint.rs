@@ -126,7 +126,8 @@ impl World {
         self.superblock.image_number = U64::new(number);
         self.superblock.image_used = U64::new(used);
         self.superblock.origin_sectors = U64::new(saved.sectors);
-        self.write_superblocks(&saved)?;
+        self.write_superblocks()?;
+        self.remember_closed(&saved);
         self.logbook.trim(&saved.place);
         self.trail
             .retain(|record| record.sequence >= saved.place.sequence);
@@ -167,7 +168,7 @@ impl World {
         })
     }
 
-    fn write_superblocks(&mut self, saved: &State<super::copies::SimCopies>) -> Step {
+    pub(super) fn write_superblocks(&mut self) -> Step {
         self.superblock.sequence += U64::new(1);
         let mut block = [0; BLOCK_BYTES];
         self.superblock.to_block(&mut block);
@@ -182,7 +183,6 @@ impl World {
             self.write_block(at, &block)?;
             if at != places[0] || !self.trapped(Trap::SuperblocksTogether) {
                 self.flush_store()?;
-                self.remember_closed(saved);
             }
         }
         Ok(())

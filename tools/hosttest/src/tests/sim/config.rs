@@ -21,7 +21,7 @@ fn layout(rng: &mut Rng) -> Layout {
         image_blocks,
         data_start: image_start + 2 * image_blocks,
         segment_blocks: (chunk_blocks + 2) * (2 + rng.below(6)),
-        segments: 6 + rng.below(30),
+        segments: 3 + rng.below(20),
         chunk_blocks,
     }
 }

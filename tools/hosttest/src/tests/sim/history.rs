@@ -121,12 +121,19 @@ impl World {
             .known
             .check(&origin, &mut store)
             .map_err(Stop::Failed)?;
+        let exact = recovered.superblock.state.get() == STATE_CLOSED
+            && recovered.replayed.records == 0
+            && self.rng.once_in(2);
         let mut rng = Rng::new(self.rng.next());
         let again = rng.once_in(3).then(|| rng.below(60));
         let (config, known) = (self.config.clone(), self.known.clone());
         let mut world = Self::assemble(config, rng, (origin, store), recovered, known)?;
         world.crash_in = again;
-        let result = world.start().and_then(|()| world.live());
+        let started = match exact {
+            true => world.start_exact(),
+            false => world.start(),
+        };
+        let result = started.and_then(|()| world.live());
         Ok((world, result))
     }
 
