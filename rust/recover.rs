@@ -44,6 +44,7 @@ use crate::ondisk::Record;
 use crate::ondisk::Superblock;
 use crate::ondisk::KIND_CONTENTS;
 use crate::ondisk::KIND_ENTRIES;
+use crate::ondisk::MAX_NUMBER;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::SUPERBLOCKS;
 use crate::region;
@@ -390,7 +391,10 @@ impl<C: Stored> Replay<'_, C> {
 
     fn begin(&mut self, epoch: u64, sectors: u64) -> Result<Epoch<C>> {
         let shape = self.shape.with_sectors(sectors).ok_or(EUCLEAN)?;
-        if epoch <= self.present()?.id || shape.sectors() < self.shape.sectors() {
+        if epoch <= self.present()?.id
+            || epoch >= MAX_NUMBER
+            || shape.sectors() < self.shape.sectors()
+        {
             return Err(EUCLEAN);
         }
         self.shape = shape;
@@ -438,7 +442,10 @@ impl<C: Stored> Replay<'_, C> {
         if let Some(default) = reset {
             self.state.designation = Arc::new(Designation::new(default), GFP_KERNEL)?;
         }
-        self.state.next_id = id.checked_add(1).ok_or(EUCLEAN)?;
+        if id < self.state.next_id || id >= MAX_NUMBER {
+            return Err(EUCLEAN);
+        }
+        self.state.next_id = id + 1;
         Ok(snapshot)
     }
 
