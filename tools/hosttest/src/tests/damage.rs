@@ -253,7 +253,7 @@ fn forged(world: &World, choice: u64, word: usize, value: u64) -> SimDisk {
     places.extend(image..=last);
     places.extend(world.trail.iter().map(|record| record.block));
     // The state is at the image's end, and deserves more than its share.
-    let tail = choice % 2 == 0;
+    let tail = choice.is_multiple_of(2);
     let at = match tail {
         true => last,
         false => places[(choice / 2 % places.len() as u64) as usize],

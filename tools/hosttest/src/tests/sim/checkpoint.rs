@@ -116,10 +116,14 @@ impl World {
             timeline: self.timeline.clone(),
             designation: self.designation.clone(),
         };
-        self.gate_open = true;
-        let area = 1 - self.superblock.image_area.get();
         let number = self.superblock.image_number.get() + 1;
         self.remember_copied(number);
+        self.gate_open = true;
+        // Small images take one write: what goes on meanwhile is also what comes before that.
+        for _ in 0..self.rng.below(steps * 8 + 1) {
+            self.step(true)?;
+        }
+        let area = 1 - self.superblock.image_area.get();
         let used = self.save(&saved, area, number, steps)?;
         self.superblock.state = U32::new(state);
         self.superblock.image_area = U32::new(area);

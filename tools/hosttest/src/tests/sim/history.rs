@@ -91,9 +91,9 @@ pub(crate) fn run_on(
     uuid: u8,
 ) -> Result<(Totals, SimDisk), String> {
     let mut totals = Totals::default();
-    let mut result = format(config, store, uuid).and_then(|mut world| {
+    let mut result = format(config, store, uuid).map(|mut world| {
         let result = world.live();
-        Ok((world, result))
+        (world, result)
     });
     loop {
         let (mut world, result_of_life) = match result {
@@ -221,7 +221,10 @@ impl World {
                 }
             }
             9 | 10 => self.narrow(),
-            11..=13 => self.checkpoint(STATE_OPEN, 3),
+            11..=13 => {
+                let steps = 1 + self.rng.below(10);
+                self.checkpoint(STATE_OPEN, steps)
+            }
             _ => Ok(()),
         }
     }
