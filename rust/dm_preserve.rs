@@ -19,6 +19,7 @@
 
 mod args;
 mod attributes;
+mod beyond;
 mod bindings;
 mod bitmap;
 mod checkpoint;

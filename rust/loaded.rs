@@ -26,6 +26,7 @@ use crate::image::MAX_DATA;
 use crate::image::POSITION_BITS;
 use crate::layout::Layout;
 use crate::logbook::Place;
+use crate::ondisk::MAX_NUMBER;
 use crate::saved::State;
 use crate::saved::Stored;
 use crate::saved::LEAF_WORDS;
@@ -284,6 +285,15 @@ impl<C: Stored> Loader<'_, C> {
     fn finish(self) -> Result<State<C>> {
         let state = self.state.ok_or(EUCLEAN)?;
         let present = self.epochs.last().ok_or(EUCLEAN)?;
+        let rising = [
+            state.sequence,
+            state.ring,
+            state.next,
+            state.generation,
+            state.next_id,
+        ];
+        ensure(rising.iter().all(|number| number.get() < MAX_NUMBER))?;
+        ensure(present.id < MAX_NUMBER)?;
         let all = Iterator::chain(self.snapshots.iter(), self.bookmarks.iter());
         for snapshot in all {
             ensure(snapshot.epoch <= present.id && snapshot.id < state.next_id.get())?;

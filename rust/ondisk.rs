@@ -35,6 +35,9 @@ pub(crate) const SUPERBLOCK_MAGIC: [u8; 8] = *b"dmprsv1S";
 const RECORD_MAGIC: [u8; 8] = *b"dmprsv1R";
 const IMAGE_MAGIC: [u8; 8] = *b"dmprsv1I";
 
+/// Numbers that rise (of records, epochs, snapshots and so on) are below this, so that going on with them cannot overflow.
+pub(crate) const MAX_NUMBER: u64 = 1 << 62;
+
 /// Where the two superblocks are, in blocks.
 pub(crate) const SUPERBLOCKS: [u64; 2] = [0, 1];
 
@@ -214,6 +217,14 @@ impl Superblock {
     pub(crate) fn from_block(block: &Block) -> Result<Self, Invalid> {
         unseal(block, SUPERBLOCK_MAGIC)?;
         let superblock: Self = body(block)?;
+        let rising = [
+            superblock.sequence,
+            superblock.session,
+            superblock.image_number,
+        ];
+        if rising.iter().any(|number| number.get() >= MAX_NUMBER) {
+            return Err(Invalid::Damaged);
+        }
         if superblock.incompatible.get() != 0 || superblock.read_only.get() != 0 {
             return Err(Invalid::Unsupported);
         }

@@ -9,8 +9,8 @@
 //! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each chunk with a
 //!    copy is marked, and each chunk of a dirty region that no snapshot alive at that place needs, without a
 //!    copy.
-//! 5. A later record that proves that more was durable once means damage in the middle, not a torn tail. (Records with contents
-//!    are not found if the very record that named their segment is damaged, and no later one is in the ring.)
+//! 5. A later record that proves that more was durable once means damage in the middle, not a torn tail (see
+//!    [`beyond`](crate::beyond)).
 //!
 //! What each kind of record does, and why:
 //!
@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::beyond::End;
 use crate::bitmap::Bitmap;
 use crate::checksum::crc32c;
 use crate::chunk::Chunks;
@@ -43,6 +44,7 @@ use crate::ondisk::Record;
 use crate::ondisk::Superblock;
 use crate::ondisk::KIND_CONTENTS;
 use crate::ondisk::KIND_ENTRIES;
+use crate::ondisk::MAX_NUMBER;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::SUPERBLOCKS;
 use crate::region;
@@ -184,7 +186,13 @@ pub(crate) fn recover<C: Stored, D: Disk>(
     };
     replay.run(disk, &mut replayed)?;
     replay.settle(&mut replayed)?;
-    replayed.damaged = replay.goes_on(disk)?;
+    let end = End {
+        superblock,
+        layout,
+        place: replay.place,
+        durable: replay.durable,
+    };
+    replayed.damaged = end.goes_on(disk)?;
     let mut state = replay.state;
     state.place = replay.place;
     state.next = state.next.max(state.place.sequence);
@@ -383,7 +391,10 @@ impl<C: Stored> Replay<'_, C> {
 
     fn begin(&mut self, epoch: u64, sectors: u64) -> Result<Epoch<C>> {
         let shape = self.shape.with_sectors(sectors).ok_or(EUCLEAN)?;
-        if epoch <= self.present()?.id || shape.sectors() < self.shape.sectors() {
+        if epoch <= self.present()?.id
+            || epoch >= MAX_NUMBER
+            || shape.sectors() < self.shape.sectors()
+        {
             return Err(EUCLEAN);
         }
         self.shape = shape;
@@ -431,7 +442,10 @@ impl<C: Stored> Replay<'_, C> {
         if let Some(default) = reset {
             self.state.designation = Arc::new(Designation::new(default), GFP_KERNEL)?;
         }
-        self.state.next_id = id.checked_add(1).ok_or(EUCLEAN)?;
+        if id < self.state.next_id || id >= MAX_NUMBER {
+            return Err(EUCLEAN);
+        }
+        self.state.next_id = id + 1;
         Ok(snapshot)
     }
 
@@ -501,63 +515,6 @@ impl<C: Stored> Replay<'_, C> {
             from = dirty + 1;
         }
         Ok(())
-    }
-
-    /// Whether there is a record that could only be written when one was durable that cannot be read now. Looked for in
-    /// the ring, in the segment where the log stops, and in those that later records of the ring name.
-    fn goes_on<D: Disk>(&self, disk: &mut D) -> Result<bool> {
-        if self.durable > self.place.sequence {
-            return Ok(true);
-        }
-        let mut buffer = Buffer::new()?;
-        let mut segments = KVec::new();
-        for n in 0..self.layout.ring_blocks {
-            let Some(record) = self.later(buffer.load(disk, self.layout.ring_start + n)?) else {
-                continue;
-            };
-            if self.is_proof(&record) {
-                return Ok(true);
-            }
-            for entry in record.raw_entries().filter_map(Entry::from_raw) {
-                if let Entry::Segment { segment, .. } = entry {
-                    segments.push(segment, GFP_KERNEL)?;
-                }
-            }
-        }
-        let mut proven = |from: u64, to: u64| -> Result<bool> {
-            for block in from..to {
-                let later = self.later(buffer.load(disk, block)?);
-                if later.is_some_and(|record| self.is_proof(&record)) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
-        };
-        if proven(self.place.content, self.place.content_end)? {
-            return Ok(true);
-        }
-        let starts = segments.iter();
-        for start in starts.filter_map(|segment| self.layout.segment_start(*segment)) {
-            if proven(start, start + self.layout.segment_blocks)? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// The record in a block, if it is one of this session behind the place where the log stops.
-    fn later<'b>(&self, block: &'b Block) -> Option<Record<'b>> {
-        let record = Record::from_block(block).ok()?;
-        let header = &record.header;
-        let later = header.store == self.superblock.store
-            && header.session.get() == self.superblock.session.get()
-            && header.sequence.get() > self.place.sequence;
-        later.then_some(record)
-    }
-
-    /// Whether a record could only be written when the one that is missing was durable.
-    fn is_proof(&self, record: &Record<'_>) -> bool {
-        record.header.durable.get() > self.place.sequence
     }
 }
 

@@ -18,6 +18,7 @@ use crate::entry::Entry;
 use crate::layout::Layout;
 use crate::logbook::Place;
 use crate::ondisk::Block;
+use crate::ondisk::Invalid;
 use crate::ondisk::Record;
 use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
@@ -124,8 +125,8 @@ impl<'a> Follower<'a> {
         Ok(fits(self.buffer.load(store, block)?))
     }
 
-    /// The records of this session from the end's number on: in the ring, in the segment where the log stops, and
-    /// in those that later records of the ring name.
+    /// The records of this session from the end's number on: in the ring, in the segment where the log stops, in those
+    /// that later records of the ring name, and in all if the record at the end may have named one.
     pub(crate) fn behind(&self, store: &mut Store<'_>) -> Result<Vec<Behind>> {
         let mut buffer = Buffer::new()?;
         let mut found = Vec::new();
@@ -138,6 +139,17 @@ impl<'a> Follower<'a> {
             for entry in record.raw_entries().filter_map(Entry::from_raw) {
                 if let Entry::Segment { segment, .. } = entry {
                     segments.insert(segment);
+                }
+            }
+        }
+        let next = buffer.load(store, self.layout.ring_block(self.place.ring))?;
+        if !matches!(Record::from_block(next), Ok(_) | Err(Invalid::Blank)) {
+            // It may have named a segment.
+            for segment in 0..self.layout.segments {
+                if let Some(start) = self.layout.segment_start(segment) {
+                    if self.later(buffer.load(store, start)?).is_some() {
+                        segments.insert(segment);
+                    }
                 }
             }
         }

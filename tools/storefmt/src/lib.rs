@@ -20,6 +20,7 @@ macro_rules! sources {
 }
 
 sources! {
+    #[path = "../../../rust/beyond.rs"] beyond
     #[path = "../../../rust/bitmap.rs"] bitmap
     #[path = "../../../rust/chunk.rs"] chunk
     #[path = "../../../rust/designation.rs"] designation

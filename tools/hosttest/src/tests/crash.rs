@@ -23,7 +23,7 @@ fn i1_i2_i3_after_crashes_at_any_disk_operation() {
     let steps = setting("CRASH_STEPS").unwrap_or(3000);
     let seeds = match one {
         Some(seed) => seed..seed + 1,
-        None => 0..setting("CRASH_SEEDS").unwrap_or(40),
+        None => 0..setting("CRASH_SEEDS").unwrap_or(80),
     };
     let mut totals = Totals::default();
     for seed in seeds {

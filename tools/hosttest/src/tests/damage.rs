@@ -70,8 +70,12 @@ fn damaged(disk: &SimDisk, at: u64, rng: &mut Rng) -> SimDisk {
     disk
 }
 
+fn is_blank(disk: &SimDisk, at: u64) -> bool {
+    disk.get(at).unwrap().iter().all(|byte| *byte == 0)
+}
+
 /// Whatever block of a record is damaged: if a later record says that it was durable, that is damage, and
-/// otherwise it is where the log ends.
+/// otherwise it is where the log ends. One case is left out: see `beyond.rs`.
 #[test]
 fn damage_in_the_middle_is_not_a_torn_tail() {
     let (mut tails, mut middles, mut hidden) = (0, 0, 0);
@@ -87,8 +91,7 @@ fn damage_in_the_middle_is_not_a_torn_tail() {
                 match world.trail.iter().find(proof) {
                     Some(later) => {
                         let result = end(&mut store);
-                        // The record that names the segment of all that is behind it cannot be told from the end.
-                        if record.blocks == 1 && later.blocks > 1 && result.is_ok() {
+                        if result.is_ok() && is_blank(&store, record.block) {
                             hidden += 1;
                             continue;
                         }
@@ -106,8 +109,8 @@ fn damage_in_the_middle_is_not_a_torn_tail() {
             }
         }
     }
-    println!("{middles} middles, {hidden} of them hidden, {tails} tails");
-    assert!(middles > 500 && tails > 30 && hidden * 20 < middles);
+    println!("{middles} middles, {hidden} hidden, {tails} tails");
+    assert!(middles > 500 && tails > 30 && hidden * 100 < middles);
 }
 
 /// One superblock is enough; without both there is an error, and never another state.
@@ -245,16 +248,21 @@ fn forged(world: &World, choice: u64, word: usize, value: u64) -> SimDisk {
     let mut store = world.store.clone();
     let layout = world.config.layout;
     let image = layout.image_block(world.superblock.image_area.get());
+    let last = image + world.superblock.image_used.get() - 1;
     let mut places = vec![0];
-    places.extend(image..image + world.superblock.image_used.get());
+    places.extend(image..=last);
     places.extend(world.trail.iter().map(|record| record.block));
-    let at = places[((choice >> 33) % places.len() as u64) as usize];
+    // The state is at the image's end, and deserves more than its share.
+    let tail = choice.is_multiple_of(2);
+    let at = match tail {
+        true => last,
+        false => places[(choice / 2 % places.len() as u64) as usize],
+    };
     let mut block = **store.get(at).unwrap();
     let used = block.iter().rposition(|byte| *byte != 0).unwrap_or(0) / 8 + 1;
-    // The state is at the image's end.
-    let word = match choice >> 32 & 1 {
-        0 => 2 + word % used.saturating_sub(2).max(1),
-        _ => used.saturating_sub(1 + word % 24).max(2),
+    let word = match tail {
+        true => used.saturating_sub(1 + word % 24).max(2),
+        false => 2 + word % used.saturating_sub(2).max(1),
     };
     block[word * 8..word * 8 + 8].copy_from_slice(&value.to_le_bytes());
     reseal(&mut block);

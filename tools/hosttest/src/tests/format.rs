@@ -47,6 +47,7 @@ pub(super) fn reseal(block: &mut Block) {
 pub(super) fn sharp() -> impl Strategy<Value = u64> {
     prop_oneof![
         any::<u64>(),
+        Just(u64::MAX),
         0u64..20,
         (0u32..64, 0u64..3).prop_map(|(bit, less)| (1u64 << bit).wrapping_sub(less)),
     ]

@@ -62,7 +62,7 @@ struct Store {
 impl Store {
     fn new(layout: Layout) -> Self {
         Self {
-            segments: Segments::new(layout, &mut []).unwrap(),
+            segments: Segments::new(layout, &[]).unwrap(),
             log: Logbook::new([1; 16], 1, layout, Place::default()),
             reserved: Vec::new(),
             owned: Vec::new(),
@@ -233,8 +233,8 @@ proptest! {
 #[test]
 fn segments_with_two_owners_or_beyond_the_store_are_refused() {
     let layout = layout(1, 20, 6);
-    assert!(Segments::new(layout, &mut [5, 0, 3]).is_ok());
-    assert_eq!(Segments::new(layout, &mut [3, 0, 3]).err(), Some(EUCLEAN));
-    assert_eq!(Segments::new(layout, &mut [6]).err(), Some(EUCLEAN));
-    assert_eq!(Segments::new(layout, &mut [u64::MAX]).err(), Some(EUCLEAN));
+    assert!(Segments::new(layout, &[5, 0, 3]).is_ok());
+    assert_eq!(Segments::new(layout, &[3, 0, 3]).err(), Some(EUCLEAN));
+    assert_eq!(Segments::new(layout, &[6]).err(), Some(EUCLEAN));
+    assert_eq!(Segments::new(layout, &[u64::MAX]).err(), Some(EUCLEAN));
 }

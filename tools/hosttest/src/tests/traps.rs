@@ -60,17 +60,19 @@ traps! {
     trap_writes_out_of_log_order: OutOfOrder from 0 ["I1", "I3"];
     trap_cut_at_next: CutAtNext from 0 ["I1", "I3"];
     trap_no_origin_flush: NoOriginFlush from 0 ["I1", "I3"];
-    trap_early_drop: EarlyDrop from 0 ["I1", "I3"];
-    trap_early_release: EarlyRelease from 0 ["I1", "I3"];
+    trap_replay_asks_present_marks: AskPresentMarks from 0 ["I1"];
+    trap_early_drop: EarlyDrop from 19 ["I1", "I3"];
+    trap_early_release: EarlyRelease from 7 ["I1", "I3"];
     trap_regions_survive_checkpoint: RegionsSurviveCheckpoint from 0 ["I3"];
     trap_regions_survive_snapshot: RegionsSurviveSnapshot from 0 ["I3"];
     trap_early_reuse: EarlyReuse from 0 ["I1", "two owners", "nothing recovered"];
     trap_one_superblock: OneSuperblock from 0 ["recovery", "superblock", "nothing recovered", "I1", "I3"];
-    trap_superblocks_together: SuperblocksTogether from 0 ["recovery", "superblock"];
-    trap_superblocks_in_fixed_order: SuperblocksInFixedOrder from 0 ["recovery", "superblock"];
+    trap_superblocks_together: SuperblocksTogether from 43 ["recovery", "superblock"];
+    trap_superblocks_in_fixed_order: SuperblocksInFixedOrder from 19 ["recovery", "superblock"];
     trap_image_not_flushed: ImageNotFlushed from 0 ["recovery"];
     trap_no_drain: NoDrain from 0 ["I3", "rule 1"];
-    trap_early_narrow: EarlyNarrow from 0 ["I1", "I3"];
+    trap_early_narrow: EarlyNarrow from 79 ["I1", "I3"];
     trap_stale_copy: StaleCopy from 0 ["I1", "I3"];
-    trap_settle_in_any_order: SettleInAnyOrder from 0 ["nothing recovered", "I1"];
+    trap_stale_content: StaleContent from 119 ["I1"];
+    trap_settle_in_any_order: SettleInAnyOrder from 18 ["nothing recovered", "I1"];
 }

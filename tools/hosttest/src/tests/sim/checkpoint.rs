@@ -116,17 +116,22 @@ impl World {
             timeline: self.timeline.clone(),
             designation: self.designation.clone(),
         };
-        self.gate_open = true;
-        let area = 1 - self.superblock.image_area.get();
         let number = self.superblock.image_number.get() + 1;
         self.remember_copied(number);
+        self.gate_open = true;
+        // Small images take one write: what goes on meanwhile is also what comes before that.
+        for _ in 0..self.rng.below(steps * 8 + 1) {
+            self.step(true)?;
+        }
+        let area = 1 - self.superblock.image_area.get();
         let used = self.save(&saved, area, number, steps)?;
         self.superblock.state = U32::new(state);
         self.superblock.image_area = U32::new(area);
         self.superblock.image_number = U64::new(number);
         self.superblock.image_used = U64::new(used);
         self.superblock.origin_sectors = U64::new(saved.sectors);
-        self.write_superblocks(&saved)?;
+        self.write_superblocks()?;
+        self.remember_closed(&saved);
         self.logbook.trim(&saved.place);
         self.trail
             .retain(|record| record.sequence >= saved.place.sequence);
@@ -167,7 +172,7 @@ impl World {
         })
     }
 
-    fn write_superblocks(&mut self, saved: &State<super::copies::SimCopies>) -> Step {
+    pub(super) fn write_superblocks(&mut self) -> Step {
         self.superblock.sequence += U64::new(1);
         let mut block = [0; BLOCK_BYTES];
         self.superblock.to_block(&mut block);
@@ -182,7 +187,6 @@ impl World {
             self.write_block(at, &block)?;
             if at != places[0] || !self.trapped(Trap::SuperblocksTogether) {
                 self.flush_store()?;
-                self.remember_closed(saved);
             }
         }
         Ok(())

@@ -7,6 +7,7 @@
 use super::device::Config;
 use super::rng::Rng;
 use super::Trap;
+use crate::layout::run_blocks;
 use crate::layout::Layout;
 
 fn layout(rng: &mut Rng) -> Layout {
@@ -20,8 +21,8 @@ fn layout(rng: &mut Rng) -> Layout {
         image_start,
         image_blocks,
         data_start: image_start + 2 * image_blocks,
-        segment_blocks: (chunk_blocks + 2) * (2 + rng.below(6)),
-        segments: 6 + rng.below(30),
+        segment_blocks: (run_blocks(chunk_blocks) + 2) * (1 + rng.below(3)) + rng.below(8),
+        segments: 3 + rng.below(20),
         chunk_blocks,
     }
 }

@@ -91,9 +91,9 @@ pub(crate) fn run_on(
     uuid: u8,
 ) -> Result<(Totals, SimDisk), String> {
     let mut totals = Totals::default();
-    let mut result = format(config, store, uuid).and_then(|mut world| {
+    let mut result = format(config, store, uuid).map(|mut world| {
         let result = world.live();
-        Ok((world, result))
+        (world, result)
     });
     loop {
         let (mut world, result_of_life) = match result {
@@ -121,12 +121,19 @@ impl World {
             .known
             .check(&origin, &mut store)
             .map_err(Stop::Failed)?;
+        let exact = recovered.superblock.state.get() == STATE_CLOSED
+            && recovered.replayed.records == 0
+            && self.rng.once_in(2);
         let mut rng = Rng::new(self.rng.next());
         let again = rng.once_in(3).then(|| rng.below(60));
         let (config, known) = (self.config.clone(), self.known.clone());
         let mut world = Self::assemble(config, rng, (origin, store), recovered, known)?;
         world.crash_in = again;
-        let result = world.start().and_then(|()| world.live());
+        let started = match exact {
+            true => world.start_exact(),
+            false => world.start(),
+        };
+        let result = started.and_then(|()| world.live());
         Ok((world, result))
     }
 
@@ -214,7 +221,10 @@ impl World {
                 }
             }
             9 | 10 => self.narrow(),
-            11..=13 => self.checkpoint(STATE_OPEN, 3),
+            11..=13 => {
+                let steps = 1 + self.rng.below(10);
+                self.checkpoint(STATE_OPEN, steps)
+            }
             _ => Ok(()),
         }
     }

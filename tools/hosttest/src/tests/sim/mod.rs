@@ -47,7 +47,6 @@ pub(super) enum Trap {
     NoOriginFlush,
     /// An image has the index of its cut, and replay takes a chunk's mark of the present epoch for proof that
     /// its copy is there.
-    #[expect(dead_code, reason = "the histories so far do not catch it")]
     AskPresentMarks,
     /// A drop takes effect before its record is durable.
     EarlyDrop,

@@ -136,7 +136,6 @@ impl World {
         let place = Place {
             content: 0,
             content_end: 0,
-            previous: 0,
             ..state.place
         };
         // Dropped during recovery: their segments are free, not on their way back.
@@ -181,6 +180,12 @@ impl World {
     /// Makes what was recovered durable, under a new session, before any write.
     pub(crate) fn start(&mut self) -> Step {
         self.checkpoint(STATE_OPEN, 0)
+    }
+
+    /// As [`World::start`], after a clean shutdown: the image says everything already.
+    pub(crate) fn start_exact(&mut self) -> Step {
+        self.superblock.state = U32::new(STATE_OPEN);
+        self.write_superblocks()
     }
 
     /// What would be left if the power went now, and whether that can be recovered; now and then also

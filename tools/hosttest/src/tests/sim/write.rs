@@ -170,7 +170,7 @@ impl World {
     }
 
     /// Chunks that wait for their record, decided anew: those that nobody needs any longer are given up.
-    fn to_be_logged(&mut self) -> Vec<u64> {
+    fn choose_copies(&mut self) -> Vec<u64> {
         let waiting = self.claims.iter().filter(|(_, claim)| !claim.logged);
         let waiting: Vec<u64> = waiting.map(|(chunk, _)| *chunk).collect();
         let mut chosen = Vec::new();
@@ -203,7 +203,7 @@ impl World {
 
     /// Makes records of contents that were read.
     pub(crate) fn form_copies(&mut self) -> Step {
-        let mut chosen = self.to_be_logged();
+        let mut chosen = self.choose_copies();
         while !chosen.is_empty() {
             let epoch = self.present().id;
             if (self.current != Some(epoch) || self.logbook.room() == 0)
