@@ -85,7 +85,7 @@ pub struct Rig {
     pub store: Dm,
     /// The origin, the same.
     pub origin: Dm,
-    store_disk: NullBlk,
+    store_disk: Backing,
     origin_disk: Backing,
     kind: Kind,
     store_sectors: u64,
@@ -111,10 +111,12 @@ fn create(
     )
 }
 
-/// What the origin is on.
+/// What a device is on.
 enum Backing {
     Null(NullBlk),
     Loop(Loop),
+    /// A disk that stays.
+    Disk(String),
 }
 
 /// Room that the disks have beyond what is used first, in MiB, for growing.
@@ -125,8 +127,14 @@ impl Backing {
         match self {
             Backing::Null(disk) => disk.path(),
             Backing::Loop(disk) => disk.path(),
+            Backing::Disk(path) => path,
         }
     }
+}
+
+fn null_store(sectors: u64) -> Result<Backing> {
+    let mb = sectors.div_ceil(2048) + SPARE_MB;
+    Ok(Backing::Null(NullBlk::new("vt-store", mb)?))
 }
 
 impl Rig {
@@ -138,18 +146,29 @@ impl Rig {
             true => Backing::Loop(Loop::new("vt-origin", mb(spec.sectors))?),
         };
         let store_sectors = spec.store_sectors();
-        Self::on(spec, store_sectors, origin_disk)
+        Self::on(spec, store_sectors, origin_disk, null_store(store_sectors)?)
     }
 
     /// The same with a store of exactly so many sectors.
     pub fn with_store(spec: &Spec<'_>, store_sectors: u64) -> Result<Self> {
         let mb = spec.sectors.div_ceil(2048) + SPARE_MB;
         let origin_disk = Backing::Null(NullBlk::new("vt-origin", mb)?);
-        Self::on(spec, store_sectors, origin_disk)
+        Self::on(spec, store_sectors, origin_disk, null_store(store_sectors)?)
     }
 
-    fn on(spec: &Spec<'_>, store_sectors: u64, origin_disk: Backing) -> Result<Self> {
-        let store_disk = NullBlk::new("vt-store", store_sectors.div_ceil(2048) + SPARE_MB)?;
+    /// Over disks that are there, all of the store's.
+    pub fn over(spec: &Spec<'_>, origin: &str, store: &str) -> Result<Self> {
+        let [origin, store] = [origin, store].map(str::to_string);
+        let sectors = node::sectors(&store)?;
+        Self::on(spec, sectors, Backing::Disk(origin), Backing::Disk(store))
+    }
+
+    fn on(
+        spec: &Spec<'_>,
+        store_sectors: u64,
+        origin_disk: Backing,
+        store_disk: Backing,
+    ) -> Result<Self> {
         let origin = Dm::linear("vt-o", origin_disk.path(), 0, spec.sectors)?;
         let store = Dm::linear("vt-s", store_disk.path(), 0, store_sectors)?;
         let args = spec.args.iter().map(|arg| arg.to_string()).collect();
