@@ -38,8 +38,8 @@ const IMAGE_MAGIC: [u8; 8] = *b"dmprsv1I";
 /// Where the two superblocks are, in blocks.
 pub(crate) const SUPERBLOCKS: [u64; 2] = [0, 1];
 
-/// Why a block was not taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// Why a block was not taken; of two, the later one here says more.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Invalid {
     /// All zero: never written.
     Blank,
@@ -56,7 +56,7 @@ pub(crate) enum Invalid {
 #[repr(C)]
 struct Seal {
     magic: [u8; 8],
-    /// CRC-32C of the block with this field zero.
+    /// CRC-32C of the block (of a superblock: its first sector) with this field zero.
     checksum: U32,
     version: U32,
 }
@@ -65,7 +65,18 @@ const SEAL_BYTES: usize = core::mem::size_of::<Seal>();
 /// The checksum's place in a block.
 const CHECKSUM_AT: core::ops::Range<usize> = 8..12;
 
-fn block_checksum(block: &Block) -> u32 {
+/// How much of a block its checksum covers.
+fn covered(magic: [u8; 8]) -> usize {
+    match magic {
+        // What a disk writes whole or not at all. If it were more, a torn superblock could be completed by the
+        // torn writing of the next one, and come back when its image is gone.
+        SUPERBLOCK_MAGIC => 512,
+        _ => BLOCK_BYTES,
+    }
+}
+
+fn block_checksum(block: &Block, magic: [u8; 8]) -> u32 {
+    let (block, _) = block.split_at(covered(magic));
     let (before, rest) = block.split_at(CHECKSUM_AT.start);
     let (_, after) = rest.split_at(CHECKSUM_AT.len());
     crc32c(crc32c(crc32c(0, before), &[0; 4]), after)
@@ -80,7 +91,7 @@ fn seal(block: &mut Block, magic: [u8; 8]) -> u32 {
     };
     let (head, _) = block.split_at_mut(SEAL_BYTES);
     head.copy_from_slice(seal.as_bytes());
-    let checksum = block_checksum(block);
+    let checksum = block_checksum(block, magic);
     let (_, rest) = block.split_at_mut(CHECKSUM_AT.start);
     let (field, _) = rest.split_at_mut(CHECKSUM_AT.len());
     field.copy_from_slice(&checksum.to_le_bytes());
@@ -98,7 +109,7 @@ fn unseal(block: &Block, magic: [u8; 8]) -> Result<u32, Invalid> {
             Invalid::Foreign
         });
     }
-    if seal.checksum.get() != block_checksum(block) {
+    if seal.checksum.get() != block_checksum(block, magic) {
         return Err(Invalid::Damaged);
     }
     match seal.version.get() {
@@ -399,6 +410,7 @@ pub(crate) fn image_data(block: &Block) -> Result<(ImageHeader, &[u8]), Invalid>
 
 const _: () = assert!(SEAL_BYTES == 16);
 const _: () = assert!(core::mem::size_of::<Superblock>() == 168);
+const _: () = assert!(SEAL_BYTES + core::mem::size_of::<Superblock>() <= 512);
 const _: () = assert!(core::mem::size_of::<RecordHeader>() == 64);
 const _: () = assert!(core::mem::size_of::<Content>() == 16);
 const _: () = assert!(core::mem::size_of::<RawEntry>() == 32);

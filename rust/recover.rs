@@ -9,7 +9,8 @@
 //! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each chunk with a
 //!    copy is marked, and each chunk of a dirty region that no snapshot alive at that place needs, without a
 //!    copy.
-//! 5. A later record that proves that more was durable once means damage in the middle, not a torn tail.
+//! 5. A later record that proves that more was durable once means damage in the middle, not a torn tail. (Records with contents
+//!    are not found if the very record that named their segment is damaged, and no later one is in the ring.)
 //!
 //! What each kind of record does, and why:
 //!
@@ -36,6 +37,7 @@ use crate::image::ImageReader;
 use crate::layout::Layout;
 use crate::loaded;
 use crate::logbook::Place;
+use crate::ondisk::Block;
 use crate::ondisk::Invalid;
 use crate::ondisk::Record;
 use crate::ondisk::Superblock;
@@ -93,28 +95,39 @@ pub(crate) fn superblock(disk: &mut impl Disk) -> Result<Found, Trouble> {
     let mut buffer = Buffer::new()?;
     let mut best: Option<Superblock> = None;
     let mut worst = Invalid::Blank;
+    let mut unreadable = None;
     for at in SUPERBLOCKS {
-        match Superblock::from_block(buffer.load(disk, at)?) {
+        let block = match buffer.load(disk, at) {
+            Ok(block) => block,
+            Err(error) => {
+                unreadable = Some(error);
+                continue;
+            }
+        };
+        match Superblock::from_block(block) {
             Ok(found) => {
                 if best.is_none_or(|best| best.sequence.get() < found.sequence.get()) {
                     best = Some(found);
                 }
             }
-            Err(Invalid::Blank) => (),
-            Err(why) => worst = why,
+            Err(why) => worst = worst.max(why),
         }
     }
-    match (best, worst) {
+    if let Some(best) = best {
         // A superblock being written when the power goes leaves the other one.
-        (Some(best), _) => Ok(Found::Store(best)),
-        (None, Invalid::Blank) => Ok(Found::Blank),
-        (None, Invalid::Foreign) => Err(Trouble::Because(
+        return Ok(Found::Store(best));
+    }
+    // Not blank, as far as is known: formatting it must not be suggested.
+    unreadable.map_or(Ok(()), Err)?;
+    match worst {
+        Invalid::Blank => Ok(Found::Blank),
+        Invalid::Foreign => Err(Trouble::Because(
             c"The store holds something else: if it may go, wipe its first 8 KiB",
         )),
-        (None, Invalid::Damaged) => Err(Trouble::Because(
+        Invalid::Damaged => Err(Trouble::Because(
             c"Both superblocks of the store are damaged: see preserve check",
         )),
-        (None, Invalid::Unsupported) => Err(Trouble::Because(
+        Invalid::Unsupported => Err(Trouble::Because(
             c"The store was made by a later version of dm-preserve",
         )),
     }
@@ -229,7 +242,7 @@ impl<C: Stored> Replay<'_, C> {
     }
 
     /// The record in a block, if it is the next one and of this kind.
-    fn next<'b>(&self, block: &'b crate::ondisk::Block, kind: u32) -> Option<Record<'b>> {
+    fn next<'b>(&self, block: &'b Block, kind: u32) -> Option<Record<'b>> {
         let record = Record::from_block(block).ok()?;
         let header = &record.header;
         let next = header.store == self.superblock.store
@@ -399,7 +412,10 @@ impl<C: Stored> Replay<'_, C> {
                 .state
                 .timeline
                 .scope_since(base, epoch)
-                .map_err(|_| EUCLEAN)?,
+                .map_err(|error| match error {
+                    ENOENT => EUCLEAN,
+                    error => error,
+                })?,
         };
         let snapshot = Snapshot::new(NewSnapshot {
             id,
@@ -487,34 +503,61 @@ impl<C: Stored> Replay<'_, C> {
         Ok(())
     }
 
-    /// Whether there is a record that could only be written when one was durable that cannot be read now.
+    /// Whether there is a record that could only be written when one was durable that cannot be read now. Looked for in
+    /// the ring, in the segment where the log stops, and in those that later records of the ring name.
     fn goes_on<D: Disk>(&self, disk: &mut D) -> Result<bool> {
-        let stop = self.place.sequence;
-        if self.durable > stop {
+        if self.durable > self.place.sequence {
             return Ok(true);
         }
         let mut buffer = Buffer::new()?;
-        let mut proves = |block: u64| -> Result<bool> {
-            let Ok(record) = Record::from_block(buffer.load(disk, block)?) else {
-                return Ok(false);
-            };
-            let header = record.header;
-            Ok(header.store == self.superblock.store
-                && header.session.get() == self.superblock.session.get()
-                && header.sequence.get() > stop
-                && header.durable.get() > stop)
-        };
+        let mut segments = KVec::new();
         for n in 0..self.layout.ring_blocks {
-            if proves(self.layout.ring_start + n)? {
+            let Some(record) = self.later(buffer.load(disk, self.layout.ring_start + n)?) else {
+                continue;
+            };
+            if self.is_proof(&record) {
                 return Ok(true);
             }
+            for entry in record.raw_entries().filter_map(Entry::from_raw) {
+                if let Entry::Segment { segment, .. } = entry {
+                    segments.push(segment, GFP_KERNEL)?;
+                }
+            }
         }
-        for block in self.place.content..self.place.content_end {
-            if proves(block)? {
+        let mut proven = |from: u64, to: u64| -> Result<bool> {
+            for block in from..to {
+                let later = self.later(buffer.load(disk, block)?);
+                if later.is_some_and(|record| self.is_proof(&record)) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        if proven(self.place.content, self.place.content_end)? {
+            return Ok(true);
+        }
+        let starts = segments.iter();
+        for start in starts.filter_map(|segment| self.layout.segment_start(*segment)) {
+            if proven(start, start + self.layout.segment_blocks)? {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// The record in a block, if it is one of this session behind the place where the log stops.
+    fn later<'b>(&self, block: &'b Block) -> Option<Record<'b>> {
+        let record = Record::from_block(block).ok()?;
+        let header = &record.header;
+        let later = header.store == self.superblock.store
+            && header.session.get() == self.superblock.session.get()
+            && header.sequence.get() > self.place.sequence;
+        later.then_some(record)
+    }
+
+    /// Whether a record could only be written when the one that is missing was durable.
+    fn is_proof(&self, record: &Record<'_>) -> bool {
+        record.header.durable.get() > self.place.sequence
     }
 }
 

@@ -8,7 +8,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::hash_map::DefaultHasher;
 use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -16,12 +15,29 @@ use std::hash::BuildHasherDefault;
 use std::hash::Hash;
 use std::hash::Hasher;
 
-use crate::invariant::broken;
+use crate::fingerprint::fingerprint;
 use crate::invariant::Broken;
 use crate::invariant::CYCLE;
-use crate::model::Action;
-use crate::model::Model;
-use crate::state::State;
+
+/// What can be explored: states, and the steps between them.
+pub trait Machine {
+    /// Everything that the next steps depend on.
+    type State: Copy + Hash;
+    /// Who does what.
+    type Action: Copy;
+
+    /// Where every run begins.
+    fn first(&self) -> Self::State;
+
+    /// Every step that can be taken in `state`, with the state after it.
+    fn steps(&self, state: &Self::State, out: &mut Vec<Step<Self>>);
+
+    /// The first property that `state` breaks. `steps` are those that it allows.
+    fn broken(&self, state: &Self::State, steps: &[Step<Self>]) -> Option<Broken>;
+}
+
+/// A step, and the state after it.
+pub type Step<M> = (<M as Machine>::Action, <M as Machine>::State);
 
 /// A fingerprint is a hash already.
 #[derive(Default)]
@@ -41,23 +57,16 @@ impl Hasher for Fingerprint {
 
 type Seen<V> = HashMap<u64, V, BuildHasherDefault<Fingerprint>>;
 
-fn fingerprint(state: &State) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    state.hash(&mut hasher);
-    hasher.finish()
-}
-
 /// A run that ends in a state that breaks a property.
-pub struct Counterexample {
+pub struct Counterexample<M: Machine> {
     /// The property.
     pub broken: Broken,
     /// Each step, and the state after it.
-    pub run: Vec<(Action, State)>,
+    pub run: Vec<Step<M>>,
 }
 
 /// What a search has seen.
-#[derive(Default)]
-pub struct Outcome {
+pub struct Outcome<M: Machine> {
     /// Different states.
     pub states: usize,
     /// Steps tried, also those to states already known.
@@ -65,23 +74,34 @@ pub struct Outcome {
     /// The longest way from the first state that the search went.
     pub depth: usize,
     /// The run it was looking for.
-    pub found: Option<Counterexample>,
+    pub found: Option<Counterexample<M>>,
+}
+
+impl<M: Machine> Default for Outcome<M> {
+    fn default() -> Self {
+        Outcome {
+            states: 0,
+            steps: 0,
+            depth: 0,
+            found: None,
+        }
+    }
 }
 
 /// Explores all states, depth first.
-pub fn prove(model: &Model) -> Outcome {
+pub fn prove<M: Machine>(model: &M) -> Outcome<M> {
     let first = model.first();
     let mut outcome = Outcome::default();
     // Whether the state is on the way to the one being looked at.
     let mut seen = Seen::<bool>::default();
-    let mut way: Vec<Stop> = Vec::new();
+    let mut way: Vec<Stop<M>> = Vec::new();
     let mut enter = Some((fingerprint(&first), None, first));
     loop {
         if let Some((mark, came, state)) = enter.take() {
             let mut steps = Vec::new();
             model.steps(&state, &mut steps);
             outcome.steps += steps.len();
-            let wrong = broken(model, &state, &steps);
+            let wrong = model.broken(&state, &steps);
             way.push(Stop { mark, came, steps });
             seen.insert(mark, true);
             outcome.depth = outcome.depth.max(way.len() - 1);
@@ -115,15 +135,15 @@ pub fn prove(model: &Model) -> Outcome {
 }
 
 /// A state on the way to the one being looked at.
-struct Stop {
+struct Stop<M: Machine> {
     mark: u64,
     /// The step that led here, if it is not the first.
-    came: Option<(Action, State)>,
+    came: Option<Step<M>>,
     /// What is still to be tried from here.
-    steps: Vec<(Action, State)>,
+    steps: Vec<Step<M>>,
 }
 
-fn walked(broken: Broken, way: &[Stop]) -> Counterexample {
+fn walked<M: Machine>(broken: Broken, way: &[Stop<M>]) -> Counterexample<M> {
     Counterexample {
         broken,
         run: way.iter().filter_map(|stop| stop.came).collect(),
@@ -131,15 +151,15 @@ fn walked(broken: Broken, way: &[Stop]) -> Counterexample {
 }
 
 /// Looks for the shortest run that breaks a property, breadth first.
-pub fn hunt(model: &Model) -> Outcome {
-    search(model, |state, steps| broken(model, state, steps))
+pub fn hunt<M: Machine>(model: &M) -> Outcome<M> {
+    search(model, |state, steps| model.broken(state, steps))
 }
 
 /// Looks for the shortest run to a state of which `judge` has something to say, breadth first.
-pub fn search(
-    model: &Model,
-    judge: impl Fn(&State, &[(Action, State)]) -> Option<Broken>,
-) -> Outcome {
+pub fn search<M: Machine>(
+    model: &M,
+    judge: impl Fn(&M::State, &[Step<M>]) -> Option<Broken>,
+) -> Outcome<M> {
     let first = model.first();
     let mut outcome = Outcome::default();
     let mut seen = Seen::<u64>::default();
@@ -171,7 +191,7 @@ pub fn search(
 }
 
 /// Goes the way to a state again, from each state's predecessor.
-fn retrace(model: &Model, seen: &Seen<u64>, last: u64) -> Vec<(Action, State)> {
+fn retrace<M: Machine>(model: &M, seen: &Seen<u64>, last: u64) -> Vec<Step<M>> {
     let mut state = model.first();
     let start = fingerprint(&state);
     let mut marks = vec![last];

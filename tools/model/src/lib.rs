@@ -3,7 +3,7 @@
 //! The run-time protocol of dm-preserve as a model that a program can explore completely.
 //!
 //! The model follows the design's rules 2 to 5, the gate, the claims, the frozen reads, drop and
-//! release. It knows no kernel, no bios and no log: a state is a few dozen bytes, a step is what one
+//! release. It knows no kernel and no bios: a state is a few dozen bytes, a step is what one
 //! party does without looking at anything that another may change meanwhile, and the explorer tries
 //! every order of steps.
 //!
@@ -14,15 +14,16 @@
 //! - [`invariant`]: what must hold; [`explore`]: the search; [`trap`]: known mistakes, to be caught;
 //! - [`trace`]: a counterexample for people.
 //!
-//! Crashes, the log and replay come with the persistent store: a record is already a step of its own
-//! (a copy read, with the epoch in which need was decided, not yet indexed), and would gain "durable".
+//! [`crash`] is a second, smaller machine for what survives a crash: the log, checkpoints, replay.
 
 #![forbid(unsafe_code)]
 
 mod canon;
 pub mod config;
 mod copier;
+pub mod crash;
 pub mod explore;
+mod fingerprint;
 pub mod invariant;
 mod keeper;
 pub mod model;

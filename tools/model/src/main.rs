@@ -8,12 +8,12 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use model::config::world;
-use model::config::Config;
-use model::config::LARGE;
-use model::config::WORLDS;
+use model::config;
+use model::crash;
 use model::explore::hunt;
 use model::explore::prove;
+use model::explore::Counterexample;
+use model::explore::Machine;
 use model::model::Model;
 use model::trace::tell;
 use model::trap::Trap;
@@ -29,14 +29,15 @@ fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words[..] {
-        [] => Some(explore(WORLDS)),
-        ["--large"] => Some(explore(LARGE)),
+        [] => Some(explore(config::WORLDS, crash::config::WORLDS)),
+        ["--large"] => Some(explore(config::LARGE, crash::config::LARGE)),
         ["--list"] => Some(list()),
-        ["--world", name] => world(name).map(|config| explore(&[*config])),
-        ["--trap", name] => Trap::find(name).map(|trap| show(trap, trap.world())),
-        ["--trap", name, "--world", place] => {
-            Trap::find(name).and_then(|trap| Some(show(trap, world(place)?)))
-        }
+        ["--world", name] => match config::world(name) {
+            Some(config) => Some(explore(&[*config], &[])),
+            None => crash::config::world(name).map(|config| explore(&[], &[*config])),
+        },
+        ["--trap", name] => show(name, None),
+        ["--trap", name, "--world", place] => show(name, Some(place)),
         _ => None,
     };
     done.unwrap_or_else(|| {
@@ -46,52 +47,98 @@ fn main() -> ExitCode {
 }
 
 fn list() -> ExitCode {
-    for config in WORLDS.iter().chain(LARGE) {
+    for config in config::WORLDS.iter().chain(config::LARGE) {
+        println!("world {}", config.name);
+    }
+    for config in crash::config::WORLDS.iter().chain(crash::config::LARGE) {
         println!("world {}", config.name);
     }
     for trap in Trap::ALL {
         println!("trap  {:22} {}", trap.name(), trap.about());
     }
+    for trap in crash::trap::Trap::ALL {
+        println!("trap  {:22} {}", trap.name(), trap.about());
+    }
     ExitCode::SUCCESS
 }
 
-fn explore(worlds: &[Config]) -> ExitCode {
+fn explore(worlds: &[config::Config], crashing: &[crash::config::Config]) -> ExitCode {
     let mut states = 0;
     for config in worlds {
-        let began = Instant::now();
-        let model = Model::new(config, None);
-        let outcome = prove(&model);
-        states += outcome.states;
-        println!(
-            "{:28} {:9} states {:10} steps, longest run {:3}, {:5.1} s",
-            config.name,
-            outcome.states,
-            outcome.steps,
-            outcome.depth,
-            began.elapsed().as_secs_f32()
-        );
-        if outcome.found.is_some() {
-            return tell_shortest(config, None);
+        match one(config.name, &Model::new(config, None)) {
+            Some(seen) => states += seen,
+            None => return tell_shortest(config, None),
+        }
+    }
+    for config in crashing {
+        match one(config.name, &crash::model::Model::new(config, None)) {
+            Some(seen) => states += seen,
+            None => return tell_crash(config, None),
         }
     }
     println!("{states} states in all; nothing is broken in any");
     ExitCode::SUCCESS
 }
 
-fn show(trap: Trap, config: &Config) -> ExitCode {
+/// Explores one world; the number of its states, or nothing if something is broken.
+fn one<M: Machine>(name: &str, model: &M) -> Option<usize> {
+    let began = Instant::now();
+    let outcome = prove(model);
+    println!(
+        "{:28} {:9} states {:10} steps, longest run {:3}, {:5.1} s",
+        name,
+        outcome.states,
+        outcome.steps,
+        outcome.depth,
+        began.elapsed().as_secs_f32()
+    );
+    outcome.found.is_none().then_some(outcome.states)
+}
+
+fn show(name: &str, place: Option<&str>) -> Option<ExitCode> {
+    if let Some(trap) = Trap::find(name) {
+        let config = place.map_or(Some(trap.world()), config::world)?;
+        println!("{}: {}\n", trap.name(), trap.about());
+        return Some(tell_shortest(config, Some(trap)));
+    }
+    let trap = crash::trap::Trap::find(name)?;
+    let config = place.map_or(Some(trap.world()), crash::config::world)?;
     println!("{}: {}\n", trap.name(), trap.about());
-    tell_shortest(config, Some(trap))
+    Some(tell_crash(config, Some(trap)))
 }
 
 /// Prints the shortest run that breaks a property, with every party keeping its name.
-fn tell_shortest(config: &Config, trap: Option<Trap>) -> ExitCode {
+fn tell_shortest(config: &config::Config, trap: Option<Trap>) -> ExitCode {
     let model = Model {
         fold: false,
         ..Model::new(config, trap)
     };
-    match hunt(&model).found.or_else(|| prove(&model).found) {
-        Some(found) => print!("{}", tell(&model, &found)),
-        None => println!("nothing is broken in {}", config.name),
+    print(
+        config.name,
+        shortest(&model).map(|found| tell(&model, &found)),
+    )
+}
+
+fn tell_crash(config: &crash::config::Config, trap: Option<crash::trap::Trap>) -> ExitCode {
+    let model = crash::model::Model {
+        fold: false,
+        ..crash::model::Model::new(config, trap)
+    };
+    let found = shortest(&model);
+    print(
+        config.name,
+        found.map(|found| crash::trace::tell(&model, &found)),
+    )
+}
+
+fn shortest<M: Machine>(model: &M) -> Option<Counterexample<M>> {
+    hunt(model).found.or_else(|| prove(model).found)
+}
+
+fn print(world: &str, run: Option<String>) -> ExitCode {
+    match run {
+        Some(run) => print!("{run}"),
+        None => println!("nothing is broken in {world}"),
     }
     ExitCode::FAILURE
 }

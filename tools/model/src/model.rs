@@ -7,6 +7,9 @@
 use std::fmt;
 
 use crate::config::Config;
+use crate::explore::Machine;
+use crate::invariant::broken;
+use crate::invariant::Broken;
 use crate::keeper;
 use crate::reader;
 use crate::state::Epoch;
@@ -78,9 +81,14 @@ impl Model {
             fold: true,
         }
     }
+}
+
+impl Machine for Model {
+    type State = State;
+    type Action = Action;
 
     /// Snapshot 0 has just been taken of a device on which every chunk holds content 0.
-    pub fn first(&self) -> State {
+    fn first(&self) -> State {
         let mut writers = [Writer::default(); WRITERS];
         for (writer, &chunks) in writers.iter_mut().zip(self.config.writers) {
             *writer = Writer {
@@ -120,8 +128,7 @@ impl Model {
         }
     }
 
-    /// Every step that can be taken in `state`, with the state after it.
-    pub fn steps(&self, state: &State, out: &mut Vec<(Action, State)>) {
+    fn steps(&self, state: &State, out: &mut Vec<(Action, State)>) {
         let mut some = Vec::new();
         for index in 0..WRITERS {
             writer::steps(self, state, index, &mut some);
@@ -159,6 +166,10 @@ impl Model {
         if self.fold {
             out.iter_mut().for_each(|(_, next)| next.fold());
         }
+    }
+
+    fn broken(&self, state: &State, steps: &[(Action, State)]) -> Option<Broken> {
+        broken(self, state, steps)
     }
 }
 

@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use crate::explore::Counterexample;
+use crate::explore::Machine;
 use crate::model::Model;
 use crate::model::Who;
 use crate::state::each;
@@ -16,7 +17,7 @@ use crate::state::Kept;
 use crate::state::State;
 
 /// The run, step by step, with the timeline wherever it changed.
-pub fn tell(model: &Model, found: &Counterexample) -> String {
+pub fn tell(model: &Model, found: &Counterexample<Model>) -> String {
     let mut text = String::new();
     for (index, chunks) in model.config.writers.iter().enumerate() {
         let _ = writeln!(text, "writer {index}: one bio over chunks {}", set(*chunks));
@@ -65,12 +66,12 @@ fn timeline(state: &State) -> String {
     text
 }
 
-fn set(chunks: Chunks) -> String {
+pub(crate) fn set(chunks: Chunks) -> String {
     let list: Vec<String> = each(chunks).map(|chunk| chunk.to_string()).collect();
     format!("{{{}}}", list.join(","))
 }
 
-fn name(content: Content) -> char {
+pub(crate) fn name(content: Content) -> char {
     char::from(b'a' + content)
 }
 

@@ -46,6 +46,7 @@ macro_rules! traps {
         }
     };
 }
+pub(crate) use traps;
 
 traps! {
     SecondLookOldList "second-look-old-list" in ONE_CHUNK_THREE_WRITERS:

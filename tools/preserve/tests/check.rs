@@ -252,12 +252,12 @@ fn a_store_that_lost_its_end_is_found() {
 
 #[test]
 fn every_block_of_the_checkpoint_counts() {
-    let blocks = check(&mut saved())["checkpoint"]["blocks"]
+    let blocks = check(&mut large())["checkpoint"]["blocks"]
         .as_u64()
         .unwrap();
     assert!(blocks > 2);
     for n in 0..blocks {
-        let mut builder = saved();
+        let mut builder = large();
         let at = builder.image_block(n);
         flip(&mut builder, at, 2000);
         assert_damage(
@@ -267,7 +267,7 @@ fn every_block_of_the_checkpoint_counts() {
         );
     }
     // Of an earlier checkpoint.
-    let mut builder = saved();
+    let mut builder = large();
     let at = builder.image_block(1);
     forge(&mut builder, at, |block| block[32] -= 1);
     assert_damage(&mut builder, "checkpoint", "belongs to another checkpoint");

@@ -123,7 +123,7 @@ fn what_can_be_read_of_a_damaged_store_is_shown() {
         json!({ "kind": "behind", "sequence": 9, "block": behind, "proves_damage": true })
     );
     // Up to the place where the checkpoint breaks.
-    let mut builder = saved();
+    let mut builder = large();
     let at = builder.image_block(1);
     flip(&mut builder, at, 90);
     let lines = dump(&mut builder);

@@ -29,6 +29,7 @@ use crate::logbook::Place;
 use crate::ondisk::Block;
 use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
+use crate::ondisk::SUPERBLOCK_MAGIC;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
@@ -333,7 +334,12 @@ impl Builder {
         if let Some(field) = block.get_mut(8..12) {
             field.fill(0);
         }
-        let checksum = crc32c(0, block).to_le_bytes();
+        // That of a superblock covers its first sector.
+        let covered = match block.starts_with(&SUPERBLOCK_MAGIC) {
+            true => block.get(..512).unwrap_or(block),
+            false => block,
+        };
+        let checksum = crc32c(0, covered).to_le_bytes();
         if let Some(field) = block.get_mut(8..12) {
             field.copy_from_slice(&checksum);
         }

@@ -102,6 +102,17 @@ pub fn saved() -> Builder {
     builder
 }
 
+/// The same, with designations that take a checkpoint of several blocks.
+pub fn large() -> Builder {
+    let mut builder = full();
+    for n in 0..3 {
+        builder.protect(10 + n, 11 + n, false).unwrap();
+        builder.snapshot().unwrap();
+    }
+    builder.checkpoint().unwrap();
+    builder
+}
+
 /// Flips a bit of a block.
 pub fn flip(builder: &mut Builder, block: u64, byte: usize) {
     builder.block(block)[byte] ^= 0x10;

@@ -36,10 +36,11 @@ pub const TESTS: &[Test] = &[
     both(test("a_view_keeps_the_live_device", view_keeps)),
     test("rmmod_is_refused_while_in_use", rmmod_in_use),
     test("module_can_be_unloaded_and_loaded_again", rmmod),
-    both(test("devices_come_and_go_many_times", come_and_go)),
+    both(slow("devices_come_and_go_many_times", 240, come_and_go)),
 ];
 
-pub const LIMIT: Duration = Duration::from_secs(90);
+/// How long fio may take, on the slowest machine and a kernel that checks itself. What hangs is ended by the test's own limit.
+pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// fio over the whole device, with a snapshot being preserved.
 pub fn busy(rig: &Rig, loops: u32) -> Result<Background> {

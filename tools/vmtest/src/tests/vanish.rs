@@ -13,6 +13,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use anyhow::Result;
 use rustix::io::Errno;
+use vmtest::cmd;
 use vmtest::disk::expect_errno;
 use vmtest::disk::Disk;
 use vmtest::fio::Job;
@@ -49,7 +50,10 @@ fn origin(_: &Env) -> Result<()> {
     .start()?;
     let view = rig.view("vt-view", id, &[])?;
     let frozen = Disk::open_ro(view.path())?;
-    thread::sleep(Duration::from_millis(500));
+    // How long fio takes to begin depends on the machine, and on what its kernel checks.
+    cmd::wait_until("something is preserved", LIMIT, || {
+        Ok(rig.number("preserved_chunks")? > 100)
+    })?;
     // Some reads of the view are under way, too.
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = stop.clone();

@@ -117,11 +117,9 @@ impl World {
             designation: self.designation.clone(),
         };
         self.gate_open = true;
-        if self.trapped(Trap::EarlyTrim) {
-            self.logbook.trim(&saved.place);
-        }
         let area = 1 - self.superblock.image_area.get();
         let number = self.superblock.image_number.get() + 1;
+        self.remember_copied(number);
         let used = self.save(&saved, area, number, steps)?;
         self.superblock.state = U32::new(state);
         self.superblock.image_area = U32::new(area);
@@ -130,10 +128,19 @@ impl World {
         self.superblock.origin_sectors = U64::new(saved.sectors);
         self.write_superblocks(&saved)?;
         self.logbook.trim(&saved.place);
+        self.trail
+            .retain(|record| record.sequence >= saved.place.sequence);
         self.segments.free_waiting(waiting);
         self.saved_before = self.present().id;
         self.totals.checkpoints += 1;
         Ok(())
+    }
+
+    fn remember_copied(&mut self, number: u64) {
+        let runs = self.present().copies.as_ref().map(|copies| copies.runs());
+        let chunks = runs.into_iter().flatten();
+        let chunks = chunks.flat_map(|(run, _)| run.start..run.end).collect();
+        self.known.copied_at_cut.insert(number, chunks);
     }
 
     fn save(
@@ -164,12 +171,16 @@ impl World {
         self.superblock.sequence += U64::new(1);
         let mut block = [0; BLOCK_BYTES];
         self.superblock.to_block(&mut block);
-        for at in SUPERBLOCKS {
+        let places = match self.trapped(Trap::SuperblocksInFixedOrder) {
+            true => SUPERBLOCKS,
+            false => self.superblock.places(),
+        };
+        for at in places {
             if at != SUPERBLOCKS[0] && self.trapped(Trap::OneSuperblock) {
-                break;
+                continue;
             }
             self.write_block(at, &block)?;
-            if at != SUPERBLOCKS[0] || !self.trapped(Trap::SuperblocksTogether) {
+            if at != places[0] || !self.trapped(Trap::SuperblocksTogether) {
                 self.flush_store()?;
                 self.remember_closed(saved);
             }

@@ -39,6 +39,10 @@ pub(crate) struct Config {
     pub(crate) default: bool,
     pub(crate) keep_unprotected: bool,
     pub(crate) trap: Option<Trap>,
+    /// How likely each kind of step is.
+    pub(crate) weights: [u64; 6],
+    /// Most snapshots that are kept.
+    pub(crate) keep: u64,
     /// The power goes tentatively at one in so many disk operations; 0 for never.
     pub(crate) check_every: u64,
 }
@@ -149,6 +153,18 @@ pub(crate) struct World {
     pub(crate) crash_in: Option<u64>,
     pub(crate) left: Option<(SimDisk, SimDisk)>,
     pub(crate) totals: super::history::Totals,
+    /// The records from the last checkpoint's cut on.
+    pub(crate) trail: Vec<Trail>,
+}
+
+/// Where a record went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trail {
+    pub(crate) sequence: u64,
+    pub(crate) block: u64,
+    pub(crate) blocks: u64,
+    /// Every record below this was durable when it was made.
+    pub(crate) durable: u64,
 }
 
 impl World {
@@ -196,12 +212,19 @@ impl World {
     pub(crate) fn step(&mut self, new: bool) -> Step {
         self.totals.steps += 1;
         self.reclaim();
-        match self.rng.below(12) {
-            0..=3 => self.complete_record(),
-            4 | 5 => self.settle(),
-            6 | 7 => self.complete_write(),
-            8 => self.form_copies(),
-            9 | 10 => self.advance_write(),
+        let weights = self.config.weights;
+        let mut ticket = self.rng.below(weights.iter().sum());
+        let chosen = weights.iter().position(|weight| {
+            let here = ticket < *weight;
+            ticket = ticket.saturating_sub(*weight);
+            here
+        });
+        match chosen {
+            Some(0) => self.complete_record(),
+            Some(1) => self.settle(),
+            Some(2) => self.complete_write(),
+            Some(3) => self.form_copies(),
+            Some(4) => self.advance_write(),
             _ if new => self.begin_write(),
             _ => Ok(()),
         }

@@ -32,6 +32,8 @@ pub(crate) struct SimDisk {
     next: u64,
     /// Writes still to succeed before all fail.
     pub(crate) writes_left: Option<u64>,
+    /// A block that cannot be read.
+    pub(crate) bad: Option<u64>,
 }
 
 impl SimDisk {
@@ -43,6 +45,7 @@ impl SimDisk {
             flight: BTreeMap::new(),
             next: 0,
             writes_left: None,
+            bad: None,
         }
     }
 
@@ -97,6 +100,7 @@ impl SimDisk {
             flight: BTreeMap::new(),
             next: 0,
             writes_left: None,
+            bad: None,
         };
         for (at, versions) in &self.cache {
             for data in versions {
@@ -143,7 +147,8 @@ impl SimDisk {
 impl Disk for SimDisk {
     fn read(&mut self, block: u64, out: &mut [u8]) -> Result {
         for (at, part) in (block..).zip(out.chunks_mut(BLOCK_BYTES)) {
-            part.copy_from_slice(&**self.get(at).ok_or(EIO)?);
+            let data = self.get(at).filter(|_| self.bad != Some(at));
+            part.copy_from_slice(&**data.ok_or(EIO)?);
         }
         Ok(())
     }

@@ -52,8 +52,46 @@ impl Totals {
 /// Plays a history of so many steps.
 pub(crate) fn run(config: &Config, steps: u64) -> Result<Totals, String> {
     let store = SimDisk::new(config.layout.blocks());
+    run_on(config, steps, store, 0x11).map(|(totals, _)| totals)
+}
+
+/// A device with records in its log, all of them durable and none of them settled by a checkpoint.
+pub(crate) fn busy(seed: u64, records: u64) -> World {
+    let config = Config {
+        check_every: 0,
+        ..super::config(seed, None)
+    };
+    let store = SimDisk::new(config.layout.blocks());
+    let mut world = format(&config, store, 0x11).unwrap();
+    for round in 0..200 {
+        world.make_room().unwrap();
+        let action = match round {
+            0..12 => world.rng.below(16),
+            _ => world.rng.below(8),
+        };
+        world.act(action).unwrap();
+        for _ in 0..40 {
+            world.step(true).unwrap();
+        }
+        let cut = world.trail.first().map_or(0, |first| first.sequence);
+        if round > 12 && world.logbook.place().sequence - cut > records {
+            break;
+        }
+    }
+    world.finish().unwrap();
+    world
+}
+
+/// Plays a history of so many steps on a new store in place of what was on the disk; the result has what is
+/// there in the end.
+pub(crate) fn run_on(
+    config: &Config,
+    steps: u64,
+    store: SimDisk,
+    uuid: u8,
+) -> Result<(Totals, SimDisk), String> {
     let mut totals = Totals::default();
-    let mut result = format(config, store, 0x11).and_then(|mut world| {
+    let mut result = format(config, store, uuid).and_then(|mut world| {
         let result = world.live();
         Ok((world, result))
     });
@@ -66,7 +104,7 @@ pub(crate) fn run(config: &Config, steps: u64) -> Result<Totals, String> {
         totals.add(&world.totals);
         match result_of_life {
             Err(Stop::Failed(what)) => return Err(what),
-            _ if totals.steps >= steps => return Ok(totals),
+            _ if totals.steps >= steps => return Ok((totals, world.left.take().unwrap().1)),
             Ok(()) | Err(Stop::Dead) => (),
         }
         totals.restarts += 1;
@@ -147,7 +185,7 @@ impl World {
             0..=3 => {
                 let all = [live, bookmarks].concat();
                 let base = self.rng.pick(&all).filter(|_| self.rng.once_in(2));
-                let keep = 1 + self.rng.below(4) as usize;
+                let keep = 1 + self.rng.below(self.config.keep) as usize;
                 let reset = self.rng.once_in(6).then_some(self.config.default);
                 self.snapshot(base, keep, reset)
             }
@@ -155,8 +193,8 @@ impl World {
                 Some(id) => self.drop_snapshot(id),
                 None => Ok(()),
             },
-            5 => match self.rng.pick(&bookmarks) {
-                Some(id) if bookmarks.len() > 2 => self.forget(id),
+            5 | 15 => match self.rng.pick(&bookmarks) {
+                Some(id) => self.forget(id),
                 _ => Ok(()),
             },
             6 => match self.rng.pick(&live).filter(|_| !run.is_empty()) {
@@ -181,8 +219,8 @@ impl World {
         }
     }
 
-    /// Everything under way is finished, then comes the last checkpoint.
-    fn shut_down(&mut self) -> Step {
+    /// Everything under way is finished.
+    fn finish(&mut self) -> Step {
         let mut patience = 20_000;
         while !self.writes.is_empty() || !self.records.is_empty() || !self.claims.is_empty() {
             self.step(false)?;
@@ -194,6 +232,12 @@ impl World {
                 return super::device::failed("writes hang");
             }
         }
+        Ok(())
+    }
+
+    /// Finishes, and writes the last checkpoint.
+    fn shut_down(&mut self) -> Step {
+        self.finish()?;
         self.origin.sync();
         self.checkpoint(STATE_CLOSED, 0)?;
         let before = self.contents();

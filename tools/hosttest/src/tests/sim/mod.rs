@@ -9,24 +9,29 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
+mod config;
 mod control;
 mod copies;
 mod device;
 mod disk;
 mod history;
 mod model;
+mod record;
 mod recovery;
 mod rng;
 mod verify;
 mod write;
 
+pub(super) use config::config;
 pub(super) use copies::SimCopies;
 pub(super) use device::Config;
+pub(super) use device::Trail;
 pub(super) use device::World;
 pub(super) use disk::SimDisk;
+pub(super) use history::busy;
 pub(super) use history::run;
+pub(super) use history::run_on;
 pub(super) use history::Totals;
-pub(super) use recovery::format;
 pub(super) use rng::Rng;
 
 /// A rule to break.
@@ -40,7 +45,9 @@ pub(super) enum Trap {
     CutAtNext,
     /// The origin is not flushed at the snapshot.
     NoOriginFlush,
-    /// Replay takes a chunk's mark of the present epoch for proof that its copy is in the image.
+    /// An image has the index of its cut, and replay takes a chunk's mark of the present epoch for proof that
+    /// its copy is there.
+    #[expect(dead_code, reason = "the histories so far do not catch it")]
     AskPresentMarks,
     /// A drop takes effect before its record is durable.
     EarlyDrop,
@@ -52,18 +59,22 @@ pub(super) enum Trap {
     RegionsSurviveSnapshot,
     /// Segments are free as soon as nobody needs them.
     EarlyReuse,
-    /// The ring is free up to a checkpoint's cut before the checkpoint is durable.
-    EarlyTrim,
     /// Only the first superblock is written.
     OneSuperblock,
     /// Both superblocks are written without a flush between them.
     SuperblocksTogether,
+    /// The same superblock is always written first.
+    SuperblocksInFixedOrder,
     /// The image is not durable before the superblock names it.
     ImageNotFlushed,
     /// A checkpoint does not wait for marks under way.
     NoDrain,
     /// A scope narrows before a checkpoint has saved the epochs before it as closed.
     EarlyNarrow,
-    /// A copy whose epoch has ended is indexed and marked in the present one.
+    /// A copy whose epoch has ended is indexed in that and marked in the present one.
     StaleCopy,
+    /// Durable records take effect in any order.
+    SettleInAnyOrder,
+    /// Contents are not read again after a drop has let a write of the chunk pass.
+    StaleContent,
 }

@@ -91,6 +91,7 @@ pub(crate) fn format(config: &Config, store: SimDisk, uuid: u8) -> Step<World> {
         after: None,
         gone: Default::default(),
         exact: BTreeMap::new(),
+        copied_at_cut: BTreeMap::new(),
         trap: config.trap,
         chunk_blocks: step,
     };
@@ -167,6 +168,7 @@ impl World {
             crash_in: None,
             left: None,
             totals: Default::default(),
+            trail: Vec::new(),
             config,
             rng,
             origin,

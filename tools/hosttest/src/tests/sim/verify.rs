@@ -13,12 +13,12 @@ use super::Trap;
 use crate::chunk::Geometry;
 use crate::image::ImageReader;
 use crate::layout::Layout;
-use crate::loaded;
 use crate::ondisk::Superblock;
 use crate::recover::recover;
 use crate::recover::superblock;
 use crate::recover::Found;
 use crate::recover::Replayed;
+use crate::loaded;
 use crate::saved::State;
 use crate::saved::Stored;
 use crate::segments::Segments;
@@ -42,6 +42,8 @@ pub(crate) struct Known {
     pub(crate) gone: BTreeSet<(u64, u64)>,
     /// Marks of the epochs that a checkpoint has saved as closed.
     pub(crate) exact: BTreeMap<u64, Vec<bool>>,
+    /// For a trap: the chunks that the present epoch had copies of at an image's cut.
+    pub(crate) copied_at_cut: BTreeMap<u64, BTreeSet<u64>>,
     pub(crate) trap: Option<Trap>,
     pub(crate) chunk_blocks: u64,
 }
@@ -100,7 +102,8 @@ impl Known {
         })
     }
 
-    /// For a trap: the chunks that the image has marks for, but no copies, and the number of their epoch.
+    /// For a trap: the chunks that the image has marks for, but would have no copies of if its index were that of the
+    /// cut; and the number of their epoch.
     fn marked_in_image(
         &self,
         store: &mut SimDisk,
@@ -121,11 +124,12 @@ impl Known {
         let state = loaded::load(&mut reader, shape, layout, &new_copies)
             .map_err(|error| format!("{error:?}"))?;
         let present = state.timeline.present().ok_or("no epoch")?;
-        let Some(copies) = &present.copies else {
+        if present.copies.is_none() {
             return Ok((u64::MAX, BTreeSet::new()));
-        };
+        }
+        let copied = self.copied_at_cut.get(&number).ok_or("unknown image")?;
         let marked = self.model.hot.iter().copied();
-        let marked = marked.filter(|c| present.marks.get(*c) && copies.position(*c).is_none());
+        let marked = marked.filter(|c| present.marks.get(*c) && !copied.contains(c));
         Ok((calls.get(), marked.collect()))
     }
 

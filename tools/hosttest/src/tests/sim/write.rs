@@ -16,25 +16,14 @@ use super::disk::Data;
 use super::model::content;
 use super::Trap;
 use crate::checksum::crc32c;
-use crate::chunk::Chunks;
 use crate::entry::Entry;
-use crate::logbook::Formed;
-use crate::logbook::Place;
 use crate::logbook::RING_RESERVE;
-use crate::ondisk::Block;
 use crate::ondisk::BLOCK_BYTES;
 use crate::region;
 use crate::saved::Stored;
 use std::rc::Rc;
 
 const MAX_WRITES: usize = 6;
-
-fn one(chunk: u64) -> Chunks {
-    Chunks {
-        start: chunk,
-        end: chunk + 1,
-    }
-}
 
 impl World {
     /// A new write of the user's: some blocks around a hot chunk.
@@ -110,12 +99,6 @@ impl World {
         Ok(())
     }
 
-    fn mark(&self, chunk: u64) {
-        let marks = &self.present().marks;
-        marks.prepare(one(chunk)).unwrap();
-        marks.set(chunk).unwrap();
-    }
-
     /// A write to the origin completes, and leaves the gate.
     pub(crate) fn complete_write(&mut self) -> Step {
         let submitted = self.writes.iter().enumerate();
@@ -186,42 +169,6 @@ impl World {
         self.log_entries(&[entry], RING_RESERVE, what).map(drop)
     }
 
-    /// Writes a record of entries, if there is room.
-    pub(crate) fn log_entries(
-        &mut self,
-        entries: &[Entry],
-        reserve: u64,
-        what: What,
-    ) -> Step<bool> {
-        self.disk_op()?;
-        let place = self.logbook.place();
-        let mut block = [0; BLOCK_BYTES];
-        let durable = self.durable();
-        let formed = self.logbook.entries(entries, durable, reserve, &mut block);
-        let Some(formed) = formed else {
-            self.ring_full = true;
-            return Ok(false);
-        };
-        self.write_record(place, formed, block, Vec::new(), what);
-        Ok(true)
-    }
-
-    fn write_record(
-        &mut self,
-        place: Place,
-        formed: Formed,
-        head: Block,
-        rest: Vec<Data>,
-        what: What,
-    ) {
-        let mut blocks = vec![(formed.block, Rc::new(head))];
-        blocks.extend((formed.block + 1..).zip(rest));
-        let io = Some(self.store.submit(blocks));
-        self.records
-            .insert(formed.sequence, Record { place, io, what });
-        self.totals.records += 1;
-    }
-
     /// Chunks that wait for their record, decided anew: those that nobody needs any longer are given up.
     fn to_be_logged(&mut self) -> Vec<u64> {
         let waiting = self.claims.iter().filter(|(_, claim)| !claim.logged);
@@ -250,7 +197,8 @@ impl World {
     fn is_valid(&self, chunk: u64) -> bool {
         let (from, present) = (self.claims[&chunk].read_in, self.present().id);
         let all_there = self.timeline.epochs(from, u64::MAX).count() as u64 == present - from + 1;
-        all_there && !self.timeline.marked(chunk, from, u64::MAX)
+        self.trapped(Trap::StaleContent)
+            || all_there && !self.timeline.marked(chunk, from, u64::MAX)
     }
 
     /// Makes records of contents that were read.
@@ -327,86 +275,5 @@ impl World {
         self.write_record(place, formed, head, rest, what);
         self.totals.copies += chunks.len() as u64;
         Ok(())
-    }
-
-    /// A record's write completes.
-    pub(crate) fn complete_record(&mut self) -> Step {
-        let under_way = self.records.iter().filter(|(_, r)| r.io.is_some());
-        let under_way: Vec<u64> = under_way.map(|(sequence, _)| *sequence).collect();
-        if let Some(sequence) = self.rng.pick(&under_way) {
-            self.disk_op()?;
-            let io = self.records.get_mut(&sequence).unwrap().io.take();
-            let fua = !self.trapped(Trap::NoFua);
-            self.store.complete(io.unwrap(), fua);
-        }
-        Ok(())
-    }
-
-    /// The first record that is durable takes effect.
-    pub(crate) fn settle(&mut self) -> Step {
-        let (durable, out_of_order) = (self.durable(), self.trapped(Trap::OutOfOrder));
-        let ready = |(sequence, record): &(&u64, &Record)| {
-            **sequence < durable || (out_of_order && record.io.is_none())
-        };
-        let first = self
-            .records
-            .iter()
-            .find(ready)
-            .map(|(sequence, _)| *sequence);
-        let Some(sequence) = first.filter(|_| self.gate_open) else {
-            return Ok(());
-        };
-        let record = self.records.remove(&sequence).unwrap();
-        let (epoch, generation) = (self.present().id, self.generation);
-        match record.what {
-            What::Copies {
-                epoch: decided,
-                copies,
-                items,
-            } => {
-                let stale = decided != epoch && !self.trapped(Trap::StaleCopy);
-                for (chunk, position) in items {
-                    self.settle_copy(stale, &copies, chunk, position);
-                }
-            }
-            What::Gone { epoch: e, chunk } => {
-                if e == epoch {
-                    self.mark(chunk);
-                }
-                self.claims.remove(&chunk);
-            }
-            What::Region {
-                region,
-                epoch: e,
-                generation: g,
-            } => {
-                if e == epoch && g == generation {
-                    self.regions.insert(region);
-                }
-            }
-            What::Other => (),
-        }
-        Ok(())
-    }
-
-    fn settle_copy(
-        &mut self,
-        stale: bool,
-        copies: &super::copies::SimCopies,
-        chunk: u64,
-        position: u64,
-    ) {
-        if stale {
-            // It needs another record, if the content is valid still.
-            if let Some(claim) = self.claims.get_mut(&chunk) {
-                claim.logged = false;
-            }
-            return;
-        }
-        if !self.present().marks.get(chunk) {
-            copies.add(one(chunk), position).unwrap();
-            self.mark(chunk);
-        }
-        self.claims.remove(&chunk);
     }
 }

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Damaged stores: a torn tail and damage in the middle are told apart, superblocks stand in for one another,
+//! and nothing that a store may hold makes recovery panic (I8).
+
+#![forbid(unsafe_code)]
+
+use super::format::reseal;
+use super::format::sharp;
+use super::sim::busy;
+use super::sim::config;
+use super::sim::run_on;
+use super::sim::Config;
+use super::sim::Rng;
+use super::sim::SimCopies;
+use super::sim::SimDisk;
+use super::sim::World;
+use crate::layout::Layout;
+use crate::ondisk::Superblock;
+use crate::ondisk::BLOCK_BYTES;
+use crate::recover::recover;
+use crate::recover::superblock;
+use crate::recover::Found;
+use crate::recover::Replayed;
+use crate::recover::Trouble;
+use crate::saved::State;
+use crate::segments::Segments;
+use kernel::alloc::host;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use proptest::prelude::*;
+
+type Outcome = Result<(Option<State<SimCopies>>, Replayed), Trouble>;
+
+fn recovered(store: &mut SimDisk) -> Outcome {
+    let Found::Store(superblock) = superblock(store)? else {
+        return Err(Trouble::Error(ENOENT));
+    };
+    let layout = Layout::from_superblock(&superblock).ok_or(EUCLEAN)?;
+    if layout.blocks() > store.blocks() {
+        return Err(Trouble::Error(EUCLEAN));
+    }
+    let returned = Default::default();
+    let new_copies = || {
+        Ok(Arc::new(
+            SimCopies::new(layout.chunk_blocks, &returned),
+            GFP_KERNEL,
+        )?)
+    };
+    recover(store, &superblock, &layout, &new_copies)
+}
+
+/// The number behind the last record replayed, or that there is damage in the middle.
+fn end(store: &mut SimDisk) -> Result<u64, Replayed> {
+    match recovered(store).unwrap() {
+        (Some(state), replayed) if !replayed.damaged => Ok(state.place.sequence),
+        (_, replayed) => Err(replayed),
+    }
+}
+
+fn damaged(disk: &SimDisk, at: u64, rng: &mut Rng) -> SimDisk {
+    let mut disk = disk.clone();
+    let mut block = **disk.get(at).unwrap();
+    match rng.below(3) {
+        0 => block.fill(0),
+        1 => block[rng.below(BLOCK_BYTES as u64) as usize] ^= 1 << rng.below(8),
+        _ => block[..512].fill(0xa5),
+    }
+    disk.set(at, block);
+    disk
+}
+
+/// Whatever block of a record is damaged: if a later record says that it was durable, that is damage, and
+/// otherwise it is where the log ends.
+#[test]
+fn damage_in_the_middle_is_not_a_torn_tail() {
+    let (mut tails, mut middles, mut hidden) = (0, 0, 0);
+    for seed in 0..30 {
+        let world = busy(seed, 20);
+        let next = world.logbook.place().sequence;
+        assert_eq!(end(&mut world.store.clone()), Ok(next));
+        let mut rng = Rng::new(seed);
+        for record in &world.trail {
+            for block in record.block..record.block + record.blocks {
+                let mut store = damaged(&world.store, block, &mut rng);
+                let proof = |later: &&super::sim::Trail| later.durable > record.sequence;
+                match world.trail.iter().find(proof) {
+                    Some(later) => {
+                        let result = end(&mut store);
+                        // The record that names the segment of all that is behind it cannot be told from the end.
+                        if record.blocks == 1 && later.blocks > 1 && result.is_ok() {
+                            hidden += 1;
+                            continue;
+                        }
+                        assert!(
+                            result.is_err(),
+                            "seed {seed}: {record:?}, {later:?}: {result:?}"
+                        );
+                        middles += 1;
+                    }
+                    None => {
+                        assert_eq!(end(&mut store), Ok(record.sequence), "seed {seed}");
+                        tails += 1;
+                    }
+                }
+            }
+        }
+    }
+    println!("{middles} middles, {hidden} of them hidden, {tails} tails");
+    assert!(middles > 500 && tails > 30 && hidden * 20 < middles);
+}
+
+/// One superblock is enough; without both there is an error, and never another state.
+#[test]
+fn superblocks_stand_in_for_one_another() {
+    for seed in 0..10 {
+        let world = busy(seed, 10);
+        let next = world.logbook.place().sequence;
+        let mut rng = Rng::new(seed);
+        let mut rot = |disk: &SimDisk, at| {
+            let mut disk = disk.clone();
+            let mut block = **disk.get(at).unwrap();
+            block[rng.below(512) as usize] ^= 1 << rng.below(8);
+            disk.set(at, block);
+            disk
+        };
+        let one = rot(&world.store, seed % 2);
+        assert_eq!(end(&mut one.clone()), Ok(next));
+        let mut both = rot(&one, 1 - seed % 2);
+        assert!(matches!(recovered(&mut both), Err(Trouble::Because(_))));
+        let mut unreadable = world.store.clone();
+        unreadable.bad = Some(seed % 2);
+        assert_eq!(end(&mut unreadable), Ok(next), "one cannot be read");
+    }
+}
+
+/// An image with any byte changed is an error.
+#[test]
+fn i8_images_with_a_changed_byte() {
+    let world = busy(3, 4);
+    let layout = world.config.layout;
+    let first = layout.image_block(world.superblock.image_area.get());
+    let used = world.superblock.image_used.get();
+    let mut store = world.store.clone();
+    for at in first..first + used {
+        let original = **store.get(at).unwrap();
+        for byte in (0..BLOCK_BYTES).step_by(5) {
+            let mut block = original;
+            block[byte] ^= 1 << (byte % 8);
+            store.set(at, block);
+            let result = recovered(&mut store);
+            assert!(
+                matches!(result, Err(Trouble::Because(_))),
+                "block {at}, byte {byte}"
+            );
+        }
+        store.set(at, original);
+    }
+    assert!(recovered(&mut store).is_ok());
+}
+
+/// A new store over an old one: the same places, sequence numbers and sessions, but another UUID.
+#[test]
+fn reformatted_stores_do_not_see_what_was_there() {
+    for seed in 0..4 {
+        let small = Config {
+            check_every: 3,
+            ..config(seed, None)
+        };
+        let fresh = SimDisk::new(small.layout.blocks());
+        let (_, mut store) = run_on(&small, 1500, fresh, 0x11).unwrap();
+        for at in 0..2 {
+            store.set(at, [0; BLOCK_BYTES]);
+        }
+        assert!(matches!(superblock(&mut store), Ok(Found::Blank)));
+        run_on(&small, 1500, store, 0x22).unwrap();
+    }
+}
+
+/// Whichever allocation fails during recovery: an error, and nothing else.
+#[test]
+fn recovery_without_memory() {
+    let world = busy(5, 12);
+    let mut store = world.store.clone();
+    let mut failing = 0;
+    while let Err(error) = host::failing_after(failing, || recovered(&mut store)) {
+        assert_eq!(error, Trouble::Error(ENOMEM));
+        failing += 1;
+    }
+    assert!(failing > 50);
+}
+
+/// A disk that refuses to write an image's block: the error is passed on.
+#[test]
+fn images_that_cannot_be_written() {
+    let world = busy(2, 4);
+    let (superblock, layout) = (world.superblock, world.config.layout);
+    let (state, _) = recovered(&mut world.store.clone()).unwrap();
+    let state = state.unwrap();
+    let save = |layout: &Layout, writes: Option<u64>| {
+        let mut store = world.store.clone();
+        store.writes_left = writes;
+        let mut out = crate::image::ImageWriter::new(&mut store, superblock.store, layout, 0, 9)?;
+        crate::saved::save(&state, &mut out)?;
+        out.finish()
+    };
+    let used = save(&layout, None).unwrap();
+    for writes in 0..used {
+        assert_eq!(save(&layout, Some(writes)), Err(EIO));
+        let image_blocks = writes;
+        let short = Layout {
+            image_blocks,
+            ..layout
+        };
+        assert_eq!(save(&short, None), Err(ENOSPC));
+    }
+    assert_eq!(save(&layout, Some(used + 1)), Ok(used));
+}
+
+/// What a device does with what it has recovered, without writing.
+fn exercise(state: &State<SimCopies>, layout: &Layout, world: &World) {
+    let timeline = &state.timeline;
+    for chunk in world.config.hot.iter().chain(&[u64::MAX, 1 << 40]) {
+        let _ = (timeline.needs(*chunk), timeline.owes(*chunk));
+        let _ = state.designation.get(*chunk);
+        for snapshot in timeline.snapshots().iter().chain(timeline.bookmarks()) {
+            let _ = timeline.look(snapshot, *chunk);
+        }
+    }
+    // Where numbers go on.
+    let _ = (
+        state.next_id + 1,
+        state.generation + 1,
+        state.place.sequence + 1,
+    );
+    let _ = (timeline.present().unwrap().id + 1, state.place.ring + 1);
+    let epochs = timeline.epochs(0, u64::MAX);
+    let owned = epochs.filter_map(|epoch| epoch.copies.as_ref());
+    let owned: Vec<u64> = owned.flat_map(|copies| copies.owned()).collect();
+    let _ = Segments::new(*layout, &owned);
+}
+
+/// Whole stores in which a number was changed and every checksum set right.
+fn forged(world: &World, choice: u64, word: usize, value: u64) -> SimDisk {
+    let mut store = world.store.clone();
+    let layout = world.config.layout;
+    let image = layout.image_block(world.superblock.image_area.get());
+    let mut places = vec![0];
+    places.extend(image..image + world.superblock.image_used.get());
+    places.extend(world.trail.iter().map(|record| record.block));
+    let at = places[((choice >> 33) % places.len() as u64) as usize];
+    let mut block = **store.get(at).unwrap();
+    let used = block.iter().rposition(|byte| *byte != 0).unwrap_or(0) / 8 + 1;
+    // The state is at the image's end.
+    let word = match choice >> 32 & 1 {
+        0 => 2 + word % used.saturating_sub(2).max(1),
+        _ => used.saturating_sub(1 + word % 24).max(2),
+    };
+    block[word * 8..word * 8 + 8].copy_from_slice(&value.to_le_bytes());
+    reseal(&mut block);
+    store.set(at, block);
+    if at == 0 {
+        store.set(1, block);
+    }
+    store
+}
+
+/// Sizes so large that their bitmaps would take all memory are for the device mapper's table to refuse.
+fn is_tame(store: &mut SimDisk) -> bool {
+    let Ok(Found::Store(superblock)) = superblock(store) else {
+        return true;
+    };
+    superblock.origin_sectors.get() < 1 << 34
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn i8_forged_stores(seed in 0u64..4, choice: u64, word: usize, value in sharp()) {
+        thread_local! {
+            static WORLDS: Vec<World> = (0..4).map(|seed| busy(seed + 40, 15)).collect();
+        }
+        WORLDS.with(|worlds| {
+            let world = &worlds[seed as usize];
+            let mut store = forged(world, choice, word, value);
+            if !is_tame(&mut store) {
+                return;
+            }
+            if let Ok((Some(state), _)) = recovered(&mut store) {
+                let superblock: Superblock = match superblock(&mut store) {
+                    Ok(Found::Store(superblock)) => superblock,
+                    _ => unreachable!(),
+                };
+                exercise(&state, &Layout::from_superblock(&superblock).unwrap(), world);
+            }
+        });
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Snapshots, orders and narrowing: one after another, durable before they take effect.
+
+#![forbid(unsafe_code)]
+
+use crate::config::Order;
+use crate::config::Taking;
+use crate::config::FULL;
+use crate::crash::model::Model;
+use crate::crash::state::each;
+use crate::crash::state::Keeper;
+use crate::crash::state::Record;
+use crate::crash::state::State;
+use crate::crash::state::Timeline;
+use crate::crash::state::Truth;
+use crate::crash::trap::Trap;
+
+impl Model {
+    /// Closes the gate, waits until it has drained, flushes the origin, and logs the new epoch. Waiting is no
+    /// step of its own: that nobody enters while it lasts is a run in which nobody happens to.
+    pub(crate) fn take(&self, mut state: State) -> Option<State> {
+        let taking = self.config.snapshots.get(state.now.present())?;
+        if !self.free(&state) || state.writers.iter().any(|writer| writer.inside()) {
+            return None;
+        }
+        if !self.is(Trap::NoFlush) {
+            for chunk in &mut state.origin {
+                chunk.settle(chunk.now());
+            }
+        }
+        let number = state.now.count as usize;
+        state.truth[number - 1].sealed = state.now.marks();
+        let mut truth = Truth {
+            owed: state.now.designation,
+            ..Truth::default()
+        };
+        for chunk in each(!0) {
+            truth.start[chunk] = state.origin[chunk].now();
+        }
+        if let Some(base) = taking.base.map(usize::from) {
+            let same = |chunk: &usize| state.truth[base].start[*chunk] == truth.start[*chunk];
+            let same = each(state.now.snapshots[base].protected).filter(same);
+            truth.owed &= !same.fold(0, |set, chunk| set | 1 << chunk);
+        }
+        state.truth[number] = truth;
+        state.keeper = Keeper::Epoch(state.log.append(Record::Epoch));
+        Some(state)
+    }
+
+    /// Swaps in the new epoch once its record is durable, and opens the gate.
+    pub(crate) fn swap(&self, mut state: State) -> Option<State> {
+        let Keeper::Epoch(due) = state.keeper else {
+            return None;
+        };
+        state.log.see(due);
+        state.now.begin(self.taking(&state.now));
+        state.begun = state.now.count;
+        if !self.is(Trap::RegionKeptEpoch) {
+            state.dirty = false;
+        }
+        state.keeper = Keeper::Idle;
+        Some(state)
+    }
+
+    /// Logs one of the user's orders, if it has not been and means anything now.
+    pub(crate) fn order(&self, mut state: State, index: usize) -> Option<State> {
+        if !self.free(&state) || state.orders & (1 << index) != 0 {
+            return None;
+        }
+        let order = self.config.orders[index];
+        if let Order::Drop(number) | Order::Release(number, _) = order {
+            let snapshot = state.now.snapshots[number as usize];
+            snapshot.live.then_some(())?;
+        }
+        state.orders |= 1 << index;
+        let due = state.log.append(Record::Order(index as u8));
+        state.keeper = Keeper::Order(due, index as u8);
+        let early = match order {
+            Order::Drop(_) => self.is(Trap::DropEarly),
+            Order::Release(..) => self.is(Trap::ReleaseEarly),
+            Order::Protect(_) | Order::Unprotect(_) => self.is(Trap::ProtectEarly),
+        };
+        if early {
+            state.now.obey(order);
+        }
+        Some(state)
+    }
+
+    /// Carries out an order once it is durable, and reports it.
+    pub(crate) fn obey(&self, mut state: State) -> Option<State> {
+        let Keeper::Order(due, index) = state.keeper else {
+            return None;
+        };
+        state.log.see(due);
+        state.now.obey(self.config.orders[index as usize]);
+        state.reported |= 1 << index;
+        state.keeper = Keeper::Idle;
+        Some(state)
+    }
+
+    /// Logs that an incremental snapshot's scope narrows, when the root has its epochs as closed.
+    pub(crate) fn begin_to_narrow(&self, mut state: State) -> Option<State> {
+        if !self.free(&state) {
+            return None;
+        }
+        let number = (1..state.now.count as usize).find(|&number| {
+            let snapshot = state.now.snapshots[number];
+            let saved = number < state.root.timeline.count as usize;
+            let ready = saved || self.is(Trap::NarrowUnsaved);
+            let incremental = self.config.snapshots[number - 1].base.is_some();
+            snapshot.live && !snapshot.narrowed && incremental && ready
+        })?;
+        let due = state.log.append(Record::Narrow(number as u8));
+        state.keeper = Keeper::Narrow(due, number as u8);
+        if self.is(Trap::NarrowEarly) {
+            state.now.narrow(number, self.base(number));
+        }
+        Some(state)
+    }
+
+    /// Narrows once the record is durable.
+    pub(crate) fn narrow(&self, mut state: State) -> Option<State> {
+        let Keeper::Narrow(due, number) = state.keeper else {
+            return None;
+        };
+        state.log.see(due);
+        state
+            .now
+            .narrow(number as usize, self.base(number as usize));
+        state.keeper = Keeper::Idle;
+        Some(state)
+    }
+
+    /// The snapshot that begins the epoch after the present one.
+    pub(crate) fn taking(&self, timeline: &Timeline) -> Taking {
+        let taking = self.config.snapshots.get(timeline.present());
+        taking.copied().unwrap_or(FULL)
+    }
+
+    /// Whether something new may begin that is not to run beside anything else.
+    fn free(&self, state: &State) -> bool {
+        state.keeper == Keeper::Idle && (state.saving.is_none() || self.config.beside)
+    }
+
+    pub(crate) fn base(&self, number: usize) -> usize {
+        self.config.snapshots[number - 1]
+            .base
+            .map_or(0, usize::from)
+    }
+}

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One state of the crash model: memory, the two devices, the parties, and what only the checker knows.
+
+#![forbid(unsafe_code)]
+
+use crate::state::Chunks;
+use crate::state::Content;
+
+/// Chunks of the device; together they are one region.
+pub const CHUNKS: usize = 2;
+/// Most epochs, the first included.
+pub const EPOCHS: usize = 3;
+/// Most writers.
+pub const WRITERS: usize = 3;
+/// Most records between the root's cut and the end of the log.
+pub const LOG: usize = 16;
+/// Most contents that a chunk of the origin may have after a power cut.
+pub const CACHE: usize = 5;
+
+/// The chunks in a set, one by one.
+pub fn each(set: Chunks) -> impl Iterator<Item = usize> {
+    (0..CHUNKS).filter(move |chunk| set & (1 << chunk) != 0)
+}
+
+/// The time from one snapshot to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Epoch {
+    /// The chunks written during it.
+    pub marks: Chunks,
+    /// The index: what they held when it began.
+    pub copies: [Option<Content>; CHUNKS],
+}
+
+/// The snapshot that began the epoch of the same number. Dropped, it is a bookmark.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// Not dropped.
+    pub live: bool,
+    /// The designation of its instant.
+    pub protected: Chunks,
+    /// What it keeps: protected and in its scope.
+    pub keeps: Chunks,
+    /// Released for this snapshot.
+    pub released: Chunks,
+    /// Its scope is no longer full.
+    pub narrowed: bool,
+}
+
+/// What a checkpoint saves and memory holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Timeline {
+    /// Oldest first.
+    pub epochs: [Epoch; EPOCHS],
+    /// Snapshot or bookmark that began each epoch.
+    pub snapshots: [Snapshot; EPOCHS],
+    /// How many epochs exist; the last is the present one.
+    pub count: u8,
+    /// What the next snapshot will protect.
+    pub designation: Chunks,
+    /// Rises with each checkpoint.
+    pub generation: u8,
+}
+
+/// A record of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Record {
+    /// No record.
+    #[default]
+    Nothing,
+    /// Old contents of chunks that were decided to be needed in `epoch`.
+    Copy {
+        /// The epoch of the decision.
+        epoch: u8,
+        /// Which chunks.
+        chunks: Chunks,
+        /// What was read of them.
+        data: [Content; CHUNKS],
+    },
+    /// Chunks needed in `epoch` that the origin cannot read.
+    Gone {
+        /// The epoch of the decision.
+        epoch: u8,
+        /// Which chunks.
+        chunks: Chunks,
+    },
+    /// The region is dirty.
+    Region {
+        /// In this epoch.
+        epoch: u8,
+        /// And in this generation.
+        generation: u8,
+    },
+    /// The configuration's next snapshot.
+    Epoch,
+    /// The configuration's order of that number: drop, release, protect, unprotect.
+    Order(u8),
+    /// The scope of that snapshot narrows.
+    Narrow(u8),
+}
+
+/// The records from the root's cut on. Those before it are forgotten, and numbers begin at the cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Log {
+    /// In order.
+    pub records: [Record; LOG],
+    /// How many have been begun.
+    pub len: u8,
+    /// How many at least are durable, since somebody has seen it. A crash may keep more.
+    pub durable: u8,
+}
+
+/// What recovery begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Root {
+    /// What was saved.
+    pub timeline: Timeline,
+    /// Control records with a lower number are in it.
+    pub next: u8,
+}
+
+/// A checkpoint under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Saving {
+    /// What has been saved so far.
+    pub timeline: Timeline,
+    /// The record at which a recovery from this checkpoint will begin to read.
+    pub cut: u8,
+    /// The number of the next record when it began.
+    pub next: u8,
+    /// Chunks of which the present epoch's mark is not yet saved.
+    pub marks: Chunks,
+    /// Chunks of which the present epoch's index entry is not yet saved.
+    pub index: Chunks,
+}
+
+/// Who does what happens one after another: snapshots, orders, narrowing, recovery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Keeper {
+    /// Nothing.
+    #[default]
+    Idle,
+    /// The gate is closed; waits until so many records are durable, to swap.
+    Epoch(u8),
+    /// Waits until so many records are durable, to carry out the order of that number.
+    Order(u8, u8),
+    /// Waits until so many records are durable, to narrow the scope of that snapshot.
+    Narrow(u8, u8),
+    /// Has loaded the root and replayed the log; nobody is let in.
+    Recovering,
+}
+
+/// Where a write is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Step {
+    /// Outside; has to look whether it can go straight through.
+    Start,
+    /// Inside: nothing missing is needed and the region is dirty; about to mark and submit.
+    Direct,
+    /// Outside: nothing missing is needed; about to log that the region is dirty.
+    Region,
+    /// Outside: waits for that record.
+    Asked,
+    /// Outside: holds claims on needed chunks; about to read and log them.
+    Read,
+    /// Outside: waits for that record.
+    Copied,
+    /// Inside: has indexed what it claims; about to mark.
+    Indexed,
+    /// Inside: submitted to the origin.
+    Flying,
+    /// Completed.
+    #[default]
+    Done,
+}
+
+/// One write: a bio, and what the engine remembers of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Writer {
+    /// The chunks that the bio covers.
+    pub chunks: Chunks,
+    /// Where it is.
+    pub step: Step,
+    /// Chunks claimed.
+    pub claims: Chunks,
+    /// The claimed chunks could not be read.
+    pub failed: bool,
+    /// What was read of them.
+    pub data: [Content; CHUNKS],
+    /// The epoch of its decision.
+    pub epoch: u8,
+    /// The generation of its decision.
+    pub generation: u8,
+    /// How many records have to be durable before it goes on.
+    pub due: u8,
+}
+
+/// A chunk of the origin, behind a volatile cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cached {
+    /// What it may hold after a power cut: the flushed content first, the present one last.
+    pub holds: [Content; CACHE],
+    /// How many of these.
+    pub writes: u8,
+}
+
+/// What only the checker knows, for each epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Truth {
+    /// What each chunk held when the epoch began.
+    pub start: [Content; CHUNKS],
+    /// What a user of its snapshot may insist on, worked out from the contents and not from marks.
+    pub owed: Chunks,
+    /// Chunks that could not be read when they had to be copied.
+    pub lost: Chunks,
+    /// The marks with which it was closed, or recovered.
+    pub sealed: Chunks,
+}
+
+/// Everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// The live data.
+    pub origin: [Cached; CHUNKS],
+    /// Memory.
+    pub now: Timeline,
+    /// Memory: the region is dirty in the present epoch and generation.
+    pub dirty: bool,
+    /// The log.
+    pub log: Log,
+    /// The last durable checkpoint.
+    pub root: Root,
+    /// The snapshot or order under way.
+    pub keeper: Keeper,
+    /// The checkpoint under way.
+    pub saving: Option<Saving>,
+    /// The writes.
+    pub writers: [Writer; WRITERS],
+    /// Which of the configuration's orders have been given, a bit each.
+    pub orders: u8,
+    /// Checker only: which of them were reported as done.
+    pub reported: u8,
+    /// Checker only: how many epochs were reported to have begun.
+    pub begun: u8,
+    /// Checkpoints that may still be taken.
+    pub checkpoints: u8,
+    /// Crashes that may still happen.
+    pub crashes: u8,
+    /// Checker only.
+    pub truth: [Truth; EPOCHS],
+}
