@@ -37,20 +37,19 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Until the crash, which is an error.
-    pub fn run(&mut self, world: &World, cutting: &AtomicBool) -> Result<()> {
-        loop {
-            let result = self.step(world);
-            let cut = cutting.load(Ordering::SeqCst);
-            match result {
-                Ok(()) if cut => return Ok(()),
+    /// Until the crash, which is an error. What is acknowledged while the disks are being held must be durable as well,
+    /// so it goes on until `stop`.
+    pub fn run(&mut self, world: &World, cutting: &AtomicBool, stop: &AtomicBool) -> Result<()> {
+        while !stop.load(Ordering::SeqCst) {
+            match self.step(world) {
                 Ok(()) => (),
-                Err(_) if cut => return Ok(()),
+                Err(_) if cutting.load(Ordering::SeqCst) => return Ok(()),
                 // A snapshot that was given up meanwhile.
                 Err(_) if world.may_give_up => self.doubt = Doubt::None,
                 Err(e) => return Err(e),
             }
         }
+        Ok(())
     }
 
     fn step(&mut self, world: &World) -> Result<()> {

@@ -127,9 +127,9 @@ impl World {
                 let (world, stop) = (&*self, &stop);
                 scope.spawn(move || world.write(n, seed, stop));
             }
-            let (world, cutting) = (&*self, &cutting);
+            let (world, cutting, stop) = (&*self, &cutting, &stop);
             let rest = scope.spawn(move || {
-                let result = keeper.run(world, cutting);
+                let result = keeper.run(world, cutting, stop);
                 (keeper, result)
             });
             thread::sleep(run);
@@ -161,7 +161,7 @@ impl World {
                 let (world, stop) = (&*self, &stop);
                 scope.spawn(move || world.write(n, seed, stop));
             }
-            let result = keeper.run(self, &AtomicBool::new(false));
+            let result = keeper.run(self, &AtomicBool::new(false), &stop);
             stop.store(true, Ordering::SeqCst);
             result
         })
