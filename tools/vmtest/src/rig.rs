@@ -248,25 +248,30 @@ impl Rig {
         self.open()
     }
 
-    /// Nothing reaches the disks from here on, as when the power goes: one of the two devices first, then the other. What
-    /// has been submitted to a disk gets there.
+    /// Nothing reaches the disks from here on, as when the power goes, and the live device finds that out.
     pub fn cut(&self, store_first: bool) -> Result<()> {
+        self.hold(store_first)?;
+        self.fail_disks()
+    }
+
+    /// Nothing reaches the disks from here on: one of the two devices first, then the other. What has been submitted to a
+    /// disk gets there; everything else waits.
+    pub fn hold(&self, store_first: bool) -> Result<()> {
         let both = match store_first {
             true => [&self.store, &self.origin],
             false => [&self.origin, &self.store],
         };
-        for device in both {
-            device.suspend_noflush()?;
-        }
-        // What was held fails when both are held, not before: the one must not see how the other fails.
+        both.into_iter().try_for_each(Dm::suspend_noflush)
+    }
+
+    /// What was held fails, when both are: the one must not see how the other fails.
+    pub fn fail_disks(&self) -> Result<()> {
+        let both = [&self.origin, &self.store];
         for device in both {
             let sectors = node::sectors(device.path())?;
             device.load(&format!("0 {sectors} error"))?;
         }
-        for device in both {
-            device.resume()?;
-        }
-        Ok(())
+        both.into_iter().try_for_each(Dm::resume)
     }
 
     /// The disks are there again. The live device must be gone.

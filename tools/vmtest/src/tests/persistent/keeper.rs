@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use preserve::uapi::Range;
@@ -68,6 +69,12 @@ impl Keeper {
         self.save(world)
     }
 
+    /// Fails when an answer came too late to count, so that what it is about stays in doubt.
+    fn in_time(world: &World) -> Result<()> {
+        ensure!(!world.held.load(Ordering::SeqCst), "after the power cut");
+        Ok(())
+    }
+
     fn save(&self, world: &World) -> Result<()> {
         match &world.ledger {
             Some(ledger) => ledger.save(self.latest, &self.designation, &self.points, &self.doubt),
@@ -106,6 +113,7 @@ impl Keeper {
         self.doubt = Doubt::Snapshot(point.clone());
         self.save(world)?;
         point.id = live.control.snapshot_keeping(base, KEEP)?;
+        Self::in_time(world)?;
         point.to = now(&world.begun);
         let id = point.id;
         self.latest = id;
@@ -149,6 +157,7 @@ impl Keeper {
         self.doubt = Doubt::Edit(edited.clone());
         self.save(world)?;
         live.control.edit(protect, &[Range { start, len }])?;
+        Self::in_time(world)?;
         self.designation = edited;
         Ok(())
     }
@@ -162,6 +171,7 @@ impl Keeper {
         self.doubt = Doubt::Drop(id);
         self.save(world)?;
         live.control.drop_snapshot(id)?;
+        Self::in_time(world)?;
         self.points[i].dropped = true;
         Ok(())
     }
@@ -175,6 +185,7 @@ impl Keeper {
         self.doubt = Doubt::Forget(id);
         self.save(world)?;
         live.control.forget(id)?;
+        Self::in_time(world)?;
         self.points.remove(i);
         Ok(())
     }

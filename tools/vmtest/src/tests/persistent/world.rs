@@ -80,6 +80,8 @@ pub struct World {
     pub rng: Rng,
     /// Snapshots may be given up: the store is too small.
     pub may_give_up: bool,
+    /// The disks are held: answers from here on nobody would get after a real power cut.
+    pub held: AtomicBool,
     /// Where all this is kept for the time after a real power cut.
     pub ledger: Option<Ledger>,
 }
@@ -110,6 +112,7 @@ impl World {
             stamp: AtomicU64::new(1),
             rng: Rng::new(seed),
             may_give_up: false,
+            held: AtomicBool::new(false),
             ledger: None,
             rig,
         }
@@ -121,6 +124,7 @@ impl World {
         let store_first = self.rng.chance(50);
         let (cutting, stop) = (AtomicBool::new(false), AtomicBool::new(false));
         let seeds: Vec<u64> = (0..WRITERS).map(|_| self.rng.number()).collect();
+        self.held.store(false, Ordering::SeqCst);
         let mut keeper = self.keeper();
         let (keeper, cut) = thread::scope(|scope| {
             for (n, seed) in (0..WRITERS).zip(seeds) {
@@ -134,7 +138,10 @@ impl World {
             });
             thread::sleep(run);
             cutting.store(true, Ordering::SeqCst);
-            let cut = world.rig.cut(store_first);
+            let cut = world.rig.hold(store_first).and_then(|()| {
+                world.held.store(true, Ordering::SeqCst);
+                world.rig.fail_disks()
+            });
             stop.store(true, Ordering::SeqCst);
             // Writes may wait for space, and nobody asks for the store: this does, and finds it broken.
             let _ = world.rig.dm.try_message("checkpoint");
