@@ -116,6 +116,22 @@ fn damage_in_the_middle_of_the_log_is_found() {
     assert!(said.err.ends_with(": 1 damage found\n"), "{}", said.err);
 }
 
+/// The proof may be in a segment of which only a later record tells.
+#[test]
+fn proof_is_looked_for_in_later_segments() {
+    let mut builder = full();
+    let middle = builder.drop_snapshot(2).unwrap();
+    // This one proves nothing.
+    builder.in_flight = 1;
+    builder.segment(2).unwrap();
+    builder.in_flight = 0;
+    let proof = builder.copy(&[(300, 1)]).unwrap();
+    builder.block(middle).fill(0);
+    let words = format!("record 10 in block {proof} proves");
+    assert_damage(&mut builder, "log", &words);
+    assert_log(&check(&mut builder), 7, "damaged", 2);
+}
+
 #[test]
 fn records_that_contradict_are_found() {
     // A segment that does not exist.
@@ -159,6 +175,22 @@ fn an_earlier_sessions_rest_does_not_matter() {
     assert_eq!(
         report["contents"],
         json!({ "good": 8, "bad": 0, "lost": 0, "unused": 0 })
+    );
+}
+
+/// What a crash has torn, and was copied again to another place, does not count where it was.
+#[test]
+fn only_the_place_in_the_index_counts() {
+    let mut builder = full();
+    let torn = builder.copy(&[(300, 1)]).unwrap();
+    builder.block(torn + 1).fill(0);
+    builder.reopen().unwrap();
+    builder.segment(2).unwrap();
+    builder.copy(&[(300, 1)]).unwrap();
+    let report = check(&mut builder);
+    assert_eq!(
+        report["contents"],
+        json!({ "good": 7, "bad": 0, "lost": 0, "unused": 1 })
     );
 }
 

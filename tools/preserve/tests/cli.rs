@@ -124,6 +124,15 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
+fn only_files_and_devices_are_stores() {
+    for command in ["check", "dump"] {
+        let output = preserve(&[command, "/dev/null"], b"");
+        let text = String::from_utf8_lossy(&output.stderr).to_string();
+        assert!(text.contains("neither a file nor a block device"), "{text}");
+    }
+}
+
+#[test]
 fn no_such_device_is_3() {
     for args in [
         "status no-such",

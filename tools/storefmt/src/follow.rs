@@ -7,6 +7,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
+
 use kernel::error::Result;
 
 use crate::checksum::crc32c;
@@ -122,29 +124,50 @@ impl<'a> Follower<'a> {
         Ok(fits(self.buffer.load(store, block)?))
     }
 
-    /// The records of this session that stand where the log could go on, from the end's number on.
+    /// The records of this session from the end's number on: in the ring, in the segment where the log stops, and
+    /// in those that later records of the ring name.
     pub(crate) fn behind(&self, store: &mut Store<'_>) -> Result<Vec<Behind>> {
-        let stop = self.place.sequence;
-        let ring = self.layout.ring_start..self.layout.ring_start + self.layout.ring_blocks;
         let mut buffer = Buffer::new()?;
         let mut found = Vec::new();
-        for at in ring.chain(self.place.content..self.place.content_end) {
-            let Ok(record) = Record::from_block(buffer.load(store, at)?) else {
+        let mut segments = BTreeSet::new();
+        for at in self.layout.ring_start..self.layout.ring_start + self.layout.ring_blocks {
+            let Some(record) = self.later(buffer.load(store, at)?) else {
                 continue;
             };
-            let header = record.header;
-            let ours = header.store == self.superblock.store
-                && header.session == self.superblock.session
-                && header.sequence.get() >= stop;
-            if ours {
-                found.push(Behind {
-                    block: at,
-                    sequence: header.sequence.get(),
-                    proves: header.durable.get() > stop,
-                });
+            found.push(self.behind_at(at, &record));
+            for entry in record.raw_entries().filter_map(Entry::from_raw) {
+                if let Entry::Segment { segment, .. } = entry {
+                    segments.insert(segment);
+                }
+            }
+        }
+        let starts = segments.into_iter();
+        let named = starts.filter_map(|segment| self.layout.segment_start(segment));
+        let named = named.flat_map(|start| start..start + self.layout.segment_blocks);
+        for at in (self.place.content..self.place.content_end).chain(named) {
+            if let Some(record) = self.later(buffer.load(store, at)?) {
+                found.push(self.behind_at(at, &record));
             }
         }
         Ok(found)
+    }
+
+    /// The record in a block, if it is of this session and has the end's number or a later one.
+    fn later<'b>(&self, block: &'b Block) -> Option<Record<'b>> {
+        let record = Record::from_block(block).ok()?;
+        let header = &record.header;
+        let later = header.store == self.superblock.store
+            && header.session == self.superblock.session
+            && header.sequence.get() >= self.place.sequence;
+        later.then_some(record)
+    }
+
+    fn behind_at(&self, block: u64, record: &Record<'_>) -> Behind {
+        Behind {
+            block,
+            sequence: record.header.sequence.get(),
+            proves: record.header.durable.get() > self.place.sequence,
+        }
     }
 }
 

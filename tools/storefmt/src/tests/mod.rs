@@ -5,4 +5,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+mod document;
+mod entries;
+mod forged;
 mod format;
