@@ -134,11 +134,11 @@ fn superblock(_: &Env) -> Result<()> {
         before.compare(&Portrait::of(&rig)?)?;
     }
     rig.close()?;
-    damage(&rig, 0, 2000)?;
-    damage(&rig, 8, 2000)?;
+    damage(&rig, 0, 300)?;
+    damage(&rig, 8, 300)?;
     let table = line(&rig, Kind::Persistent, 4096, 8);
     refused(&table, "both superblocks of the store are damaged", false)?;
-    damage(&rig, 8, 2000)?;
+    damage(&rig, 8, 300)?;
     rig.open()?;
     before.compare(&Portrait::of(&rig)?)
 }
