@@ -2,9 +2,9 @@
 # dm-preserve: what can be done here. Each target is a script in scripts/; "make demo" and "make test"
 # each do all the set-up they need, and none when it is there already.
 
-export KERNEL KDIR TESTS RUSTC BINDGEN DESTDIR PREFIX
+export KERNEL KDIR TESTS N RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup module tools demo test test-host test-model test-vm bench shell lint install clean
+.PHONY: help setup module tools demo test test-host test-model test-vm test-powercut bench shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -40,6 +40,9 @@ test-model: setup ## the protocol model: all interleavings of small cases
 
 test-vm: setup ## the tests of the module, in a guest
 	@scripts/test vm
+
+test-powercut: setup ## N= real power cuts (QEMU is killed), and what is found after each
+	@scripts/powercut $(if $(N),--rounds $(N))
 
 bench: setup ## instructions per write, beside dm-linear and dm-snapshot
 	@scripts/bench

@@ -37,6 +37,7 @@ impl Env {
 
 const USAGE: &str = "usage: vmtest run [PATTERN] [--seed N] [--quick]
        vmtest list
+       vmtest powercut|powercut-check --seed N
 Runs the tests whose name contains PATTERN. $DM_PRESERVE_KO is the module (/lib/dm-preserve.ko).";
 
 fn main() -> ExitCode {
@@ -75,6 +76,13 @@ fn run() -> Result<ExitCode> {
         "run" => runner::run_all(&pattern.unwrap_or_default(), &env),
         // One test in this process: what `run` starts, with a time limit around it.
         runner::ONE => runner::run_one(&pattern.context(USAGE)?, &env),
+        // With the disks of scripts/powercut: looks at what a power cut has left, and goes on until the next one.
+        "powercut" | "powercut-check" => {
+            runner::load_module()?;
+            let last = verb == "powercut-check";
+            tests::persistent::powercut::run(env.seed.context(USAGE)?, last)?;
+            Ok(ExitCode::SUCCESS)
+        }
         "list" => {
             for case in tests::all() {
                 println!("{}", case.name());

@@ -85,7 +85,7 @@ pub struct Rig {
     pub store: Dm,
     /// The origin, the same.
     pub origin: Dm,
-    store_disk: NullBlk,
+    store_disk: Backing,
     origin_disk: Backing,
     kind: Kind,
     store_sectors: u64,
@@ -111,10 +111,12 @@ fn create(
     )
 }
 
-/// What the origin is on.
+/// What a device is on.
 enum Backing {
     Null(NullBlk),
     Loop(Loop),
+    /// A disk that stays.
+    Disk(String),
 }
 
 /// Room that the disks have beyond what is used first, in MiB, for growing.
@@ -125,8 +127,14 @@ impl Backing {
         match self {
             Backing::Null(disk) => disk.path(),
             Backing::Loop(disk) => disk.path(),
+            Backing::Disk(path) => path,
         }
     }
+}
+
+fn null_store(sectors: u64) -> Result<Backing> {
+    let mb = sectors.div_ceil(2048) + SPARE_MB;
+    Ok(Backing::Null(NullBlk::new("vt-store", mb)?))
 }
 
 impl Rig {
@@ -138,18 +146,29 @@ impl Rig {
             true => Backing::Loop(Loop::new("vt-origin", mb(spec.sectors))?),
         };
         let store_sectors = spec.store_sectors();
-        Self::on(spec, store_sectors, origin_disk)
+        Self::on(spec, store_sectors, origin_disk, null_store(store_sectors)?)
     }
 
     /// The same with a store of exactly so many sectors.
     pub fn with_store(spec: &Spec<'_>, store_sectors: u64) -> Result<Self> {
         let mb = spec.sectors.div_ceil(2048) + SPARE_MB;
         let origin_disk = Backing::Null(NullBlk::new("vt-origin", mb)?);
-        Self::on(spec, store_sectors, origin_disk)
+        Self::on(spec, store_sectors, origin_disk, null_store(store_sectors)?)
     }
 
-    fn on(spec: &Spec<'_>, store_sectors: u64, origin_disk: Backing) -> Result<Self> {
-        let store_disk = NullBlk::new("vt-store", store_sectors.div_ceil(2048) + SPARE_MB)?;
+    /// Over disks that are there, all of the store's.
+    pub fn over(spec: &Spec<'_>, origin: &str, store: &str) -> Result<Self> {
+        let [origin, store] = [origin, store].map(str::to_string);
+        let sectors = node::sectors(&store)?;
+        Self::on(spec, sectors, Backing::Disk(origin), Backing::Disk(store))
+    }
+
+    fn on(
+        spec: &Spec<'_>,
+        store_sectors: u64,
+        origin_disk: Backing,
+        store_disk: Backing,
+    ) -> Result<Self> {
         let origin = Dm::linear("vt-o", origin_disk.path(), 0, spec.sectors)?;
         let store = Dm::linear("vt-s", store_disk.path(), 0, store_sectors)?;
         let args = spec.args.iter().map(|arg| arg.to_string()).collect();
@@ -229,25 +248,30 @@ impl Rig {
         self.open()
     }
 
-    /// Nothing reaches the disks from here on, as when the power goes: one of the two devices first, then the other. What
-    /// has been submitted to a disk gets there.
+    /// Nothing reaches the disks from here on, as when the power goes, and the live device finds that out.
     pub fn cut(&self, store_first: bool) -> Result<()> {
+        self.hold(store_first)?;
+        self.fail_disks()
+    }
+
+    /// Nothing reaches the disks from here on: one of the two devices first, then the other. What has been submitted to a
+    /// disk gets there; everything else waits.
+    pub fn hold(&self, store_first: bool) -> Result<()> {
         let both = match store_first {
             true => [&self.store, &self.origin],
             false => [&self.origin, &self.store],
         };
-        for device in both {
-            device.suspend_noflush()?;
-        }
-        // What was held fails when both are held, not before: the one must not see how the other fails.
+        both.into_iter().try_for_each(Dm::suspend_noflush)
+    }
+
+    /// What was held fails, when both are: the one must not see how the other fails.
+    pub fn fail_disks(&self) -> Result<()> {
+        let both = [&self.origin, &self.store];
         for device in both {
             let sectors = node::sectors(device.path())?;
             device.load(&format!("0 {sectors} error"))?;
         }
-        for device in both {
-            device.resume()?;
-        }
-        Ok(())
+        both.into_iter().try_for_each(Dm::resume)
     }
 
     /// The disks are there again. The live device must be gone.

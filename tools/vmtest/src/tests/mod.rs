@@ -20,7 +20,7 @@ mod full_block;
 mod lifecycle;
 mod nowait;
 mod origin_errors;
-mod persistent;
+pub mod persistent;
 mod prefix;
 mod race;
 mod random;

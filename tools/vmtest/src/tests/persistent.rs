@@ -7,7 +7,10 @@
 pub mod crash;
 pub mod errors;
 pub mod foreign;
+mod keeper;
+mod ledger;
 mod portrait;
+pub mod powercut;
 pub mod space;
 mod world;
 

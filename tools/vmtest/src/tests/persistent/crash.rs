@@ -55,7 +55,7 @@ fn spec(chunk: u64, args: &'static [&'static str]) -> Spec<'static> {
 fn crashes(env: &Env, chunk: u64, seed: u64) -> Result<()> {
     let seed = env.seed.unwrap_or(seed);
     let world = World::new(&spec(chunk, &[]), 64 * 2048, seed)?;
-    rounds(env, world, seed, 20)
+    rounds(env, world, seed, if chunk == 8 { 24 } else { 10 })
 }
 
 /// The store takes about one epoch's contents.
@@ -63,7 +63,7 @@ fn full(env: &Env) -> Result<()> {
     let seed = env.seed.unwrap_or(3);
     let mut world = World::new(&spec(8, &[]), 5 * 2048, seed)?;
     world.may_give_up = true;
-    rounds(env, world, seed, 20)
+    rounds(env, world, seed, 12)
 }
 
 /// The same, and writes wait rather than that a snapshot is given up.
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// Compares everything with what was promised, and goes on from what is found.
-    fn check(&mut self) -> Result<()> {
+    pub fn check(&mut self) -> Result<()> {
         let now = self.check_live()?;
         self.resolve_doubt()?;
         self.check_points(&now)?;

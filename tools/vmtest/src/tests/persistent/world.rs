@@ -16,19 +16,15 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use preserve::uapi::Range;
-use vmtest::live::Live;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 use vmtest::rng::Rng;
 
-use super::portrait::cells;
-use super::portrait::Cell;
+use super::keeper::Keeper;
+use super::ledger::Kept;
+use super::ledger::Ledger;
 
 const WRITERS: u64 = 3;
-/// Live snapshots kept at most.
-const KEEP: u32 = 4;
-
 /// A snapshot or bookmark.
 #[derive(Clone, Debug)]
 pub struct Point {
@@ -84,9 +80,14 @@ pub struct World {
     pub rng: Rng,
     /// Snapshots may be given up: the store is too small.
     pub may_give_up: bool,
+    /// The disks are held: answers from here on nobody would get after a real power cut.
+    pub held: AtomicBool,
+    /// Where all this is kept for the time after a real power cut.
+    pub ledger: Option<Ledger>,
 }
 
-fn now(stamps: &[AtomicU64]) -> Vec<u64> {
+/// The stamps as they are now.
+pub fn now(stamps: &[AtomicU64]) -> Vec<u64> {
     stamps.iter().map(|s| s.load(Ordering::SeqCst)).collect()
 }
 
@@ -95,8 +96,13 @@ impl World {
     pub fn new(spec: &Spec<'_>, store_sectors: u64, seed: u64) -> Result<Self> {
         let rig = Rig::with_store(spec, store_sectors)?;
         rig.disk()?.stamp_all(rig.sectors(), 1)?;
+        Ok(Self::on(rig, seed))
+    }
+
+    /// The same on a device that has one stamp everywhere, and no snapshot.
+    pub fn on(rig: Rig, seed: u64) -> Self {
         let stamps = || (0..rig.sectors()).map(|_| AtomicU64::new(1)).collect();
-        Ok(World {
+        World {
             acked: stamps(),
             begun: stamps(),
             points: Vec::new(),
@@ -106,8 +112,10 @@ impl World {
             stamp: AtomicU64::new(1),
             rng: Rng::new(seed),
             may_give_up: false,
+            held: AtomicBool::new(false),
+            ledger: None,
             rig,
-        })
+        }
     }
 
     /// Writers and the rest go on until the power is cut after some time; then the live device is gone, and the disks
@@ -116,26 +124,24 @@ impl World {
         let store_first = self.rng.chance(50);
         let (cutting, stop) = (AtomicBool::new(false), AtomicBool::new(false));
         let seeds: Vec<u64> = (0..WRITERS).map(|_| self.rng.number()).collect();
-        let mut keeper = Keeper {
-            points: std::mem::take(&mut self.points),
-            designation: std::mem::take(&mut self.designation),
-            doubt: Doubt::None,
-            latest: self.latest,
-            rng: Rng::new(self.rng.number()),
-        };
+        self.held.store(false, Ordering::SeqCst);
+        let mut keeper = self.keeper();
         let (keeper, cut) = thread::scope(|scope| {
             for (n, seed) in (0..WRITERS).zip(seeds) {
                 let (world, stop) = (&*self, &stop);
                 scope.spawn(move || world.write(n, seed, stop));
             }
-            let (world, cutting) = (&*self, &cutting);
+            let (world, cutting, stop) = (&*self, &cutting, &stop);
             let rest = scope.spawn(move || {
-                let result = keeper.run(world, cutting);
+                let result = keeper.run(world, cutting, stop);
                 (keeper, result)
             });
             thread::sleep(run);
             cutting.store(true, Ordering::SeqCst);
-            let cut = world.rig.cut(store_first);
+            let cut = world.rig.hold(store_first).and_then(|()| {
+                world.held.store(true, Ordering::SeqCst);
+                world.rig.fail_disks()
+            });
             stop.store(true, Ordering::SeqCst);
             // Writes may wait for space, and nobody asks for the store: this does, and finds it broken.
             let _ = world.rig.dm.try_message("checkpoint");
@@ -150,6 +156,44 @@ impl World {
         cut?;
         self.rig.close().context("removing after the crash")?;
         self.rig.mend()
+    }
+
+    /// Writers and the rest go on until the machine goes, or an error.
+    pub fn run_for_ever(&mut self) -> Result<()> {
+        let stop = AtomicBool::new(false);
+        let seeds: Vec<u64> = (0..WRITERS).map(|_| self.rng.number()).collect();
+        let mut keeper = self.keeper();
+        thread::scope(|scope| {
+            for (n, seed) in (0..WRITERS).zip(seeds) {
+                let (world, stop) = (&*self, &stop);
+                scope.spawn(move || world.write(n, seed, stop));
+            }
+            let result = keeper.run(self, &AtomicBool::new(false), &stop);
+            stop.store(true, Ordering::SeqCst);
+            result
+        })
+    }
+
+    /// Goes on with what a ledger has kept.
+    pub fn resume(&mut self, kept: Kept, begun: Vec<u64>, acked: Vec<u64>) {
+        let newest = begun.iter().max().copied().unwrap_or(1);
+        self.stamp = AtomicU64::new(newest);
+        self.begun = begun.into_iter().map(AtomicU64::new).collect();
+        self.acked = acked.into_iter().map(AtomicU64::new).collect();
+        self.latest = kept.latest;
+        self.designation = kept.designation;
+        self.points = kept.points;
+        self.doubt = kept.doubt;
+    }
+
+    fn keeper(&mut self) -> Keeper {
+        Keeper {
+            points: std::mem::take(&mut self.points),
+            designation: std::mem::take(&mut self.designation),
+            doubt: Doubt::None,
+            latest: self.latest,
+            rng: Rng::new(self.rng.number()),
+        }
     }
 
     fn write(&self, writer: u64, seed: u64, stop: &AtomicBool) {
@@ -167,175 +211,33 @@ impl World {
             for sector in &self.begun[sectors.clone()] {
                 sector.store(stamp, Ordering::SeqCst);
             }
-            if disk.stamp(start, len, stamp).is_err() {
+            if self.note(&sectors).is_err() || disk.stamp(start, len, stamp).is_err() {
                 return;
             }
-            for sector in &self.acked[sectors] {
+            for sector in &self.acked[sectors.clone()] {
                 sector.store(stamp, Ordering::SeqCst);
             }
+            if self.note(&sectors).is_err() {
+                return;
+            }
         }
     }
 }
 
-/// Does what writers do not.
-struct Keeper {
-    points: Vec<Point>,
-    designation: Vec<bool>,
-    doubt: Doubt,
-    latest: u64,
-    rng: Rng,
-}
-
-impl Keeper {
-    /// Until the crash, which is an error.
-    fn run(&mut self, world: &World, cutting: &AtomicBool) -> Result<()> {
-        loop {
-            let result = self.step(world);
-            let cut = cutting.load(Ordering::SeqCst);
-            match result {
-                Ok(()) if cut => return Ok(()),
-                Ok(()) => (),
-                Err(_) if cut => return Ok(()),
-                // A snapshot that was given up meanwhile.
-                Err(_) if world.may_give_up => self.doubt = Doubt::None,
-                Err(e) => return Err(e),
-            }
+impl World {
+    fn note(&self, sectors: &std::ops::Range<usize>) -> Result<()> {
+        match &self.ledger {
+            Some(ledger) => ledger.note(sectors, &self.begun, &self.acked),
+            None => Ok(()),
         }
     }
 
-    fn step(&mut self, world: &World) -> Result<()> {
-        let live = world.rig.live();
-        match self.rng.below(10) {
-            0..3 => self.take(world)?,
-            3..5 => self.edit(live)?,
-            5 => self.drop_one(live)?,
-            6 => self.forget_one(live)?,
-            7 => self.release(live)?,
-            8 => live.dm.message("checkpoint").map(drop)?,
-            _ => thread::sleep(Duration::from_millis(self.rng.below(20))),
-        }
-        self.doubt = Doubt::None;
-        Ok(())
-    }
-
-    fn any(&mut self, dropped: bool) -> Option<usize> {
-        let all = self.points.iter().enumerate();
-        let matching = all.filter(|(_, point)| point.dropped == dropped);
-        let matching: Vec<usize> = matching.map(|(i, _)| i).collect();
-        match matching.len() as u64 {
-            0 => None,
-            n => Some(matching[self.rng.below(n) as usize]),
-        }
-    }
-
-    fn take(&mut self, world: &World) -> Result<()> {
-        let live = world.rig.live();
-        let dropped = self.rng.chance(50);
-        let base = match self.rng.chance(30) {
-            true => self.any(dropped).map(|i| self.points[i].id),
-            false => None,
-        };
-        let sectors = live.sectors() as usize;
-        let mut point = Point {
-            id: self.latest + 1,
-            from: now(&world.acked),
-            to: vec![u64::MAX; sectors],
-            frozen: vec![None; sectors],
-            protected: self.designation.clone(),
-            // Which chunks are in the scope is looked up below.
-            may_go: vec![base.is_some(); live.chunks() as usize],
-            dropped: false,
-        };
-        self.doubt = Doubt::Snapshot(point.clone());
-        point.id = live.control.snapshot_keeping(base, KEEP)?;
-        point.to = now(&world.begun);
-        let id = point.id;
-        self.latest = id;
-        self.points.push(point);
-        self.doubt = Doubt::None;
-        let alive = self.points.iter().filter(|point| !point.dropped).count();
-        let beyond = alive.saturating_sub(KEEP as usize);
-        let oldest = self.points.iter_mut().filter(|point| !point.dropped);
-        oldest.take(beyond).for_each(|point| point.dropped = true);
-        if let Some(base) = base {
-            let changed = live.control.chunks(base, id, 1, 1)?;
-            let known = self.points.iter().find(|point| point.id == base);
-            let base = known.context("no base")?.protected.clone();
-            if let Some(point) = self.points.last_mut() {
-                for (chunk, may_go) in (0..).zip(&mut point.may_go) {
-                    *may_go = base[chunk as usize] && !changed.contains(&chunk);
-                }
-            }
-        }
-        if let Some(point) = self.points.last_mut() {
-            learn(live, point)?;
-        }
-        Ok(())
-    }
-
-    fn edit(&mut self, live: &Live) -> Result<()> {
-        let protect = self.rng.chance(60);
-        let (start, len) = self.rng.range(live.sectors(), 200);
-        let (chunk, end) = (live.chunk(), start + len);
-        let chunks = match protect {
-            true => start / chunk..end.div_ceil(chunk),
-            false if end == live.sectors() => start.div_ceil(chunk)..live.chunks(),
-            false => start.div_ceil(chunk)..end / chunk,
-        };
-        let mut edited = self.designation.clone();
-        for chunk in chunks {
-            edited[chunk as usize] = protect;
-        }
-        self.doubt = Doubt::Edit(edited.clone());
-        live.control.edit(protect, &[Range { start, len }])?;
-        self.designation = edited;
-        Ok(())
-    }
-
-    fn drop_one(&mut self, live: &Live) -> Result<()> {
-        let Some(i) = self.any(false) else {
+    /// Keeps what is known in the ledger, if there is one.
+    pub fn save(&self) -> Result<()> {
+        self.note(&(0..self.begun.len()))?;
+        let Some(ledger) = &self.ledger else {
             return Ok(());
         };
-        let id = self.points[i].id;
-        self.doubt = Doubt::Drop(id);
-        live.control.drop_snapshot(id)?;
-        self.points[i].dropped = true;
-        Ok(())
+        ledger.save(self.latest, &self.designation, &self.points, &self.doubt)
     }
-
-    fn forget_one(&mut self, live: &Live) -> Result<()> {
-        let Some(i) = self.any(true) else {
-            return Ok(());
-        };
-        let id = self.points[i].id;
-        self.doubt = Doubt::Forget(id);
-        live.control.forget(id)?;
-        self.points.remove(i);
-        Ok(())
-    }
-
-    fn release(&mut self, live: &Live) -> Result<()> {
-        let Some(i) = self.any(false) else {
-            return Ok(());
-        };
-        let (start, len) = self.rng.range(live.sectors(), 100);
-        let (first, end) = (start.div_ceil(live.chunk()), (start + len) / live.chunk());
-        // Whether the release counted or not, these may be gone.
-        for chunk in first..end {
-            self.points[i].may_go[chunk as usize] = true;
-        }
-        Ok(live.control.release(self.points[i].id, start, len)?)
-    }
-}
-
-/// Reads all of a snapshot, while writes go on: what has been read once must be read again ever after.
-pub fn learn(live: &Live, point: &mut Point) -> Result<()> {
-    for (chunk, cell) in (0..).zip(cells(live, point.id)?) {
-        if let Cell::Data(stamps) = cell {
-            for (sector, stamp) in (chunk * live.chunk()..).zip(stamps) {
-                point.frozen[sector as usize] = Some(stamp);
-            }
-        }
-    }
-    Ok(())
 }
