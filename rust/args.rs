@@ -255,6 +255,8 @@ pub(crate) enum Message {
     },
     /// `checkpoint`
     Checkpoint,
+    /// `grow`
+    Grow,
 }
 
 fn sectors(word: &str) -> Parsed<u64> {
@@ -283,8 +285,10 @@ pub(crate) fn message(words: &[&str]) -> Parsed<Message> {
         ["release", ..] => Err(c"Expected: release <id> <start> <len>, in sectors"),
         ["checkpoint"] => Ok(Message::Checkpoint),
         ["checkpoint", ..] => Err(c"checkpoint takes no arguments"),
+        ["grow"] => Ok(Message::Grow),
+        ["grow", ..] => Err(c"grow takes no arguments: it looks at the store's size"),
         [] => Err(c"Empty message"),
-        [..] => Err(c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release or checkpoint"),
+        [..] => Err(c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint or grow"),
     }
 }
 

@@ -8,9 +8,13 @@
 //! 2. *Recovered*: what it holds is known; nothing has been written yet.
 //! 3. *Open*: a session is under way; the superblocks say so.
 //! 4. *Closed*: everything is in the checkpoint, and the origin's fingerprint in the superblock.
-//! 5. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be written.
+//! 5. *Failing*: it cannot be written, not even a superblock, and `on_error=block` holds writes back that should be logged.
+//!    Tried again once a second.
+//! 6. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be written.
 //!
-//! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 when a write to the store fails.
+//! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store fails, 5 to 6 when a superblock
+//! could be written, or `on_error=continue` is loaded. A store that goes while it is failing is found as 3 by the next activation: no
+//! write has passed that it does not know of.
 //!
 //! # A checkpoint
 //!
@@ -27,13 +31,16 @@
 
 #![forbid(unsafe_code)]
 
+use crate::args::OnError;
 use crate::copies::Copies;
 use crate::dm;
 use crate::dm::NoIo;
 use crate::engine::no_regions;
 use crate::engine::Control;
 use crate::engine::Engine;
+use crate::engine::Phase;
 use crate::engine::Timeline;
+use crate::errors::EUCLEAN;
 use crate::events::Event;
 use crate::image::ImageWriter;
 use crate::logbook::Logbook;
@@ -43,17 +50,21 @@ use crate::ondisk::BLOCK_SECTORS;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::persist::fingerprint;
+use crate::persist::was_written;
 use crate::persist::Persist;
 use crate::saved;
 use crate::saved::State;
 use crate::segments::Segments;
 use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 /// How long to wait for memory, in milliseconds.
 const NO_MEMORY_MS: u32 = 100;
+/// How long to wait before trying again to write to a store that fails, in milliseconds.
+const FAILING_MS: u32 = 1000;
 
 impl Engine {
     /// A table becomes active: what is known is made durable, if it is not, and a session begins. An error means that
@@ -78,6 +89,12 @@ impl Engine {
 
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
     fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
+        // Since the table was loaded, or the device suspended, others may have written to the origin.
+        if persist.image_is_exact
+            && was_written(&self.origin, &persist.superblock, &mut persist.io)
+        {
+            return Err(EUCLEAN);
+        }
         let grown = persist
             .layout
             .grown(self.store_device.sectors() / BLOCK_SECTORS);
@@ -136,7 +153,7 @@ impl Engine {
             place,
             next,
             generation,
-            next_id: control.next_id,
+            next_id: self.next_id.load(Relaxed),
             sectors: self.geometry().sectors(),
             timeline: self.timeline(),
             designation: self.designation(),
@@ -164,7 +181,7 @@ impl Engine {
         superblock.state = U32::new(state);
         superblock.origin_sectors = U64::new(known.sectors);
         if state == STATE_CLOSED {
-            let print = fingerprint(&self.origin, &mut persist.io);
+            let print = fingerprint(&self.origin, known.sectors, &mut persist.io);
             persist.superblock.fingerprint = U32::new(print);
         }
         persist.write_superblocks(&self.store_device)?;
@@ -175,6 +192,51 @@ impl Engine {
         };
         persist.image_is_exact = state == STATE_CLOSED;
         Ok(())
+    }
+
+    /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the store has failed or now does,
+    /// `ENODEV` while the device is not active.
+    pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
+        let _noio = NoIo::enter();
+        let grown = match self.is_persistent() {
+            true => self.grow_segments(),
+            false => {
+                let chunks = self.shape.chunk(self.store_device.sectors());
+                self.store.pool.lock().grow(chunks);
+                Ok(())
+            }
+        };
+        self.watch_space();
+        // Writes that wait for space.
+        self.kick();
+        grown
+    }
+
+    fn grow_segments(self: &Arc<Self>) -> Result {
+        let _control = self.control.lock();
+        if !self.has_session() {
+            return Err(ENODEV);
+        }
+        if self.journal.has_failed() {
+            return Err(EIO);
+        }
+        let written = {
+            let mut guard = self.persist.lock();
+            let persist = (*guard).as_mut().ok_or(ENODEV)?;
+            let blocks = self.store_device.sectors() / BLOCK_SECTORS;
+            let grown = persist.layout.grown(blocks);
+            grown.store(&mut persist.superblock);
+            // A record that names a new segment must find it in the superblock.
+            let written = persist.write_superblocks(&self.store_device);
+            if written.is_ok() {
+                let installed = self.store.with_segments(|segments| segments.grow(grown));
+                installed.unwrap_or(Ok(()))?;
+                self.journal.set_layout(&grown);
+                persist.layout = grown;
+            }
+            written
+        };
+        written.inspect_err(|error| self.store_failed(*error))
     }
 
     /// The device has been suspended, and no copy is in flight: everything is saved, and the store closed.
@@ -248,7 +310,7 @@ impl Engine {
     /// The checkpoint's work.
     pub(crate) fn run_checkpoint(self: &Arc<Self>) {
         if self.journal.has_failed() {
-            return self.store_failed(EIO);
+            return self.give_up_store();
         }
         let mut control = self.control.lock();
         if !self.has_session() {
@@ -294,11 +356,26 @@ impl Engine {
         true
     }
 
+    /// The store failed before. Says so in it, tried again as long as that holds writes back.
+    fn give_up_store(self: &Arc<Self>) {
+        self.store_failed(EIO);
+        if self.is_failing() && self.phase() == Phase::Active {
+            dm::sleep_ms(FAILING_MS);
+            self.kick_checkpoint();
+        }
+    }
+
+    /// Whether writes wait that should be logged, as the store cannot be written.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.journal.has_failed() && !self.journal.is_given_up()
+    }
+
     /// The store cannot be written: all snapshots end, and that nothing in it can be relied on is said in a
-    /// superblock, before any write passes that should have been logged.
+    /// superblock, before any write passes that should have been logged. If that is not possible, `on_error=` says
+    /// whether these writes go on.
     pub(crate) fn store_failed(self: &Arc<Self>, error: Error) {
         self.journal.fail();
-        let broken = {
+        let (broken, is_first) = {
             let mut guard = self.persist.lock();
             let Some(persist) = (*guard).as_mut() else {
                 return;
@@ -307,21 +384,36 @@ impl Engine {
                 return;
             }
             let written = persist.write_broken(&self.store_device);
-            self.journal.give_up();
-            written
+            if written.is_ok() || self.options().on_error == OnError::Continue {
+                self.journal.give_up();
+            }
+            (written, !core::mem::replace(&mut persist.is_failing, true))
         };
-        pr_err!(
-            "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only\n",
-            self.identity.live
-        );
-        if let Err(error) = broken {
+        if is_first {
             pr_err!(
-                "{}: that could not be written to the store ({error:?}): do not use its content again\n",
+                "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only\n",
                 self.identity.live
             );
+            self.give_up_all(c"the store failed");
+            self.event(Event::Invalid);
         }
-        self.give_up_all(c"the store failed");
-        self.event(Event::Invalid);
+        match broken {
+            Err(_) if self.is_failing() && is_first => {
+                pr_err!(
+                    "{}: not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded\n",
+                    self.identity.live
+                );
+                self.event(Event::Blocked);
+                // Tries again.
+                self.kick_checkpoint();
+            }
+            Err(_) if self.is_failing() => (),
+            Err(error) => pr_err!(
+                "{}: that could not be written to the store ({error:?}): do not use its content again\n",
+                self.identity.live
+            ),
+            Ok(()) => (),
+        }
         // Writes may go on.
         self.kick();
     }

@@ -8,12 +8,13 @@ use crate::args;
 use crate::args::ScopeWanted;
 use crate::dm;
 use crate::dm::DevT;
-use crate::dm::Io;
 use crate::engine::Engine;
 use crate::errors::ENODATA;
 use crate::errors::EOPNOTSUPP;
+use crate::errors::EUCLEAN;
 use crate::extents;
 use crate::frozen::Kind;
+use crate::frozen::Reader;
 use crate::quiesce;
 use crate::registry;
 use crate::timeline::Scope;
@@ -218,37 +219,36 @@ fn list_extents(a: &mut uapi::ListExtents) -> Result {
 
 /// Most sectors that one call reads, a multiple of every chunk size: 64 MiB.
 const SECTORS_PER_READ: u64 = 1 << 17;
-/// Bytes read at once.
-const PIECE_BYTES: usize = 64 << 10;
-
 fn read(a: &mut uapi::ReadFrozen) -> Result {
     zero(&[a.flags, a.reserved])?;
     let engine = engine(a.device)?;
-    let mut io = Io::new(PIECE_BYTES, ())?;
+    let mut reader = Reader::new(&engine)?;
     let mut buffer = KVVec::new();
-    buffer.resize(PIECE_BYTES, 0u8, GFP_KERNEL)?;
+    // CAST: At most 1 MiB.
+    buffer.resize(reader.io.capacity() as usize, 0u8, GFP_KERNEL)?;
     let sector_bytes = crate::chunk::SECTOR_BYTES;
     let mut done = 0;
     let wanted = a.sectors.min(SECTORS_PER_READ);
     a.kind = uapi::KIND_DATA;
     while done < wanted {
         let start = a.start.checked_add(done).ok_or(EINVAL)?;
-        let (kind, len) = match engine.read_frozen(a.id, start, wanted - done, &mut io) {
+        let piece = match engine.read_frozen(a.id, start, wanted - done, &mut reader) {
             // What came before it is good.
-            Err(ENODATA) if done > 0 => break,
+            Err(ENODATA | EUCLEAN | EIO) if done > 0 => break,
             result => result?,
         };
-        let hole = kind == Kind::Hole;
+        let len = piece.sectors;
+        let hole = piece.kind == Kind::Hole;
         if len == 0 || (done > 0 && hole != (a.kind == uapi::KIND_HOLE)) {
             break;
         }
         if hole {
             a.kind = uapi::KIND_HOLE;
         } else {
-            // CAST: At most `PIECE_BYTES`.
+            // CAST: At most the buffer's size.
             let bytes = (len * sector_bytes) as usize;
             let part = buffer.get_mut(..bytes).ok_or(EINVAL)?;
-            io.copy_out(0, part)?;
+            reader.io.copy_out(piece.offset as usize, part)?;
             let offset = done.checked_mul(sector_bytes).ok_or(EINVAL)?;
             let address = a.buffer.checked_add(offset).ok_or(EFAULT)?;
             user(address, bytes)?.writer().write_slice(part)?;

@@ -248,6 +248,9 @@ impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
     /// nothing be under way that ends its waiting, it is looked at again.
     fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
+        if self.is_failing() && self.requeue.load(Acquire) {
+            return bio.end(Status::REQUEUE);
+        }
         let Some(present) = self.gate.enter() else {
             slow.parked.push(bio);
             return;

@@ -42,6 +42,7 @@ pub(crate) use bio::Ended;
 pub(crate) use bio::Incoming;
 pub(crate) use bio::Mapped;
 pub(crate) use bio::Op;
+pub(crate) use bio::Span;
 pub(crate) use bio::Status;
 pub(crate) use block_device::BlockDevice;
 pub(crate) use block_device::DevT;

@@ -38,6 +38,7 @@ mod events;
 mod extents;
 mod figures;
 mod frozen;
+mod headers;
 mod image;
 mod index;
 mod journal;

@@ -81,8 +81,6 @@ pub(crate) struct Present {
 
 /// What only those who hold the control lock change.
 pub(crate) struct Control {
-    /// The next snapshot's id.
-    pub(crate) next_id: u64,
     /// The checkpoint generation.
     pub(crate) generation: u64,
 }
@@ -108,6 +106,8 @@ pub(crate) struct Counters {
     pub(crate) gone: Atomic<u64>,
     /// Snapshots given up.
     pub(crate) invalidated: Atomic<u64>,
+    /// Reads of frozen content that found the store damaged.
+    pub(crate) damaged: Atomic<u64>,
 }
 
 /// Which devices an engine belongs to.
@@ -127,6 +127,8 @@ pub(crate) struct Engine {
     pub(crate) identity: Identity,
     /// Changes whenever tracking breaks; with a transient store that is with the engine.
     pub(crate) generation: [u8; 16],
+    /// The persistent store's.
+    pub(crate) store_uuid: [u8; 16],
     pub(crate) origin: BlockDevice,
     pub(crate) store_device: BlockDevice,
     /// The chunk size; the length in it is that at the beginning, see [`Engine::geometry`].
@@ -141,6 +143,8 @@ pub(crate) struct Engine {
     pub(crate) timeline: SpinLock<Arc<Timeline>>,
     #[pin]
     pub(crate) control: Mutex<Control>,
+    /// The next snapshot's id; changed with the control lock held.
+    pub(crate) next_id: Atomic<u64>,
     /// The designation as it is now; replaced under the editor lock.
     #[pin]
     designation: SpinLock<Arc<Designation>>,
@@ -276,11 +280,11 @@ impl Engine {
         let generation = known
             .as_ref()
             .map_or_else(dm::random_uuid, Persist::generation);
+        let store_uuid = known.as_ref().map_or([0; 16], Persist::store);
         let persistent = known.is_some();
         let slow = Slow::new(shape.chunk_bytes())?;
         let slots = slow.slots();
         let control = Control {
-            next_id: state.next_id,
             generation: state.generation,
         };
         let present = Present {
@@ -296,6 +300,7 @@ impl Engine {
         let init = try_pin_init!(Self {
             identity,
             generation,
+            store_uuid,
             origin,
             store_device,
             shape,
@@ -306,10 +311,12 @@ impl Engine {
                 waited: Atomic::new(0),
                 gone: Atomic::new(0),
                 invalidated: Atomic::new(0),
+                damaged: Atomic::new(0),
             },
             gate <- Gate::new(present),
             timeline <- new_spinlock!(state.timeline, "Engine::timeline"),
             control <- new_mutex!(control, "Engine::control"),
+            next_id: Atomic::new(state.next_id),
             designation <- new_spinlock!(state.designation, "Engine::designation"),
             options <- new_spinlock!(options, "Engine::options"),
             incoming <- new_spinlock!(List::new(), "Engine::incoming"),
@@ -464,6 +471,9 @@ impl Engine {
         self.store.set_owner(Some(self.clone()));
         self.keep_held();
         self.set_phase(Phase::Active);
+        if self.is_failing() {
+            self.kick_checkpoint();
+        }
     }
 
     /// A noflush suspend begins: what waits for space goes back.

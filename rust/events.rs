@@ -33,6 +33,8 @@ pub(crate) enum Event {
     Blocked,
     /// A chunk's frozen content is gone.
     Gone,
+    /// A read found the store's content damaged.
+    Damaged,
 }
 
 impl Event {
@@ -45,6 +47,7 @@ impl Event {
             Self::LowSpace => uapi::EVENT_LOW_SPACE,
             Self::Blocked => uapi::EVENT_BLOCKED,
             Self::Gone => uapi::EVENT_GONE,
+            Self::Damaged => uapi::EVENT_DAMAGED,
         }
     }
 
@@ -57,6 +60,7 @@ impl Event {
             Self::LowSpace => c"PRESERVE_EVENT=low-space",
             Self::Blocked => c"PRESERVE_EVENT=blocked",
             Self::Gone => c"PRESERVE_EVENT=gone",
+            Self::Damaged => c"PRESERVE_EVENT=damaged",
         }
     }
 }

@@ -22,7 +22,7 @@ impl Engine {
         let geometry = self.geometry();
         let (store_sectors, store_used_sectors) = self.store_space();
         let designation = self.designation();
-        let next_id = self.control.lock().next_id;
+        let next_id = self.next_id.load(Relaxed);
         let chunks = geometry.chunks();
         let copies = timeline
             .epochs(0, u64::MAX)
@@ -48,6 +48,7 @@ impl Engine {
             gone_chunks: self.counters.gone.load(Relaxed),
             invalidated: self.counters.invalidated.load(Relaxed),
             event: self.log.number(),
+            damaged_reads: self.counters.damaged.load(Relaxed),
             ..Default::default()
         })
     }
@@ -64,6 +65,7 @@ impl Engine {
     /// As `STATE_*`.
     fn state(&self) -> u32 {
         match self.phase() {
+            Phase::Active if self.is_failing() => uapi::STATE_BLOCKED,
             Phase::Active if self.journal.has_failed() => uapi::STATE_FAILED,
             Phase::Active if self.blocked.load(Acquire) => uapi::STATE_BLOCKED,
             Phase::Active => uapi::STATE_ACTIVE,
@@ -123,6 +125,6 @@ impl fmt::Display for Figures {
             " {} {} {}",
             i.preserved_chunks, i.waited_writes, i.gone_chunks
         )?;
-        write!(f, " {}", i.invalidated)
+        write!(f, " {} {}", i.invalidated, i.damaged_reads)
     }
 }

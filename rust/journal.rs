@@ -313,6 +313,13 @@ impl Journal {
         }
     }
 
+    /// The store has grown.
+    pub(crate) fn set_layout(&self, layout: &Layout) {
+        if let Some(book) = self.inner.lock().book.as_mut() {
+            book.layout = *layout;
+        }
+    }
+
     /// Blocks free in the ring, and how many it has.
     pub(crate) fn ring(&self) -> (u64, u64) {
         let inner = self.inner.lock();

@@ -197,6 +197,7 @@ impl Live {
             } => self.engine.edit_designation(&[(start, len)], protect),
             Message::Release { id, start, len } => self.engine.release(id, start, len),
             Message::Checkpoint => self.engine.checkpoint_now(),
+            Message::Grow => self.engine.grow_store(),
         }
     }
 

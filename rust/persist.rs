@@ -47,6 +47,13 @@ pub(crate) struct StoreDisk<'a> {
     io: &'a mut Io<()>,
 }
 
+impl<'a> StoreDisk<'a> {
+    /// Reads and writes go through `io`.
+    pub(crate) fn new(device: &'a BlockDevice, io: &'a mut Io<()>) -> Self {
+        Self { device, io }
+    }
+}
+
 impl StoreDisk<'_> {
     fn place(&self, block: u64, offset: usize, len: usize) -> Result<u64> {
         // CAST: An offset in memory.
@@ -95,6 +102,8 @@ pub(crate) struct Persist {
     pub(crate) image_is_exact: bool,
     /// A session is under way.
     pub(crate) is_open: bool,
+    /// It could not be written; that has been told.
+    pub(crate) is_failing: bool,
     /// Where the next session's log begins.
     pub(crate) place: Place,
     pub(crate) io: KBox<Io<()>>,
@@ -136,10 +145,7 @@ pub(crate) fn recover(
     default_protected: bool,
 ) -> Result<Recovered, Trouble> {
     let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk {
-        device: store_device,
-        io: &mut io,
-    };
+    let mut disk = StoreDisk::new(store_device, &mut io);
     let found = recover::superblock(&mut disk)?;
     let mut known = None;
     let mut exact = false;
@@ -167,14 +173,8 @@ pub(crate) fn recover(
             );
         }
         let closed = superblock.state.get() == STATE_CLOSED;
-        let strange = closed
-            && fingerprint(origin, &mut *Io::new(PIECE_BYTES, ())?) != superblock.fingerprint.get();
-        if strange {
-            pr_err!(
-                "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost\n",
-                origin.devt()
-            );
-        }
+        let mut io = Io::new(PIECE_BYTES, ())?;
+        let strange = closed && was_written(origin, superblock, &mut io);
         known = state
             .filter(|_| !strange)
             .map(|state| (*superblock, layout, state));
@@ -205,6 +205,7 @@ pub(crate) fn recover(
             layout,
             image_is_exact: exact,
             is_open: false,
+            is_failing: false,
             place,
             io,
         },
@@ -273,6 +274,7 @@ fn format(
             layout,
             image_is_exact: false,
             is_open: false,
+            is_failing: false,
             place: state.place,
             io,
         },
@@ -283,10 +285,7 @@ fn format(
 /// Whether a device has the superblock of a persistent store.
 pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
     let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk {
-        device,
-        io: &mut io,
-    };
+    let mut disk = StoreDisk::new(device, &mut io);
     match recover::superblock(&mut disk) {
         Ok(Found::Store(_)) => Ok(true),
         Err(Trouble::Error(ENOMEM)) => Err(ENOMEM),
@@ -295,11 +294,23 @@ pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
     }
 }
 
-/// Contents of the origin that say whether it was written meanwhile: its beginning, where filesystems have what they change
-/// at every mount, and some chunks beyond.
-pub(crate) fn fingerprint(origin: &BlockDevice, io: &mut Io<()>) -> u32 {
+/// Whether an origin was written since the clean shutdown that a superblock tells of. Says so.
+pub(crate) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mut Io<()>) -> bool {
+    let print = fingerprint(origin, superblock.origin_sectors.get(), io);
+    let written = print != superblock.fingerprint.get();
+    if written {
+        pr_err!(
+            "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost\n",
+            origin.devt()
+        );
+    }
+    written
+}
+
+/// Contents of the first sectors of the origin, as many as the live device has, that say whether it was written meanwhile:
+/// its beginning, where filesystems have what they change at every mount, and some chunks beyond.
+pub(crate) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -> u32 {
     const SAMPLES: u64 = 16;
-    let sectors = origin.sectors();
     let mut checksum = 0;
     let head = (PIECE_BYTES as u64 / crate::chunk::SECTOR_BYTES).min(sectors);
     let page = BLOCK_SECTORS;
@@ -327,10 +338,7 @@ pub(crate) fn fingerprint(origin: &BlockDevice, io: &mut Io<()>) -> u32 {
 impl Persist {
     /// The store, to read and write.
     pub(crate) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
-        StoreDisk {
-            device,
-            io: &mut self.io,
-        }
+        StoreDisk::new(device, &mut self.io)
     }
 
     /// Writes both superblocks, one after the other, so that at any moment one of them is whole, and the image that
@@ -367,6 +375,11 @@ impl Persist {
             written = written.or(this);
         }
         written
+    }
+
+    /// The UUID given at formatting.
+    pub(crate) fn store(&self) -> [u8; 16] {
+        self.superblock.store
     }
 
     /// The UUID that changes whenever tracking breaks.

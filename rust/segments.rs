@@ -82,6 +82,11 @@ impl Segments {
         Ok(())
     }
 
+    /// Where things are.
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
     /// Blocks of all segments.
     pub(crate) fn capacity(&self) -> u64 {
         self.layout.segments * self.layout.segment_blocks

@@ -71,7 +71,7 @@ impl Engine {
         }
         self.ensure_ring_room(&mut control)?;
         let snapshot = Snapshot::new(NewSnapshot {
-            id: control.next_id,
+            id: self.next_id.load(Relaxed),
             time_ns: dm::now_ns(),
             epoch,
             designation: self.designation(),
@@ -94,7 +94,7 @@ impl Engine {
             },
             self.geometry(),
         )?;
-        control.next_id += 1;
+        self.next_id.add(1, Relaxed);
         self.set_designation(designation);
         drop(control);
         self.kick();

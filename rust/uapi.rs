@@ -107,6 +107,8 @@ pub const EVENT_LOW_SPACE: u32 = 1 << 3;
 pub const EVENT_BLOCKED: u32 = 1 << 4;
 /// A chunk could not be read from the origin before it was overwritten; its content is gone.
 pub const EVENT_GONE: u32 = 1 << 5;
+/// A read of frozen content found the store's content damaged.
+pub const EVENT_DAMAGED: u32 = 1 << 6;
 
 /// Names a live device by its number, as in `/sys/block/dm-N/dev`.
 #[derive(
@@ -300,7 +302,8 @@ pub struct ListExtents {
 ///
 /// Reads up to `sectors` sectors of one kind, at most 64 MiB; the call returns 0 and `sectors` and `kind` say
 /// what was read, which ends at a chunk's end if it is less than was asked for. Errors: `ENOENT` for a
-/// bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EIO` when a device fails.
+/// bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EUCLEAN` when its content in the store is damaged,
+/// `EIO` when a device fails.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -393,6 +396,8 @@ pub struct Info {
     pub invalidated: u64,
     /// Number of the last event.
     pub event: u64,
+    /// Reads of frozen content that failed because the store's content is damaged, since activation.
+    pub damaged_reads: u64,
 }
 
 /// Argument of [`NR_SNAPSHOT_INFO`]: the entry with the lowest id that is at least `id`; `ENOENT`

@@ -6,9 +6,10 @@
 //!
 //! 1. *Mapped*: cut to a run with one answer ([`Engine::look`]). Holes and gone content end here.
 //! 2. *Reading* a copy, or the origin.
-//! 3. *Arrived*: looked at by the work item, since the second look may have to wait. A copy, or an origin
-//!    that is still unmarked: done.
-//! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare.
+//! 3. *Arrived*: looked at by the work item, since the second look may have to wait, and so may finding a copy's
+//!    checksum. A copy that has the right one, or an origin that is still unmarked: done.
+//! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare, but for parts of chunks that are in a persistent
+//!    store: their checksum is one of the whole chunk, so they go here at once.
 
 #![forbid(unsafe_code)]
 
@@ -23,11 +24,11 @@ use crate::dm::Constructor;
 use crate::dm::DevT;
 use crate::dm::Ended;
 use crate::dm::Incoming;
-use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::Mapped;
 use crate::dm::NoIo;
 use crate::dm::Op;
+use crate::dm::Span;
 use crate::dm::Status;
 use crate::dm::StatusKind;
 use crate::dm::StatusWriter;
@@ -35,8 +36,11 @@ use crate::dm::Target;
 use crate::dm::WorkQueue;
 use crate::engine::Engine;
 use crate::engine::Phase;
+use crate::frozen;
 use crate::frozen::Found;
 use crate::frozen::Kind;
+use crate::frozen::Piece;
+use crate::headers::Content;
 use crate::registry;
 use crate::timeline::Snapshot;
 use core::fmt;
@@ -51,19 +55,18 @@ use kernel::sync::Mutex;
 use kernel::workqueue::Work;
 use kernel::workqueue::WorkItem;
 
-/// Largest piece that is read again at once, in bytes.
-const PIECE_BYTES: usize = 64 << 10;
-
 /// Where a read is.
 #[derive(Default)]
 pub(crate) enum Reading {
     /// Nowhere, or done.
     #[default]
     Nothing,
-    /// In a copy, which stays as long as this.
-    Copy(#[expect(dead_code, reason = "keeps the copies' space from being reused")] Arc<Copies>),
+    /// In a copy, which stays as long as this; whole chunks if the store is persistent.
+    Copy(Arc<Copies>, Content),
     /// On the origin.
     Origin(Chunks),
+    /// Nowhere yet: it is read through the buffer.
+    Part,
 }
 
 /// What the work item needs, apart from the target.
@@ -74,7 +77,7 @@ pub(crate) struct Reader {
     unprotected: Unprotected,
     arrived: IrqStack<Bio<View>>,
     #[pin]
-    buffer: Mutex<KBox<Io<()>>>,
+    reader: Mutex<frozen::Reader>,
     #[pin]
     work: Work<Reader>,
 }
@@ -150,13 +153,13 @@ impl Target for View {
         claim(table, engine.identity.origin)?;
         claim(table, engine.identity.store)?;
         let queue = WorkQueue::new(c"dm-preserve-view")?;
-        let buffer = Io::new(PIECE_BYTES, ())?;
+        let reader = frozen::Reader::new(&engine)?;
         let reader = pin_init!(Reader {
             engine,
             snapshot,
             unprotected: line.unprotected,
             arrived: IrqStack::new(),
-            buffer <- new_mutex!(buffer, "Reader::buffer"),
+            reader <- new_mutex!(reader, "Reader::reader"),
             work <- new_work!("Reader::work"),
         });
         let reader = Arc::pin_init(reader, GFP_KERNEL)?;
@@ -196,10 +199,15 @@ impl Target for View {
                 bio.zero_fill();
                 bio.end(Status::OK)
             }
-            Found::Copy(copies, position) => {
+            Found::Copy(..) if engine.is_persistent() && is_part(&bio.span(), engine) => {
+                *bio.state() = Reading::Part;
+                bio.take(|bio| self.hand_over(bio))
+            }
+            Found::Copy(copies, content) => {
                 let within = span.start - engine.shape.sector(run.start);
-                *bio.state() = Reading::Copy(copies);
-                bio.remap(&engine.store_device, engine.store_sector(position) + within)
+                let sector = engine.store_sector(content.position) + within;
+                *bio.state() = Reading::Copy(copies, content);
+                bio.remap(&engine.store_device, sector)
             }
             Found::Origin => {
                 *bio.state() = Reading::Origin(Chunks { end, ..run });
@@ -212,10 +220,7 @@ impl Target for View {
         if matches!(bio.state(), Reading::Nothing) {
             return bio.done();
         }
-        bio.hold(|bio| {
-            self.reader.arrived.push(bio);
-            let _ = self.queue.enqueue(self.reader.clone());
-        })
+        bio.hold(|bio| self.hand_over(bio))
     }
 
     fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result {
@@ -245,6 +250,20 @@ impl Target for View {
             }
         }
     }
+}
+
+impl View {
+    /// Gives a bio to the work item.
+    fn hand_over(&self, bio: Bio<Self>) {
+        self.reader.arrived.push(bio);
+        // When it is queued already it will see the bio.
+        let _ = self.queue.enqueue(self.reader.clone());
+    }
+}
+
+/// Whether a span is not made of whole chunks. The last chunk of a device may be short: it counts as a part.
+fn is_part(span: &Span, engine: &Engine) -> bool {
+    (span.start | span.len) & (engine.shape.chunk_sectors() - 1) != 0
 }
 
 /// Takes a device of the engine for the view's table, so that its limits and its use are known.
@@ -281,39 +300,59 @@ impl Reader {
                     Err(_) => Status::IO_ERROR,
                 }
             }
-            Reading::Origin(_) | Reading::Copy(_) | Reading::Nothing => status,
+            Reading::Copy(_copies, content) if status == Status::OK => {
+                match self.is_right(&mut bio, content) {
+                    true => Status::OK,
+                    false => self.read_again(&mut bio),
+                }
+            }
+            Reading::Part => self.read_pieces(&mut bio),
+            Reading::Origin(_) | Reading::Copy(..) | Reading::Nothing => status,
         };
         bio.end(status);
     }
 
-    fn read_again(&self, bio: &mut Bio<View>) -> Status {
-        if !bio.rewind() {
-            return Status::IO_ERROR;
+    /// Whether contents that a bio has brought from the store are the right ones.
+    fn is_right(&self, bio: &mut Bio<View>, first: Content) -> bool {
+        if !self.engine.is_persistent() {
+            return true;
         }
-        let mut buffer = self.buffer.lock();
+        let mut reader = self.reader.lock();
+        bio.rewind() && reader.are_right(&self.engine, first, bio)
+    }
+
+    fn read_again(&self, bio: &mut Bio<View>) -> Status {
+        match bio.rewind() {
+            true => self.read_pieces(bio),
+            false => Status::IO_ERROR,
+        }
+    }
+
+    fn read_pieces(&self, bio: &mut Bio<View>) -> Status {
+        let mut reader = self.reader.lock();
         let span = bio.span();
         let end = span.start + span.len;
         let mut at = span.start;
         while at < end {
             let read = self
                 .engine
-                .read_frozen(self.snapshot.id, at, end - at, &mut buffer);
+                .read_frozen(self.snapshot.id, at, end - at, &mut reader);
+            let Ok(Piece {
+                kind,
+                offset,
+                sectors: sectors @ 1..,
+            }) = read
+            else {
+                return Status::IO_ERROR;
+            };
             // CAST: At most the buffer's size.
-            let bytes = |sectors: u64| (sectors * crate::chunk::SECTOR_BYTES) as u32;
-            match read {
-                Ok((_, 0)) | Err(_) => return Status::IO_ERROR,
-                Ok((Kind::Hole, _)) if self.unprotected == Unprotected::Error => {
-                    return Status::IO_ERROR;
-                }
-                Ok((Kind::Hole, len)) => {
-                    bio.skip_zeroed(bytes(len));
-                    at += len;
-                }
-                Ok((Kind::Data, len)) => {
-                    bio.fill_from(&mut **buffer, bytes(len));
-                    at += len;
-                }
+            let bytes = (sectors * crate::chunk::SECTOR_BYTES) as u32;
+            match kind {
+                Kind::Hole if self.unprotected == Unprotected::Error => return Status::IO_ERROR,
+                Kind::Hole => bio.skip_zeroed(bytes),
+                Kind::Data => bio.fill_from(&mut reader.io, offset, bytes),
             }
+            at += sectors;
         }
         Status::OK
     }

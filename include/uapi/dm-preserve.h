@@ -69,6 +69,7 @@
 #define DM_PRESERVE_EVENT_LOW_SPACE	(1U << 3)
 #define DM_PRESERVE_EVENT_BLOCKED	(1U << 4)
 #define DM_PRESERVE_EVENT_GONE		(1U << 5)
+#define DM_PRESERVE_EVENT_DAMAGED	(1U << 6)
 
 /* A live device's number. */
 struct dm_preserve_device {
@@ -192,6 +193,7 @@ struct dm_preserve_info {
 	__u64 gone_chunks;
 	__u64 invalidated;
 	__u64 event;
+	__u64 damaged_reads;
 };
 
 struct dm_preserve_snapshot_info {

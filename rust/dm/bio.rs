@@ -210,16 +210,30 @@ impl<T: Target> Bio<T> {
         true
     }
 
-    /// Copies the first `bytes` bytes of `io` to the bio's present position and moves on by as many, or by
+    /// Copies `bytes` bytes of `io`, from `offset` on, to the bio's present position and moves on by as many, or by
     /// what is left of the bio, or of `io`. Does nothing to a bio that is not a read.
-    pub(crate) fn fill_from<D>(&mut self, io: &mut Io<D>, bytes: u32) {
+    pub(crate) fn fill_from<D>(&mut self, io: &mut Io<D>, offset: u32, bytes: u32) {
         if self.op() != Op::Read {
             return;
         }
-        io.prepare_source(bytes);
-        self.with_first(bytes.min(io.capacity()), |bio| {
+        io.prepare_copy(offset, bytes);
+        let bytes = bytes.min(io.capacity().saturating_sub(offset));
+        self.with_first(bytes, |bio| {
             // SAFETY: Both bios have pages for what their iterators say; the shorter one decides.
             unsafe { bindings::bio_copy_data(bio.bio.as_ptr(), io.as_ptr()) };
+        });
+    }
+
+    /// Copies `bytes` bytes from the bio's present position on to the beginning of `io` and moves on by as many, or by what is left
+    /// of the bio, or of `io`. Does nothing for a bio that is not a read: others may have no pages.
+    pub(crate) fn copy_to<D>(&mut self, io: &mut Io<D>, bytes: u32) {
+        if self.op() != Op::Read {
+            return;
+        }
+        io.prepare_copy(0, bytes);
+        self.with_first(bytes.min(io.capacity()), |bio| {
+            // SAFETY: As in `fill_from`; `io` is borrowed exclusively and not in flight.
+            unsafe { bindings::bio_copy_data(io.as_ptr(), bio.bio.as_ptr()) };
         });
     }
 

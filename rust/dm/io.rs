@@ -131,10 +131,14 @@ impl<D> Io<D> {
         unsafe { (*self.bio.get()).bi_iter.bi_sector = sector };
     }
 
-    /// Makes the bio the source of a copy of its first `bytes` bytes.
-    pub(super) fn prepare_source(&mut self, bytes: u32) {
+    /// Makes the bio one end of a copy: of its bytes from `offset` on, `bytes` of them or as many as there are.
+    pub(super) fn prepare_copy(&mut self, offset: u32, bytes: u32) {
         self.reset(core::ptr::null_mut(), bindings::req_op_REQ_OP_READ);
-        self.add_pages(bytes);
+        self.add_pages(offset.saturating_add(bytes));
+        // SAFETY: The bio is initialised and not in flight.
+        let len = unsafe { (*self.bio.get()).bi_iter.bi_size };
+        // SAFETY: As above, and it is not moved beyond its end.
+        unsafe { bindings::dm_preserve_bio_advance(self.bio.get(), offset.min(len)) };
     }
 
     /// Reads or writes the first `bytes` bytes of the pages and waits for it. Process context.

@@ -27,6 +27,7 @@ sources! {
     #[path = "../../../rust/designation.rs"] designation
     #[path = "../../../rust/disk.rs"] disk
     #[path = "../../../rust/entry.rs"] entry
+    #[path = "../../../rust/headers.rs"] headers
     #[path = "../../../rust/image.rs"] image
     #[path = "../../../rust/index.rs"] index
     #[path = "../../../rust/layout.rs"] layout

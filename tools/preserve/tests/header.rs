@@ -54,7 +54,7 @@ fn facts() -> Facts {
         NR_INFO NR_SNAPSHOT_INFO NR_WAIT SCOPE_FULL SCOPE_INCREMENTAL SNAPSHOT_FREEZE EDIT_UNPROTECT
         ATTR_CHANGED ATTR_PROTECTED ATTR_PRESERVED ATTR_GONE KIND_DATA KIND_HOLE
         STATE_ACTIVE STATE_SUSPENDED STATE_BLOCKED STATE_FAILED KIND_SNAPSHOT KIND_BOOKMARK
-        EVENT_SNAPSHOT EVENT_DROPPED EVENT_INVALID EVENT_LOW_SPACE EVENT_BLOCKED EVENT_GONE MAX_RANGES MAX_SNAPSHOTS);
+        EVENT_SNAPSHOT EVENT_DROPPED EVENT_INVALID EVENT_LOW_SPACE EVENT_BLOCKED EVENT_GONE EVENT_DAMAGED MAX_RANGES MAX_SNAPSHOTS);
     commands!(facts, VERSION = NR_VERSION Version, SNAPSHOT = NR_SNAPSHOT TakeSnapshot, DROP = NR_DROP SnapshotRef,
         FORGET = NR_FORGET SnapshotRef, EDIT = NR_EDIT EditRanges, EXTENTS = NR_EXTENTS ListExtents,
         READ = NR_READ ReadFrozen, RELEASE = NR_RELEASE ReleaseRange, INFO = NR_INFO Info,
@@ -80,7 +80,7 @@ fn structures(facts: &mut Facts) {
     structure!(facts, Info = "info" {
         size, flags, device, generation, state, chunk_sectors, origin_sectors, store_sectors,
         store_used_sectors, latest, epoch, snapshots, bookmarks, changed_chunks, backup_chunks,
-        protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event });
+        protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event, damaged_reads });
     structure!(facts, SnapshotInfo = "snapshot_info" {
         size, flags, device, id, time_ns, base, kind, scope, epoch });
     structure!(facts, WaitEvent = "wait_event" { size, flags, device, event, timeout_ms, kinds });

@@ -50,7 +50,7 @@ pub struct Status {
     pub total: u64,
     /// The numbers that follow: chunk sectors, latest, snapshots, changed, backup, protected, preserved,
     /// waited, gone, invalidated.
-    pub numbers: [u64; 10],
+    pub numbers: [u64; 11],
 }
 
 /// Whether what a live device knows is to last.
@@ -251,11 +251,11 @@ impl Live {
 
 fn parse_status(line: &str, sectors: u64) -> Result<Status> {
     let words: Vec<&str> = line.split(' ').collect();
-    ensure!(words.len() == 15, "{} words, not 15", words.len());
+    ensure!(words.len() == 16, "{} words, not 16", words.len());
     ensure!(words[0] == "0" && words[1] == sectors.to_string(), "range");
     ensure!(words[2] == "preserve", "target");
     let (used, total) = words[4].split_once('/').context("no <used>/<total>")?;
-    let mut numbers = [0; 10];
+    let mut numbers = [0; 11];
     for (number, word) in numbers.iter_mut().zip(&words[5..]) {
         *number = word.parse().with_context(|| format!("number {word:?}"))?;
     }

@@ -319,6 +319,7 @@ fn messages() {
             },
         ),
         ("checkpoint", Message::Checkpoint),
+        ("grow", Message::Grow),
     ];
     for (line, expected) in cases {
         assert_eq!(message(&words(line)), Ok(expected), "{line}");
@@ -328,7 +329,7 @@ fn messages() {
 #[test]
 fn messages_with_mistakes() {
     let unknown =
-        c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release or checkpoint";
+        c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint or grow";
     let many = c"At most 256 snapshots can be kept";
     let snapshot = c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]";
     let from = c"incremental needs from=<id>";
@@ -382,6 +383,7 @@ fn messages_with_mistakes() {
         ("release 1 x 2", sectors),
         ("release 1 2 x", sectors),
         ("checkpoint now", c"checkpoint takes no arguments"),
+        ("grow 8192", c"grow takes no arguments: it looks at the store's size"),
     ];
     for (line, text) in cases {
         assert_eq!(message(&words(line)), Err(*text), "{line}");

@@ -13,6 +13,7 @@ mod designation;
 mod device;
 mod figures;
 mod format;
+mod headers;
 mod index;
 mod segments;
 mod sim;

@@ -79,8 +79,9 @@ fn numbers_and_bits_are_distinct() {
         uapi::EVENT_LOW_SPACE,
         uapi::EVENT_BLOCKED,
         uapi::EVENT_GONE,
+        uapi::EVENT_DAMAGED,
     ];
-    assert!(events.into_iter().eq((0..6).map(|bit| 1 << bit)));
+    assert!(events.into_iter().eq((0..7).map(|bit| 1 << bit)));
     assert_eq!(uapi::IOC_MAGIC, 0xDC);
     assert_eq!(uapi::CONTROL_PATH, "/dev/preserve-control");
 }

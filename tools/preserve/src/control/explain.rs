@@ -27,6 +27,10 @@ pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
             "{cannot}: content of snapshot {id} is gone (overwritten without a copy); \
              take a new snapshot, and use that"
         )),
+        Some(Errno::UCLEAN) => Error::Store(format!(
+            "{cannot}: content of snapshot {id} in the store is damaged; take a new snapshot and use that, \
+             and run `preserve check` on the store when it is not in use"
+        )),
         Some(Errno::PERM) => Error::Failed(format!("{cannot}: be root (CAP_SYS_ADMIN)")),
         Some(Errno::TIMEDOUT) => Error::Failed(format!(
             "{cannot}: writes did not pause in time; allow more with --timeout, or use --freeze"

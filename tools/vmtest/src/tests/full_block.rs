@@ -34,6 +34,7 @@ pub const TESTS: &[Test] = &[
     test("full_store_blocks_and_a_larger_store_unblocks", |_| {
         larger()
     }),
+    test("full_store_blocks_and_a_grow_message_unblocks", |_| grow()),
     test("full_store_blocks_and_on_full_invalidate_unblocks", |_| {
         invalidate()
     }),
@@ -183,6 +184,22 @@ fn larger() -> Result<()> {
     for chunk in 32..47 {
         disk.stamp(chunk * 8, 8, 3)?;
     }
+    let view = rig.view("vt-view", id, &[])?;
+    view.check(0, &[1; SECTORS as usize])
+}
+
+/// Without any suspend of the live device.
+fn grow() -> Result<()> {
+    let blocked = blocked()?;
+    let rig = &blocked.rig;
+    let path = rig.store_disk();
+    rig.dm.message("grow")?;
+    ensure!(!blocked.writer.is_finished(), "the store is not larger yet");
+    let larger = STORE * 2;
+    rig.store.swap(&format!("0 {larger} linear {path} 0"))?;
+    rig.dm.message("grow")?;
+    let Unblocked { rig, id, .. } = blocked.unblocked()?;
+    ensure!(rig.number("store_sectors")? == larger, "the store's size");
     let view = rig.view("vt-view", id, &[])?;
     view.check(0, &[1; SECTORS as usize])
 }

@@ -143,7 +143,9 @@ const GROUPS: &[&[Test]] = &[
     persistent::TESTS,
     persistent::crash::TESTS,
     persistent::errors::TESTS,
+    persistent::damage::TESTS,
     persistent::foreign::TESTS,
+    persistent::on_error::TESTS,
     persistent::space::TESTS,
 ];
 

@@ -5,10 +5,12 @@
 #![forbid(unsafe_code)]
 
 pub mod crash;
+pub mod damage;
 pub mod errors;
 pub mod foreign;
 mod keeper;
 mod ledger;
+pub mod on_error;
 mod portrait;
 pub mod powercut;
 pub mod space;

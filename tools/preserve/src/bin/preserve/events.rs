@@ -12,13 +12,14 @@ use serde_json::json;
 
 use crate::output::Output;
 
-const NAMES: [(u32, &str); 6] = [
+const NAMES: [(u32, &str); 7] = [
     (uapi::EVENT_SNAPSHOT, "snapshot"),
     (uapi::EVENT_DROPPED, "dropped"),
     (uapi::EVENT_INVALID, "invalid"),
     (uapi::EVENT_LOW_SPACE, "low-space"),
     (uapi::EVENT_BLOCKED, "blocked"),
     (uapi::EVENT_GONE, "gone"),
+    (uapi::EVENT_DAMAGED, "damaged"),
 ];
 
 pub fn events(name: &str, count: Option<u64>, output: Output) -> Result<()> {

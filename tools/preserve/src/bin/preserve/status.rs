@@ -52,6 +52,7 @@ struct Status {
     gone_chunks: u64,
     invalidated: u64,
     event: u64,
+    damaged_reads: u64,
     snapshots: Vec<Entry>,
 }
 
@@ -121,6 +122,7 @@ impl Status {
             gone_chunks: info.gone_chunks,
             invalidated: info.invalidated,
             event: info.event,
+            damaged_reads: info.damaged_reads,
             snapshots: live.snapshots()?.iter().map(Entry::from).collect(),
         })
     }
@@ -131,7 +133,7 @@ impl Status {
             "{}: {}, {} in chunks of {}, generation {}\n\
              \x20 store: {} of {} used, {} chunks preserved\n\
              \x20 chunks: {} protected, {} changed since the latest snapshot, {} in the backup map\n\
-             \x20 since activation: {} writes waited, {} chunks gone, {} snapshots given up\n",
+             \x20 since activation: {} writes waited, {} chunks gone, {} snapshots given up, {} reads found damage\n",
             self.name,
             self.state,
             size(self.origin_sectors),
@@ -146,6 +148,7 @@ impl Status {
             self.waited_writes,
             self.gone_chunks,
             self.invalidated,
+            self.damaged_reads,
         );
         for Entry {
             id,

@@ -34,6 +34,7 @@ pub const TESTS: &[Test] = &[
     slow("persistent_many_regions_do_not_hang", 180, regions),
     test("i4_persistent_full_store_gives_up_for_good", full),
     test("i4_persistent_full_store_blocks_until_a_drop", blocks),
+    test("i4_persistent_full_store_blocks_until_it_grows", grows),
 ];
 
 /// Sectors of a store that takes a little more than one copy of a device of 1 MiB.
@@ -251,4 +252,55 @@ fn blocks(_: &Env) -> Result<()> {
     rig.reopen()?;
     let view = rig.view("vt-view", last, &[])?;
     view.check(0, &vec![6; rig.sectors() as usize])
+}
+
+/// With a message, and without any suspend of the live device; what went to the new part is there after a power cut and a removal.
+fn grows(_: &Env) -> Result<()> {
+    let mut rig = small(&["on_full=block"])?;
+    let mut ids = Vec::new();
+    let mut size = SMALL;
+    for round in 0..4 {
+        ids.push(rig.control.snapshot_keeping(None, 8)?);
+        let disk = rig.disk()?;
+        thread::scope(|scope| -> Result<()> {
+            let writer = scope.spawn(|| disk.stamp_all(2048, 2 + round));
+            let wait = wait_until("the write waits, or is done", LIMIT, || {
+                Ok(writer.is_finished() || rig.control.info()?.state == STATE_BLOCKED)
+            });
+            // Whatever happened, the writer must come to its end.
+            size += 2 * 2048;
+            let path = rig.store_disk();
+            let grown = rig
+                .store
+                .swap(&format!("0 {size} linear {path} 0"))
+                .and_then(|()| rig.dm.message("grow"));
+            wait?;
+            grown?;
+            let done = wait_until("the write goes on", LIMIT, || Ok(writer.is_finished()));
+            if done.is_err() {
+                ids.iter()
+                    .try_for_each(|id| rig.control.drop_snapshot(*id))?;
+            }
+            done?;
+            let written = writer.join();
+            Ok(written.map_err(|_| anyhow::anyhow!("the writer died"))??)
+        })?;
+    }
+    ensure!(rig.control.info()?.invalidated == 0, "given up");
+    let before = Portrait::of(&rig)?;
+    rig.cut(true)?;
+    rig.close()?;
+    let path = rig.store_disk().to_string();
+    let table = format!("0 {size} linear {path} 0");
+    rig.mend()?;
+    rig.store.swap(&table)?;
+    rig.open()?;
+    before.compare(&Portrait::of(&rig)?)?;
+    rig.reopen()?;
+    before.compare(&Portrait::of(&rig)?)?;
+    for (id, stamp) in ids.iter().zip(1..) {
+        let view = rig.view("vt-view", *id, &[])?;
+        view.check(0, &vec![stamp; rig.sectors() as usize])?;
+    }
+    Ok(())
 }
