@@ -33,6 +33,7 @@ pub const TESTS: &[Test] = &[
     ),
     test("i8_persistent_damaged_checkpoint_is_refused", image),
     test("i3_persistent_origin_written_behind_our_back", behind),
+    test("i3_persistent_origin_written_between_load_and_resume", between),
     test("persistent_larger_store_and_larger_origin", larger),
 ];
 
@@ -201,6 +202,37 @@ fn behind(_: &Env) -> Result<()> {
     Ok(())
 }
 
+/// A table that is loaded has looked at the store; until it is active, another one lets writes through.
+fn between(_: &Env) -> Result<()> {
+    let mut rig = rig()?;
+    let before = Portrait::of(&rig)?;
+    rig.close()?;
+    let table = line(&rig, Kind::Persistent, 4096, 8);
+    let mut other = Dm::linear("vt-live", rig.origin.path(), 0, 4096)?;
+    other.load(&table)?;
+    other.resume()?;
+    other.remove()?;
+    // Nothing was written, so nothing is lost.
+    rig.open()?;
+    before.compare(&Portrait::of(&rig)?)?;
+    rig.close()?;
+    let mut other = Dm::linear("vt-live", rig.origin.path(), 0, 4096)?;
+    other.load(&table)?;
+    other.stamp(2, 1, 99)?;
+    let mut kernel = Kmsg::now()?;
+    other.resume()?;
+    said(&mut kernel, "was written while its live device was not active")?;
+    let control = vmtest::control::Control::open(other.device())?;
+    ensure!(control.info()?.snapshots == 0, "snapshots are still there");
+    other.stamp(0, 4096, 98)?;
+    drop(control);
+    other.remove()?;
+    rig.open()?;
+    said(&mut kernel, "failed in an earlier session")?;
+    ensure!(points(&rig)?.is_empty(), "snapshots have come back");
+    Ok(())
+}
+
 fn larger(_: &Env) -> Result<()> {
     let mut rig = rig()?;
     let before = Portrait::of(&rig)?;
@@ -210,6 +242,8 @@ fn larger(_: &Env) -> Result<()> {
     let capacity = rig.number("store_sectors")?;
     rig.close()?;
     rig.store.swap(&format!("0 {more} linear {path} 0"))?;
+    let origin = rig.origin_disk().to_string();
+    rig.origin.swap(&format!("0 4200 linear {origin} 0"))?;
     rig.open()?;
     before.compare(&Portrait::of(&rig)?)?;
     let grown = rig.number("store_sectors")?;
