@@ -90,8 +90,7 @@ impl Engine {
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
     fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
         // Since the table was loaded, or the device suspended, others may have written to the origin.
-        if persist.image_is_exact
-            && was_written(&self.origin, &persist.superblock, &mut persist.io)
+        if persist.image_is_exact && was_written(&self.origin, &persist.superblock, &mut persist.io)
         {
             return Err(EUCLEAN);
         }

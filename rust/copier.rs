@@ -13,7 +13,8 @@
 //!    log: pending again when that ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
-//! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::copy).
+//! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::copy); how a region is announced, in
+//! [`announce`](crate::announce).
 //!
 //! A chunk has at most one claim. Things are taken in the order claim (with slot and space checked
 //! before), and nothing is waited for while holding any of them, so there is no deadlock: a bio that has
@@ -21,6 +22,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::announce::Announcements;
 use crate::args::OnFull;
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
@@ -37,9 +39,7 @@ use crate::engine::Engine;
 use crate::engine::Present;
 use crate::engine::COPIER;
 use crate::events::Event;
-use crate::journal::Whose;
 use crate::live::LiveBio;
-use crate::region;
 use crate::write::WINDOW;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
@@ -56,7 +56,7 @@ const MIN_SLOTS: u64 = 4;
 /// Most copies started at once for one bio.
 const RUNS_PER_BIO: usize = 8;
 /// How long to wait for memory, in milliseconds.
-const NO_MEMORY_MS: u32 = 10;
+pub(crate) const NO_MEMORY_MS: u32 = 10;
 
 /// The chunks that a copy is about, and who waits for it.
 struct Claim {
@@ -64,33 +64,13 @@ struct Claim {
     waiters: List<LiveBio>,
 }
 
-/// A region being announced in the log.
-#[derive(Clone, Copy)]
-struct Announced {
-    ticket: u64,
-    region: u64,
-    epoch: u64,
-    generation: u64,
-}
-
-impl Announced {
-    fn is_same(&self, other: &Self) -> bool {
-        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
-    }
-}
-
-/// Most regions being announced.
-const MAX_ANNOUNCED: usize = 64;
-
 /// The copier's state.
 pub(crate) struct Slow {
     pub(crate) pending: List<LiveBio>,
-    parked: List<LiveBio>,
+    pub(crate) parked: List<LiveBio>,
     wait_slot: List<LiveBio>,
     wait_space: List<LiveBio>,
-    wait_region: List<LiveBio>,
-    /// Regions being announced.
-    announced: KVec<Announced>,
+    pub(crate) regions: Announcements,
     /// Copies whose chunk cannot be read, which is being logged.
     pub(crate) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
@@ -122,8 +102,7 @@ impl Slow {
             parked: List::new(),
             wait_slot: List::new(),
             wait_space: List::new(),
-            wait_region: List::new(),
-            announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
+            regions: Announcements::new()?,
             losing: List::new(),
             unsettled: List::new(),
             idle,
@@ -243,93 +222,6 @@ impl Engine {
         if lost > 0 {
             self.tell_lost(lost);
         }
-    }
-
-    /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
-    /// nothing be under way that ends its waiting, it is looked at again.
-    fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
-        if self.is_failing() && self.requeue.load(Acquire) {
-            return bio.end(Status::REQUEUE);
-        }
-        let Some(present) = self.gate.enter() else {
-            slow.parked.push(bio);
-            return;
-        };
-        let (epoch, generation) = (present.epoch, present.generation);
-        let regions = present.regions.clone();
-        drop(present);
-        let mut waits = false;
-        if let Some(regions) = regions {
-            for region in region::of(run.start)..=region::of(run.end.saturating_sub(1)) {
-                let known = Announced {
-                    ticket: 0,
-                    region,
-                    epoch,
-                    generation,
-                };
-                waits |= !regions.get(region) && self.announce_region(slow, &regions, known);
-            }
-        }
-        match waits {
-            true => slow.wait_region.push(bio),
-            false => slow.pending.push(bio),
-        }
-    }
-
-    /// Announces a region, unless that is under way. Whether its end, or the end of the waiting for room in the log, will
-    /// let the work run.
-    fn announce_region(
-        self: &Arc<Self>,
-        slow: &mut Slow,
-        regions: &Bitmap,
-        mut known: Announced,
-    ) -> bool {
-        let region = known.region;
-        if slow.announced.iter().any(|other| other.is_same(&known)) {
-            return true;
-        }
-        let end = region + 1;
-        if regions.prepare(Chunks { start: region, end }).is_err() {
-            dm::sleep_ms(NO_MEMORY_MS);
-            return false;
-        }
-        if slow.announced.len() >= MAX_ANNOUNCED {
-            return true;
-        }
-        let entry = crate::entry::Entry::Region {
-            region,
-            epoch: known.epoch,
-            generation: known.generation,
-        };
-        // Without a ticket the log is full, which its progress ends, or has failed, which giving it up ends.
-        if let Some(ticket) = self.log(Whose::Copier, &[entry]) {
-            known.ticket = ticket;
-            // There is room.
-            let _ = slow.announced.push_within_capacity(known);
-        }
-        true
-    }
-
-    /// Lets chunks be marked in regions whose announcement is durable.
-    fn open_regions(&self, slow: &mut Slow) {
-        if slow.announced.is_empty() && slow.wait_region.is_empty() {
-            return;
-        }
-        let Some(present) = self.gate.enter() else {
-            // The opening lets the work run again.
-            return;
-        };
-        slow.announced.retain(|known| {
-            let durable = self.journal.is_durable(Whose::Copier, known.ticket);
-            let now = (known.epoch, known.generation) == (present.epoch, present.generation);
-            if let (true, true, Some(regions)) = (durable, now, &present.regions) {
-                // The leaf exists: `announce` has prepared it.
-                regions.set(known.region);
-            }
-            now && !durable
-        });
-        // Who still has to wait will do so again.
-        slow.pending.append(&mut slow.wait_region);
     }
 
     /// Space may have come, or the bios have to go back to device-mapper. They find out when they are

@@ -17,6 +17,7 @@
 
 #![deny(unsafe_code)]
 
+mod announce;
 mod args;
 mod attributes;
 mod beyond;

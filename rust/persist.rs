@@ -317,7 +317,7 @@ pub(crate) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -
     let mut add = |sector: u64, len: u64| {
         let len = len.min(sectors.saturating_sub(sector));
         // Whole pages only; a rest at the very end is not looked at.
-        let len = len - len % page;
+        let len = len & !(page - 1);
         if len > 0 {
             // CAST: At most a piece.
             let bytes = (len * crate::chunk::SECTOR_BYTES) as usize;
@@ -330,7 +330,7 @@ pub(crate) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -
     add(0, head);
     for n in 1..=SAMPLES {
         let sector = sectors / (SAMPLES + 1) * n;
-        add(sector - sector % page, page);
+        add(sector & !(page - 1), page);
     }
     checksum
 }

@@ -383,7 +383,10 @@ fn messages_with_mistakes() {
         ("release 1 x 2", sectors),
         ("release 1 2 x", sectors),
         ("checkpoint now", c"checkpoint takes no arguments"),
-        ("grow 8192", c"grow takes no arguments: it looks at the store's size"),
+        (
+            "grow 8192",
+            c"grow takes no arguments: it looks at the store's size",
+        ),
     ];
     for (line, text) in cases {
         assert_eq!(message(&words(line)), Err(*text), "{line}");

@@ -62,7 +62,9 @@ fn written(chunk_blocks: u64, rng: &mut Rng) -> Written {
             for (n, (chunk, checksum)) in (0..).zip(&list) {
                 let position = formed.block + 1 + n * chunk_blocks;
                 for at in position..position + chunk_blocks {
-                    let some = headers.values().nth(rng.below(headers.len() as u64 + 1) as usize);
+                    let some = headers
+                        .values()
+                        .nth(rng.below(headers.len() as u64 + 1) as usize);
                     let data = some.copied().unwrap_or([rng.below(256) as u8; BLOCK_BYTES]);
                     disk.set(at, data);
                 }
@@ -122,11 +124,26 @@ fn i1_no_other_content_has_one() {
             let found = headers.find(&mut store.disk, &store.layout, &right);
             assert_eq!(found, Ok(checksum));
             let wrong = [
-                Content { chunk: right.chunk + 1_000_000, ..right },
-                Content { epoch: right.epoch + 2, ..right },
-                Content { position: right.position - 1, ..right },
-                Content { position: 1, ..right },
-                Content { position: u64::MAX, ..right },
+                Content {
+                    chunk: right.chunk + 1_000_000,
+                    ..right
+                },
+                Content {
+                    epoch: right.epoch + 2,
+                    ..right
+                },
+                Content {
+                    position: right.position - 1,
+                    ..right
+                },
+                Content {
+                    position: 1,
+                    ..right
+                },
+                Content {
+                    position: u64::MAX,
+                    ..right
+                },
             ];
             for content in wrong {
                 let found = headers.find(&mut store.disk, &store.layout, &content);
@@ -142,7 +159,12 @@ fn i1_no_other_content_has_one() {
 fn i1_a_damaged_header_takes_no_other_record_along() {
     each_size(|mut store, rng| {
         let n = rng.below(store.headers.len() as u64) as usize;
-        let (bad, mut block) = store.headers.iter().map(|(at, b)| (*at, *b)).nth(n).unwrap();
+        let (bad, mut block) = store
+            .headers
+            .iter()
+            .map(|(at, b)| (*at, *b))
+            .nth(n)
+            .unwrap();
         let wanted = match rng.below(2) {
             0 => {
                 store.disk.bad = Some(bad);

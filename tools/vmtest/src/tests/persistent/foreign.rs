@@ -33,7 +33,10 @@ pub const TESTS: &[Test] = &[
     ),
     test("i8_persistent_damaged_checkpoint_is_refused", image),
     test("i3_persistent_origin_written_behind_our_back", behind),
-    test("i3_persistent_origin_written_between_load_and_resume", between),
+    test(
+        "i3_persistent_origin_written_between_load_and_resume",
+        between,
+    ),
     test("persistent_larger_store_and_larger_origin", larger),
 ];
 
@@ -221,7 +224,10 @@ fn between(_: &Env) -> Result<()> {
     other.stamp(2, 1, 99)?;
     let mut kernel = Kmsg::now()?;
     other.resume()?;
-    said(&mut kernel, "was written while its live device was not active")?;
+    said(
+        &mut kernel,
+        "was written while its live device was not active",
+    )?;
     let control = vmtest::control::Control::open(other.device())?;
     ensure!(control.info()?.snapshots == 0, "snapshots are still there");
     other.stamp(0, 4096, 98)?;

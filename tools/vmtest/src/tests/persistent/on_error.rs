@@ -29,9 +29,10 @@ use crate::Env;
 
 pub const TESTS: &[Test] = &[
     test("i4_persistent_on_error_block_until_the_store_is_back", back),
-    test("i4_persistent_on_error_block_until_continue_is_loaded", |_| {
-        continues()
-    }),
+    test(
+        "i4_persistent_on_error_block_until_continue_is_loaded",
+        |_| continues(),
+    ),
     test("i1_persistent_on_error_block_keeps_what_was_there", keeps),
 ];
 
