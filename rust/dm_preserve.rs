@@ -37,6 +37,7 @@ mod entry;
 mod events;
 mod extents;
 mod figures;
+mod fingerprint;
 mod frozen;
 mod image;
 mod index;
