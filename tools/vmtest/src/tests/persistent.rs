@@ -9,6 +9,7 @@ pub mod errors;
 pub mod foreign;
 mod keeper;
 mod ledger;
+pub mod offline;
 mod portrait;
 pub mod powercut;
 pub mod space;
