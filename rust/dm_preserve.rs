@@ -38,6 +38,7 @@ mod entry;
 mod events;
 mod extents;
 mod figures;
+mod fingerprint;
 mod frozen;
 mod headers;
 mod image;

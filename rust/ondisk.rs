@@ -144,6 +144,9 @@ pub(crate) const STATE_OPEN: u32 = 1;
 pub(crate) const STATE_CLOSED: u32 = 2;
 /// Tracking is broken: writes passed that could not be logged.
 pub(crate) const STATE_BROKEN: u32 = 3;
+/// The origin is being brought back to a snapshot: until that is finished it is nothing that ever was. Only
+/// `preserve rollback` goes on from here; what the store holds has not changed.
+pub(crate) const STATE_ROLLBACK: u32 = 4;
 
 /// A superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -191,6 +194,8 @@ pub(crate) struct Superblock {
     pub(crate) fingerprint: U32,
     /// Blocks of the checkpoint's image.
     pub(crate) image_used: U64,
+    /// The snapshot that the origin is being brought back to in `STATE_ROLLBACK`, otherwise 0.
+    pub(crate) rollback: U64,
 }
 
 impl Superblock {
@@ -221,6 +226,7 @@ impl Superblock {
             superblock.sequence,
             superblock.session,
             superblock.image_number,
+            superblock.rollback,
         ];
         if rising.iter().any(|number| number.get() >= MAX_NUMBER) {
             return Err(Invalid::Damaged);
@@ -228,8 +234,9 @@ impl Superblock {
         if superblock.incompatible.get() != 0 || superblock.read_only.get() != 0 {
             return Err(Invalid::Unsupported);
         }
-        match superblock.state.get() {
-            STATE_OPEN | STATE_CLOSED | STATE_BROKEN => Ok(superblock),
+        match (superblock.state.get(), superblock.rollback.get()) {
+            (STATE_OPEN | STATE_CLOSED | STATE_BROKEN, 0) => Ok(superblock),
+            (STATE_ROLLBACK, snapshot) if snapshot != 0 => Ok(superblock),
             _ => Err(Invalid::Damaged),
         }
     }
@@ -420,7 +427,7 @@ pub(crate) fn image_data(block: &Block) -> Result<(ImageHeader, &[u8]), Invalid>
 }
 
 const _: () = assert!(SEAL_BYTES == 16);
-const _: () = assert!(core::mem::size_of::<Superblock>() == 168);
+const _: () = assert!(core::mem::size_of::<Superblock>() == 176);
 const _: () = assert!(SEAL_BYTES + core::mem::size_of::<Superblock>() <= 512);
 const _: () = assert!(core::mem::size_of::<RecordHeader>() == 64);
 const _: () = assert!(core::mem::size_of::<Content>() == 16);

@@ -25,6 +25,7 @@ use crate::ondisk::BLOCK_SECTORS;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
+use crate::ondisk::STATE_ROLLBACK;
 use crate::recover;
 use crate::recover::Found;
 use crate::recover::Trouble;
@@ -150,6 +151,12 @@ pub(crate) fn recover(
     let mut known = None;
     let mut exact = false;
     if let Found::Store(superblock) = &found {
+        // Whatever it says of the origin is not so, or not yet.
+        if superblock.state.get() == STATE_ROLLBACK {
+            return Err(Trouble::Because(
+                c"A rollback of the origin is under way: finish it with preserve rollback",
+            ));
+        }
         let layout = fitting_layout(superblock, store_device, shape)?;
         let new_copies = || Copies::new(store.clone());
         let (state, replayed) = recover::recover(&mut disk, superblock, &layout, &new_copies)?;
@@ -307,33 +314,19 @@ pub(crate) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mu
     written
 }
 
-/// Contents of the first sectors of the origin, as many as the live device has, that say whether it was written meanwhile:
-/// its beginning, where filesystems have what they change at every mount, and some chunks beyond.
+/// What the first sectors of the origin are like now, as many as the live device has; see
+/// [`fingerprint`](crate::fingerprint).
 pub(crate) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -> u32 {
-    const SAMPLES: u64 = 16;
-    let mut checksum = 0;
-    let head = (PIECE_BYTES as u64 / crate::chunk::SECTOR_BYTES).min(sectors);
-    let page = BLOCK_SECTORS;
-    let mut add = |sector: u64, len: u64| {
-        let len = len.min(sectors.saturating_sub(sector));
-        // Whole pages only; a rest at the very end is not looked at.
-        let len = len & !(page - 1);
-        if len > 0 {
-            // CAST: At most a piece.
-            let bytes = (len * crate::chunk::SECTOR_BYTES) as usize;
-            let read = io.run(origin, Direction::Read, sector, bytes as u32);
-            // What cannot be read now could not be read then.
-            let sample = read.map_or(u32::MAX, |()| io.checksum(0, bytes));
-            checksum = (sample ^ checksum).rotate_left(1);
-        }
-    };
-    add(0, head);
-    for n in 1..=SAMPLES {
-        let sector = sectors / (SAMPLES + 1) * n;
-        add(sector & !(page - 1), page);
-    }
-    checksum
+    crate::fingerprint::fingerprint(sectors, |start, len| {
+        // CAST: At most `HEAD_SECTORS`, which is a piece.
+        let bytes = (len * crate::chunk::SECTOR_BYTES) as usize;
+        let read = io.run(origin, Direction::Read, start, bytes as u32);
+        read.ok().map(|()| io.checksum(0, bytes))
+    })
 }
+
+const _: () =
+    assert!(crate::fingerprint::HEAD_SECTORS * crate::chunk::SECTOR_BYTES == PIECE_BYTES as u64);
 
 impl Persist {
     /// The store, to read and write.

@@ -115,6 +115,18 @@ pub fn sectors(device: Device) -> Result<u64> {
         .map_err(|_| Error::Failed(format!("{}: {text:?} is no size", path.display())))
 }
 
+/// Names of the device-mapper devices that are over a device.
+pub fn holders(device: Device) -> Vec<String> {
+    let entries = fs::read_dir(sys_dir(device).join("holders"));
+    let found = entries.into_iter().flatten().flatten();
+    let mut names: Vec<_> = found
+        .filter_map(|entry| mapped(&entry.path()))
+        .map(|mapped| mapped.name)
+        .collect();
+    names.sort();
+    names
+}
+
 fn sys_dir(device: Device) -> PathBuf {
     Path::new("/sys/dev/block").join(number(device))
 }

@@ -1,23 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store that is looked at while no live device uses it; see the crate `storefmt`.
+//! A persistent store while no live device uses it; see the crate `storefmt`.
 
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
-use std::fs;
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use rustix::fs::OFlags;
 use storefmt::Line;
+use storefmt::Repaired;
 use storefmt::Report;
 
-use crate::error::Context;
+use crate::offline;
+use crate::offline::Access;
 use crate::progress;
 use crate::Error;
 use crate::Result;
@@ -31,16 +27,34 @@ pub struct Options {
     pub quiet: bool,
 }
 
+impl Options {
+    fn open(&self, path: &Path) -> Result<std::fs::File> {
+        let hint = "; or give --force-in-use, and expect damage where something is being written";
+        match self.force_in_use {
+            true => offline::open(path, Access::Shared, ""),
+            false => offline::open(path, Access::Read, hint),
+        }
+    }
+}
+
 /// Checks a store. What is wrong with it is in the report; see [`verdict`].
 pub fn check(path: &Path, options: Options) -> Result<Report> {
-    let file = open(path, options)?;
-    let bars = Bars {
-        bar: RefCell::new(ProgressBar::hidden()),
-        quiet: options.quiet,
-    };
-    let report = storefmt::check(file, &bars).map_err(|e| explain(path, e));
-    bars.bar.borrow().finish_and_clear();
-    report
+    let file = options.open(path)?;
+    let bars = Bars::new(options.quiet);
+    storefmt::check(file, &bars).map_err(|e| explain(path, e))
+}
+
+/// Checks a store that nothing uses, and repairs what can be.
+pub fn repair(path: &Path, quiet: bool) -> Result<Repaired> {
+    let file = offline::open(path, Access::Write, "")?;
+    let bars = Bars::new(quiet);
+    storefmt::repair(file, &bars).map_err(|e| explain(path, e))
+}
+
+/// The snapshot that a rollback is under way to; `None` also for what cannot be read, or is no store.
+pub fn rollback_under_way(path: &Path) -> Result<Option<u64>> {
+    let file = offline::open(path, Access::Read, "")?;
+    Ok(storefmt::rollback_under_way(file, &storefmt::Silent).unwrap_or(None))
 }
 
 /// The report as a result.
@@ -55,7 +69,7 @@ pub fn verdict(path: &Path, report: &Report) -> Result<()> {
 
 /// Hands everything in a store's metadata to `out`, line by line.
 pub fn dump(path: &Path, options: Options, out: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
-    let file = open(path, options)?;
+    let file = options.open(path)?;
     let ended = storefmt::dump(file, &storefmt::Silent, &mut |line| {
         out(line).map_err(Ended::Here)
     });
@@ -77,7 +91,8 @@ impl From<storefmt::Error> for Ended {
     }
 }
 
-fn explain(path: &Path, error: storefmt::Error) -> Error {
+/// A failure with this store.
+pub(crate) fn explain(path: &Path, error: storefmt::Error) -> Error {
     let path = path.display();
     match error {
         storefmt::Error::Io { what, source } => Error::Io {
@@ -88,47 +103,37 @@ fn explain(path: &Path, error: storefmt::Error) -> Error {
             Error::Usage(format!("{path} is {error}"))
         }
         storefmt::Error::Later => Error::Failed(format!("{path} is {error}")),
-    }
-}
-
-/// Opens a device or image for reading, and a device only if nothing uses it.
-fn open(path: &Path, options: Options) -> Result<File> {
-    let shown = path.display();
-    let metadata = fs::metadata(path).map_err(|e| match e.kind() {
-        io::ErrorKind::NotFound => Error::Missing(format!("there is no {shown}")),
-        _ => Error::Io {
-            what: format!("cannot look at {shown}"),
-            source: e,
-        },
-    })?;
-    let device = metadata.file_type().is_block_device();
-    if !device && !metadata.is_file() {
-        return Err(Error::Usage(format!(
-            "{shown} is neither a file nor a block device"
-        )));
-    }
-    // O_EXCL without O_CREAT: a device that is mounted, or used by a live device, is busy.
-    let exclusive = match device && !options.force_in_use {
-        true => OFlags::EXCL.bits() as i32,
-        false => 0,
-    };
-    let opened = File::options()
-        .read(true)
-        .custom_flags(exclusive)
-        .open(path);
-    match opened {
-        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => Err(Error::Failed(format!(
-            "{shown} is in use; remove the live device first, or give --force-in-use and expect damage \
-             where something is being written"
-        ))),
-        opened => opened.context(|| format!("cannot open {shown}")),
+        storefmt::Error::Missing(text) => Error::Missing(format!("{path}: {text}")),
+        storefmt::Error::Refused(text) => Error::Failed(format!("{path}: {text}")),
+        storefmt::Error::Damaged(text) => Error::Store(format!("{path}: {text}")),
+        storefmt::Error::Gone(text) => Error::Gone(format!("{path}: {text}")),
     }
 }
 
 /// A bar for each part of the work.
-struct Bars {
+pub(crate) struct Bars {
     bar: RefCell<ProgressBar>,
     quiet: bool,
+}
+
+impl Bars {
+    pub(crate) fn new(quiet: bool) -> Self {
+        Self {
+            bar: RefCell::new(ProgressBar::hidden()),
+            quiet,
+        }
+    }
+
+    /// Makes room for something else.
+    pub(crate) fn clear(&self) {
+        self.bar.borrow().finish_and_clear();
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
+    }
 }
 
 impl storefmt::Progress for Bars {

@@ -22,6 +22,7 @@ use crate::copies::Known;
 use crate::designation::Designation;
 use crate::disk::Disk;
 use crate::entry::Entry;
+use crate::fingerprint::fingerprint;
 use crate::image::ImageWriter;
 use crate::layout::Layout;
 use crate::logbook::Logbook;
@@ -73,6 +74,8 @@ pub struct Builder {
     book: Logbook,
     epoch: u64,
     next_id: u64,
+    /// Of the device from the next snapshot on.
+    sectors: u64,
     /// So many records before each one are still in flight when it is made.
     pub in_flight: u64,
 }
@@ -111,6 +114,7 @@ impl Builder {
             book: Logbook::new(superblock.store, 1, layout, place),
             epoch: 1,
             next_id: 1,
+            sectors,
             in_flight: 0,
         };
         built(builder.format(chunks))?;
@@ -145,6 +149,7 @@ impl Builder {
         self.superblock.image_number = U64::new(number);
         self.superblock.image_area = U32::new(area);
         self.superblock.image_used = U64::new(used);
+        self.superblock.origin_sectors = U64::new(known.sectors);
         self.superblocks()
     }
 
@@ -194,7 +199,7 @@ impl Builder {
         self.record(&[
             Entry::Epoch {
                 epoch: self.epoch + 1,
-                sectors: self.superblock.origin_sectors.get(),
+                sectors: self.sectors,
             },
             Entry::Snapshot {
                 id,
@@ -309,6 +314,23 @@ impl Builder {
     pub fn close(&mut self) -> Built<()> {
         self.superblock.state = U32::new(STATE_CLOSED);
         self.checkpoint()
+    }
+
+    /// A clean shutdown over an origin with these bytes.
+    pub fn close_over(&mut self, origin: &[u8]) -> Built<()> {
+        let sectors = (origin.len() / 512) as u64;
+        let sample = |start: u64, len: u64| {
+            let start = start as usize * 512;
+            let sample = origin.get(start..start + len as usize * 512);
+            sample.map(|sample| crc32c(0, sample))
+        };
+        self.superblock.fingerprint = U32::new(fingerprint(sectors, sample));
+        self.close()
+    }
+
+    /// The device has grown; the next snapshot says so.
+    pub fn grow(&mut self, sectors: u64) {
+        self.sectors = sectors;
     }
 
     /// The module gives up: writes passed that could not be logged.

@@ -4,16 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-
 use uuid::Uuid;
 
 use crate::chunk::SECTOR_BYTES;
 use crate::contents;
 use crate::layout::Layout;
+use crate::medium::Medium;
 use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
 use crate::ondisk::STATE_BROKEN;
+use crate::ondisk::STATE_ROLLBACK;
 use crate::ondisk::SUPERBLOCKS;
 use crate::report::*;
 use crate::store::Progress;
@@ -24,8 +24,8 @@ use crate::supers::Pair;
 
 /// Checks all of a store. What cannot be read at all, or is no store, is an error; what is damaged is
 /// in the report.
-pub fn check(file: File, progress: &dyn Progress) -> Result<Report> {
-    let mut store = Store::new(file, progress)?;
+pub fn check(medium: impl Medium, progress: &dyn Progress) -> Result<Report> {
+    let mut store = Store::new(medium, progress)?;
     let mut report = Report {
         bytes: store.blocks() * BLOCK_BYTES as u64,
         ..Report::default()
@@ -81,6 +81,10 @@ fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Supe
             "superblock",
             "tracking is broken: the module could not log writes, and gave all snapshots up".into(),
         ),
+        STATE_ROLLBACK => report.note(format!(
+            "a rollback to snapshot {} is under way: the origin is at no point in time; finish it with preserve rollback",
+            superblock.rollback.get()
+        )),
         _ if superblock.image_number.get() == 0 => {
             report.note("there is no checkpoint yet: formatting was cut short");
         }

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Every preserved content against its record.
-//!
-//! A segment begins with a record's header; contents follow, then the next header, and so on. What does not go on like
-//! that (another epoch's, an earlier session's, torn) ends the walk; it is only a damage if the index has a
+//! Every preserved content against its record. That a walk through a segment ends is only a damage if the index has a
 //! content behind that place.
 
 #![forbid(unsafe_code)]
@@ -16,19 +13,17 @@ use crate::chunk::Chunks;
 use crate::copies::Copies;
 use crate::copies::Epoch;
 use crate::copies::Known;
-use crate::disk::Buffer;
 use crate::follow;
 use crate::layout::Layout;
 use crate::ondisk::Content;
-use crate::ondisk::Record;
 use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::KIND_CONTENTS;
 use crate::recover::for_each_entry;
 use crate::report::ContentsReport;
 use crate::report::Report;
 use crate::saved::Stored;
 use crate::store::Store;
+use crate::walk::Walk;
 
 /// Checks the contents of all epochs.
 pub(crate) fn check(
@@ -47,8 +42,12 @@ pub(crate) fn check(
         let Some(copies) = epoch.copies.as_deref() else {
             continue;
         };
-        let mut walk = Walk {
+        let walk = Walk {
             superblock,
+            layout,
+            epoch: epoch.id,
+        };
+        let mut contents = Contents {
             layout,
             epoch,
             copies,
@@ -57,16 +56,15 @@ pub(crate) fn check(
             ends: Vec::new(),
         };
         for segment in copies.list() {
-            walk.segment(store, segment, report)?;
+            contents.segment(store, &walk, segment, report)?;
         }
-        walk.report_lost(report)?;
+        contents.report_lost(report)?;
     }
     report.contents = Some(counts);
     Ok(())
 }
 
-struct Walk<'a> {
-    superblock: &'a Superblock,
+struct Contents<'a> {
     layout: &'a Layout,
     epoch: &'a Epoch,
     copies: &'a Copies,
@@ -77,56 +75,26 @@ struct Walk<'a> {
     ends: Vec<(u64, u64)>,
 }
 
-impl Walk<'_> {
-    fn segment(&mut self, store: &mut Store<'_>, segment: u64, report: &mut Report) -> Result {
-        let Some(start) = self.layout.segment_start(segment) else {
+impl Contents<'_> {
+    fn segment(
+        &mut self,
+        store: &mut Store<'_>,
+        walk: &Walk<'_>,
+        segment: u64,
+        report: &mut Report,
+    ) -> Result {
+        let walked = walk.segment(store, segment, &mut |store, content, at| {
+            self.content(store, content, at, report)
+        })?;
+        let Some(walked) = walked else {
             return Ok(());
         };
-        let end = start + self.layout.segment_blocks;
-        let mut buffer = Buffer::new()?;
-        let mut at = start;
-        // Session and number of the record before: both only rise.
-        let mut before = (0, None);
-        while at < end {
-            let block = match buffer.load(store, at) {
-                Ok(block) => block,
-                Err(EIO) => {
-                    let why = store.why();
-                    report.damage("contents", format!("block {at} cannot be read: {why}"));
-                    break;
-                }
-                Err(error) => return Err(error),
-            };
-            let Some(record) = self.record(block, end - at) else {
-                break;
-            };
-            let header = record.header;
-            let now = (header.session.get(), Some(header.sequence.get()));
-            if now.0 < before.0 || now.1 <= before.1 {
-                break;
-            }
-            before = now;
-            at += 1;
-            for content in record.contents() {
-                self.content(store, content, at, report)?;
-                at += self.layout.chunk_blocks;
-            }
+        if let Some(why) = walked.unreadable {
+            let text = format!("block {} cannot be read: {why}", walked.end);
+            report.damage("contents", text);
         }
-        self.ends.push((segment, at));
+        self.ends.push((segment, walked.end));
         Ok(())
-    }
-
-    /// A record of this epoch that fits into so many blocks.
-    fn record<'b>(&self, block: &'b crate::ondisk::Block, room: u64) -> Option<Record<'b>> {
-        let record = Record::from_block(block).ok()?;
-        let header = &record.header;
-        let count = u64::from(header.count.get());
-        let ours = header.store == self.superblock.store
-            && header.kind.get() == KIND_CONTENTS
-            && header.epoch.get() == self.epoch.id
-            && header.session <= self.superblock.session
-            && count * self.layout.chunk_blocks < room;
-        ours.then_some(record)
     }
 
     fn content(
@@ -153,7 +121,10 @@ impl Walk<'_> {
                 self.counts.good += 1;
                 return Ok(());
             }
-            Ok(_) => "is not what its checksum says".to_string(),
+            Ok(_) => {
+                report.rotten.push((self.epoch.id, chunk));
+                "is not what its checksum says".to_string()
+            }
             Err(EIO) => format!("cannot be read: {}", store.why()),
             Err(error) => return Err(error),
         };

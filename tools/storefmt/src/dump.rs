@@ -4,8 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs::File;
-
 use kernel::error::code::EUCLEAN;
 use kernel::error::Error as Errno;
 use uuid::Uuid;
@@ -16,6 +14,7 @@ use crate::follow::Follower;
 use crate::items;
 use crate::layout::Layout;
 use crate::line::Line;
+use crate::medium::Medium;
 use crate::ondisk::Record;
 use crate::ondisk::Superblock;
 use crate::ondisk::KIND_CONTENTS;
@@ -29,11 +28,11 @@ use crate::supers::Seen;
 /// Hands every line to `out`, which may end the dump with an error. Lines of the kind `trouble` say what could
 /// not be shown.
 pub fn dump<E: From<Error>>(
-    file: File,
+    medium: impl Medium,
     progress: &dyn Progress,
     out: &mut dyn FnMut(Line) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
-    let mut store = Store::new(file, progress)?;
+    let mut store = Store::new(medium, progress)?;
     let pair = supers::read(&mut store)?;
     for (seen, at) in pair.iter().zip(SUPERBLOCKS) {
         out(superblock_line(seen, at))?;
@@ -88,6 +87,7 @@ fn superblock_line(seen: &Seen, at: u64) -> Line {
         .with("image_area", superblock.image_area.get())
         .with("image_used", superblock.image_used.get())
         .with("fingerprint", superblock.fingerprint.get())
+        .with("rollback", superblock.rollback.get())
 }
 
 fn layout_line(layout: &Layout) -> Line {

@@ -82,12 +82,11 @@ impl Check<'_, '_> {
                     Scope::Full => ("full", 0),
                     Scope::Incremental { base, .. } => ("incremental", base),
                 };
-                let time = UNIX_EPOCH + Duration::from_nanos(snapshot.time_ns);
                 self.report.snapshots.push(SnapshotReport {
                     id: snapshot.id,
                     kind,
                     time_ns: snapshot.time_ns,
-                    time: humantime::format_rfc3339_millis(time).to_string(),
+                    time: time(snapshot.time_ns),
                     scope,
                     base,
                     epoch: snapshot.epoch,
@@ -98,6 +97,11 @@ impl Check<'_, '_> {
         self.report.snapshots.sort_by_key(|snapshot| snapshot.id);
         Ok(())
     }
+}
+
+/// A time in nanoseconds since 1970, for people.
+pub(crate) fn time(ns: u64) -> String {
+    humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
 }
 
 /// How many chunks of a snapshot a read takes from the store.

@@ -39,6 +39,9 @@ pub struct Report {
     pub snapshots: Vec<SnapshotReport>,
     /// The preserved contents.
     pub contents: Option<ContentsReport>,
+    /// Contents that are not what their checksum says, each an epoch and a chunk.
+    #[serde(skip)]
+    pub(crate) rotten: Vec<(u64, u64)>,
 }
 
 /// Something that is not as it was written.
@@ -70,7 +73,7 @@ pub struct Identity {
     pub uuid: Uuid,
     /// Of the live device's tracking.
     pub generation: Uuid,
-    /// open, closed or broken.
+    /// open, closed, broken or rollback.
     pub state: &'static str,
     /// Activations so far.
     pub session: u64,

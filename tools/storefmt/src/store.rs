@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A store as a [`Disk`] that can be read, and what can go wrong with it.
+//! A store as a [`Disk`], and what can go wrong with it.
 
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io;
-use std::io::Seek;
-use std::io::SeekFrom;
-use std::os::unix::fs::FileExt;
 
+use kernel::error::code::EFBIG;
 use kernel::error::code::EIO;
 use kernel::error::code::ENOMEM;
+use kernel::error::code::ENOSPC;
 use kernel::error::Error as Errno;
 
 use crate::disk::Disk;
+use crate::medium::Medium;
 use crate::ondisk::BLOCK_BYTES;
 
-/// Why a store could not be looked at.
+/// Why something could not be done with a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The system refused something.
@@ -37,6 +36,18 @@ pub enum Error {
     /// A version or features that this program does not know.
     #[error("a store made by a later version of dm-preserve; use the preserve of that version")]
     Later,
+    /// There is no such snapshot.
+    #[error("{0}")]
+    Missing(String),
+    /// It, or the origin, is not in a state in which that can be done.
+    #[error("{0}")]
+    Refused(String),
+    /// Too much of it is damaged for that.
+    #[error("{0}")]
+    Damaged(String),
+    /// Frozen content is gone.
+    #[error("{0}")]
+    Gone(String),
 }
 
 /// The result of nearly everything here.
@@ -44,7 +55,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Told how far the work is.
 pub trait Progress {
-    /// Another part of the work begins: how many bytes it will read, if that is known.
+    /// Another part of the work begins: how many bytes it will read from the store, if that is known.
     fn part(&self, what: &'static str, bytes: Option<u64>);
     /// Bytes were read.
     fn read(&self, bytes: u64);
@@ -60,22 +71,23 @@ impl Progress for Silent {
 
 /// An open store.
 pub(crate) struct Store<'a> {
-    file: File,
+    medium: Box<dyn Medium + 'a>,
     /// Whole blocks that it has.
     blocks: u64,
     pub(crate) progress: &'a dyn Progress,
-    /// The latest read that failed: block and reason.
-    failure: Option<(u64, io::Error)>,
+    /// The latest access that failed: what was tried, and why.
+    failure: Option<(String, io::Error)>,
 }
 
 impl<'a> Store<'a> {
-    pub(crate) fn new(mut file: File, progress: &'a dyn Progress) -> Result<Self> {
-        let bytes = file.seek(SeekFrom::End(0)).map_err(|source| Error::Io {
+    pub(crate) fn new(medium: impl Medium + 'a, progress: &'a dyn Progress) -> Result<Self> {
+        let mut medium = Box::new(medium);
+        let bytes = medium.size().map_err(|source| Error::Io {
             what: "cannot find out its size".into(),
             source,
         })?;
         Ok(Self {
-            file,
+            medium,
             blocks: bytes / BLOCK_BYTES as u64,
             progress,
             failure: None,
@@ -90,14 +102,17 @@ impl<'a> Store<'a> {
     /// What an error number of the module's code stands for, other than `EUCLEAN`.
     pub(crate) fn explain(&mut self, error: Errno) -> Error {
         match self.failure.take() {
-            Some((block, source)) if error == EIO => Error::Io {
-                what: format!("cannot read block {block}"),
-                source,
-            },
+            Some((what, source)) if error == EIO => Error::Io { what, source },
             _ if error == ENOMEM => Error::Io {
                 what: "cannot hold what is in it".into(),
                 source: io::ErrorKind::OutOfMemory.into(),
             },
+            // Only what is written can be too large.
+            _ if error == ENOSPC || error == EFBIG => Error::Refused(
+                "it has no room for a checkpoint of what its log has grown to; activate the live device, \
+                 which makes room, remove it, and try again"
+                    .into(),
+            ),
             _ => Error::Io {
                 what: "cannot understand it".into(),
                 source: io::Error::from_raw_os_error(-error.to_errno()),
@@ -105,7 +120,7 @@ impl<'a> Store<'a> {
         }
     }
 
-    /// Why the latest read failed.
+    /// Why the latest access failed.
     pub(crate) fn why(&mut self) -> String {
         match self.failure.take() {
             Some((_, source)) => source.to_string(),
@@ -113,32 +128,45 @@ impl<'a> Store<'a> {
         }
     }
 
-    fn try_read(&mut self, block: u64, out: &mut [u8]) -> io::Result<()> {
+    /// Where so many bytes from a block on are, if the store has them.
+    fn place(&self, block: u64, len: usize) -> io::Result<u64> {
         let beyond = || io::Error::new(io::ErrorKind::UnexpectedEof, "beyond the store's end");
-        let count = (out.len() / BLOCK_BYTES) as u64;
-        if block.checked_add(count).is_none_or(|end| end > self.blocks) {
-            return Err(beyond());
+        // CAST: A length in memory.
+        let count = (len / BLOCK_BYTES) as u64;
+        match block.checked_add(count) {
+            // It fits into the size in bytes.
+            Some(end) if end <= self.blocks => Ok(block * BLOCK_BYTES as u64),
+            _ => Err(beyond()),
         }
-        self.file.read_exact_at(out, block * BLOCK_BYTES as u64)
+    }
+
+    fn done(&mut self, what: &str, block: u64, result: io::Result<()>) -> kernel::error::Result {
+        result.map_err(|why| {
+            self.failure = Some((format!("cannot {what} block {block}"), why));
+            EIO
+        })
     }
 }
 
 impl Disk for Store<'_> {
     fn read(&mut self, block: u64, out: &mut [u8]) -> kernel::error::Result {
-        if let Err(why) = self.try_read(block, out) {
-            self.failure = Some((block, why));
-            return Err(EIO);
-        }
+        let place = self.place(block, out.len());
+        let read = place.and_then(|at| self.medium.read_at(out, at));
+        self.done("read", block, read)?;
         self.progress.read(out.len() as u64);
         Ok(())
     }
 
-    /// Never: a store is only looked at here.
-    fn write(&mut self, _: u64, _: &[u8]) -> kernel::error::Result {
-        Err(EIO)
+    fn write(&mut self, block: u64, data: &[u8]) -> kernel::error::Result {
+        let place = self.place(block, data.len());
+        let written = place.and_then(|at| self.medium.write_at(data, at));
+        self.done("write", block, written)
     }
 
     fn flush(&mut self) -> kernel::error::Result {
-        Err(EIO)
+        self.medium.sync().map_err(|why| {
+            self.failure = Some(("cannot flush it".into(), why));
+            EIO
+        })
     }
 }

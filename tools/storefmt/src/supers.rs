@@ -13,6 +13,7 @@ use crate::ondisk::Superblock;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
+use crate::ondisk::STATE_ROLLBACK;
 use crate::ondisk::SUPERBLOCKS;
 use crate::store::Error;
 use crate::store::Result;
@@ -94,6 +95,7 @@ pub(crate) fn state(superblock: &Superblock) -> &'static str {
         STATE_OPEN => "open",
         STATE_CLOSED => "closed",
         STATE_BROKEN => "broken",
+        STATE_ROLLBACK => "rollback",
         _ => "unknown",
     }
 }
@@ -117,4 +119,12 @@ pub(crate) fn disagreement(a: &Superblock, b: &Superblock) -> Option<&'static st
         return Some("they have the same number and are different");
     }
     None
+}
+
+/// Whether both are valid, but contradict each other.
+pub(crate) fn disagree(pair: &Pair) -> bool {
+    match [pair[0].valid(), pair[1].valid()] {
+        [Some(a), Some(b)] => disagreement(a, b).is_some(),
+        _ => false,
+    }
 }

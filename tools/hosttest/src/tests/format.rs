@@ -152,7 +152,7 @@ proptest! {
         };
         exercise(&layout);
         prop_assert!(layout.blocks() <= blocks);
-        let mut superblock = Superblock::read_from_bytes(&[0; 168]).unwrap();
+        let mut superblock = Superblock::read_from_bytes(&[0; 176]).unwrap();
         superblock.chunk_sectors = U32::new(chunk_sectors as u32);
         layout.store(&mut superblock);
         prop_assert_eq!(Layout::from_superblock(&superblock), Some(layout));
@@ -196,7 +196,7 @@ proptest! {
         prop_assert_eq!(image_data(&image).unwrap().1, &[1; IMAGE_DATA]);
         image[at] ^= flip;
         prop_assert!(image_data(&image).is_err());
-        let mut superblock = Superblock::read_from_bytes(&[0; 168]).unwrap();
+        let mut superblock = Superblock::read_from_bytes(&[0; 176]).unwrap();
         superblock.state = U32::new(STATE_OPEN);
         let mut block = [0; BLOCK_BYTES];
         superblock.to_block(&mut block);
@@ -254,7 +254,7 @@ fn what_a_block_is() {
     let kind = |block: &Block| Superblock::from_block(block).err();
     assert_eq!(kind(&[0; BLOCK_BYTES]), Some(Invalid::Blank));
     assert_eq!(kind(&[1; BLOCK_BYTES]), Some(Invalid::Foreign));
-    let mut superblock = Superblock::read_from_bytes(&[0; 168]).unwrap();
+    let mut superblock = Superblock::read_from_bytes(&[0; 176]).unwrap();
     superblock.state = U32::new(STATE_OPEN);
     let mut block = [0; BLOCK_BYTES];
     superblock.to_block(&mut block);

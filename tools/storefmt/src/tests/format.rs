@@ -70,6 +70,7 @@ fn structs() {
             image_area,
             fingerprint,
             image_used,
+            rollback,
         }
     );
     structure!(
@@ -214,6 +215,7 @@ fn constants() {
         format!("{STATE_OPEN} open"),
         format!("{STATE_CLOSED} closed"),
         format!("{STATE_BROKEN} broken"),
+        format!("{STATE_ROLLBACK} rollback"),
         format!("{KIND_CONTENTS}: contents follow the block; {KIND_ENTRIES}: the entries"),
         format!("{}: a bookmark", crate::image::FLAG_BOOKMARK),
         format!(

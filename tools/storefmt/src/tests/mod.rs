@@ -9,3 +9,7 @@ mod document;
 mod entries;
 mod forged;
 mod format;
+mod repair;
+mod rollback;
+mod sim;
+mod world;

@@ -10,6 +10,7 @@ pub mod errors;
 pub mod foreign;
 mod keeper;
 mod ledger;
+pub mod offline;
 pub mod on_error;
 mod portrait;
 pub mod powercut;

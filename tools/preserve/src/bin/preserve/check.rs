@@ -35,6 +35,16 @@ pub struct Store {
     pub force_in_use: bool,
 }
 
+#[derive(Args)]
+pub struct Check {
+    #[command(flatten)]
+    pub store: Store,
+    /// Write: a damaged superblock is made again from the other one; damaged contents are no longer found, and their chunks
+    /// gone. What cannot be repaired for certain is left alone
+    #[arg(long, conflicts_with = "force_in_use")]
+    pub repair: bool,
+}
+
 impl Store {
     fn options(&self, output: Output) -> Options {
         Options {
@@ -44,10 +54,31 @@ impl Store {
     }
 }
 
-pub fn check(args: &Store, output: Output) -> Result<()> {
+pub fn check(args: &Check, output: Output) -> Result<()> {
+    let args = match args.repair {
+        true => return repair(&args.store, output),
+        false => &args.store,
+    };
     let report = store::check(&args.store, args.options(output))?;
     output.result(&report, || text(args, &report))?;
     store::verdict(&args.store, &report)
+}
+
+fn repair(args: &Store, output: Output) -> Result<()> {
+    let repaired = store::repair(&args.store, output.quiet)?;
+    output.result(&repaired, || {
+        let mut lines = String::new();
+        // Writing to a string does not fail.
+        for text in &repaired.repaired {
+            let _ = writeln!(lines, "repaired: {text}");
+        }
+        lines += &text(args, &repaired.report);
+        for text in &repaired.advice {
+            let _ = write!(lines, "\nnot repaired: {text}");
+        }
+        lines.replace("\n\n", "\n")
+    })?;
+    store::verdict(&args.store, &repaired.report)
 }
 
 pub fn dump(args: &Store, output: Output) -> Result<()> {

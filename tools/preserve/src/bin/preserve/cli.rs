@@ -11,10 +11,12 @@ use clap::Subcommand;
 
 use crate::apply::Apply;
 use crate::backup::Backup;
+use crate::check::Check;
 use crate::check::Store;
 use crate::create::Create;
 use crate::designation::Designation;
 use crate::map::Map;
+use crate::rollback::Rollback;
 use crate::snapshots::Snapshot;
 use crate::view::View;
 
@@ -83,8 +85,10 @@ pub enum Command {
         /// The stream's file
         stream: PathBuf,
     },
-    /// Check a persistent store that is not in use; changes nothing
-    Check(Store),
+    /// Bring the origin of a persistent store back to a snapshot, while there is no live device
+    Rollback(Rollback),
+    /// Check a persistent store that is not in use; changes nothing without --repair
+    Check(Check),
     /// Print the metadata of a persistent store that is not in use: a line for each thing
     Dump(Store),
     /// Wait for events and print them

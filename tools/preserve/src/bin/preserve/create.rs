@@ -10,6 +10,7 @@ use clap::Args;
 use clap::ValueEnum;
 use preserve::device;
 use preserve::dm;
+use preserve::store;
 use preserve::units;
 use preserve::Error;
 use preserve::Result;
@@ -80,21 +81,28 @@ pub enum OnError {
 
 pub fn create(args: &Create, output: Output) -> Result<()> {
     let origin = device::block_device(&args.origin)?;
-    let store = device::block_device(&args.store)?;
-    if origin == store {
+    let store_device = device::block_device(&args.store)?;
+    if origin == store_device {
         return Err(Error::Usage(
             "origin and store are the same device; the store needs one of its own".into(),
         ));
     }
     check_name(&args.name)?;
     if args.format {
+        if let Some(id) = store::rollback_under_way(&args.store)? {
+            return Err(Error::Failed(format!(
+                "a rollback to snapshot {id} is under way in {}, so the origin is at no point in time; finish it with \
+                 `preserve rollback`, or if the origin may stay as it is, make the store's first 8 KiB zero",
+                args.store.display()
+            )));
+        }
         device::wipe(&args.store)?;
     }
     let options = options(args);
     let target = format!(
         "preserve {} {} {} {} {}",
         device::number(origin),
-        device::number(store),
+        device::number(store_device),
         args.chunk_size,
         options.len(),
         options.join(" ")

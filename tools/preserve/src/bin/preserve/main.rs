@@ -13,6 +13,7 @@ mod designation;
 mod events;
 mod map;
 mod output;
+mod rollback;
 mod snapshots;
 mod status;
 mod view;
@@ -57,6 +58,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Backup(args) => backup::backup(&args, output),
         Command::Apply(args) => apply::apply(args, output),
         Command::Verify { stream } => apply::verify(&stream, output),
+        Command::Rollback(args) => rollback::rollback(&args, output),
         Command::Check(args) => check::check(&args, output),
         Command::Dump(args) => check::dump(&args, output),
         Command::Events { name, count } => events::events(&name, count, output),

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Bringing an origin back to a snapshot, while there is no live device; see the crate `storefmt`.
+
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use storefmt::Rollback;
+use storefmt::RollbackReport;
+
+use crate::offline;
+use crate::offline::Access;
+use crate::store::explain;
+use crate::store::Bars;
+use crate::Error;
+use crate::Result;
+
+/// What to do.
+pub struct Options {
+    /// The origin: a block device, or an image of one.
+    pub origin: PathBuf,
+    /// Its store.
+    pub store: PathBuf,
+    /// The snapshot; the latest without it.
+    pub id: Option<u64>,
+    /// Chunks whose content is lost are left as they are.
+    pub leave_lost: bool,
+    /// Only says what would be done.
+    pub dry_run: bool,
+    /// No progress bars.
+    pub quiet: bool,
+}
+
+/// Which file or device a path means.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some(match metadata.file_type().is_block_device() {
+        true => (u64::MAX, metadata.rdev()),
+        false => (metadata.dev(), metadata.ino()),
+    })
+}
+
+/// Finds out what a rollback does, has `confirm` look at that, and does it.
+pub fn rollback(
+    options: &Options,
+    confirm: impl FnOnce(&RollbackReport) -> Result<()>,
+) -> Result<RollbackReport> {
+    let access = match options.dry_run {
+        true => Access::Read,
+        false => Access::Write,
+    };
+    let same = identity(&options.origin);
+    if same.is_some() && same == identity(&options.store) {
+        let text = "origin and store are the same; which one is which?";
+        return Err(Error::Usage(text.into()));
+    }
+    let store = offline::open(&options.store, access, "")?;
+    let origin = offline::open(&options.origin, access, "")?;
+    let failed = |e| explain(&options.store, e);
+    let bars = Bars::new(options.quiet);
+    let rollback = Rollback::prepare(store, origin, options.id, &bars).map_err(failed)?;
+    bars.clear();
+    if options.dry_run {
+        return Ok(rollback.report().clone());
+    }
+    confirm(rollback.report())?;
+    rollback.run(options.leave_lost).map_err(failed)
+}
+
+/// An error when the report has lost chunks and these must not be left as they are.
+pub fn verdict(options: &Options, report: &RollbackReport) -> Result<()> {
+    match options.leave_lost {
+        true => Ok(()),
+        false => report.whole().map_err(|e| explain(&options.store, e)),
+    }
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `rollback` and `check --repair` as scripts see them: exit codes, what is said, and what is written.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+#[path = "common/store.rs"]
+mod store;
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+use store::*;
+use storefmt::builder::Builder;
+
+const ORIGIN: usize = 5000 * BLOCK;
+
+/// Store and origin in files.
+struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    fn new(builder: &mut Builder, origin: &[u8]) -> Self {
+        let files = Files {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        fs::write(files.path("store"), builder.bytes()).unwrap();
+        fs::write(files.path("origin"), origin).unwrap();
+        files
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().unwrap().to_string()
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.path(name)).unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> Said {
+        let output = Command::new(env!("CARGO_BIN_EXE_preserve"))
+            .args(args)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap();
+        Said {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    fn roll(&self, args: &[&str]) -> Said {
+        let (origin, store) = (self.path("origin"), self.path("store"));
+        let first = ["rollback", "--origin", &origin, "--store", &store];
+        self.run(&[&first, args].concat())
+    }
+
+    /// It ends with this code and words, and writes nothing.
+    #[track_caller]
+    fn refuses(&self, args: &[&str], code: i32, words: &str) {
+        let before = (self.read("store"), self.read("origin"));
+        let said = self.roll(args);
+        assert_eq!(said.code, code, "{}", said.err);
+        assert!(said.err.contains(words), "{:?} has no {words:?}", said.err);
+        assert!(before == (self.read("store"), self.read("origin")));
+    }
+}
+
+/// See `store::full`: what the origin has by now, a 99 where it was overwritten.
+fn origin() -> Vec<u8> {
+    let mut origin = vec![0; ORIGIN];
+    for chunk in [5, 6, 7, 2000, 100] {
+        origin[chunk * BLOCK..(chunk + 1) * BLOCK].fill(99);
+    }
+    origin
+}
+
+fn filled(origin: &[u8], chunk: usize, fill: u8) -> bool {
+    let mut chunk = origin[chunk * BLOCK..(chunk + 1) * BLOCK].iter();
+    chunk.all(|byte| *byte == fill)
+}
+
+#[test]
+fn a_rollback() {
+    let mut builder = full();
+    builder.close_over(&origin()).unwrap();
+    let files = Files::new(&mut builder, &origin());
+    files.refuses(&["1"], 2, "give --yes");
+    files.refuses(&["1"], 2, "these newer snapshots end: 2\n");
+    let said = files.roll(&["1", "--dry-run"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.contains("5 chunks (20.00 KiB)"), "{}", said.out);
+    assert!(files.read("origin") == origin());
+    let said = files.roll(&["1", "--yes", "--json"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    for (name, value) in [
+        ("snapshot", 1),
+        ("chunks", 5),
+        ("unchanged", 4995),
+        ("gone", 0),
+    ] {
+        assert_eq!(report[name], value, "{name}");
+    }
+    assert_eq!(report["done"], true);
+    assert_eq!(report["ending_snapshots"], serde_json::json!([2]));
+    let now = files.read("origin");
+    for (chunk, fill) in [(5, 1), (6, 2), (7, 3), (2000, 4), (100, 12), (8, 0)] {
+        assert!(filled(&now, chunk, fill), "{chunk}");
+    }
+    let said = files.run(&["check", "--json", &files.path("store")]);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(report["clean"], true, "{report:#}");
+    assert_eq!(report["snapshots"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn exit_codes() {
+    let mut builder = full();
+    let files = Files::new(&mut builder, &origin());
+    files.refuses(&["9", "--yes"], 3, "there is no snapshot 9");
+    files.refuses(&["x"], 2, "neither a snapshot's id nor latest");
+    let store = files.path("store");
+    let both = ["rollback", "1", "--origin", &store, "--store", &store];
+    assert_eq!(files.run(&both).code, 2);
+    // A gone chunk, and then also a damaged one.
+    builder.gone(8).unwrap();
+    builder.checkpoint().unwrap();
+    let files = Files::new(&mut builder, &origin());
+    files.refuses(
+        &["latest", "--yes"],
+        4,
+        "1 chunks of snapshot 2 are gone, and 0 damaged",
+    );
+    let at = builder.segment_block(1) + 1;
+    flip(&mut builder, at, 7);
+    let files = Files::new(&mut builder, &origin());
+    files.refuses(&["latest", "--yes"], 4, "LOST: chunks 5+1 are damaged");
+    assert_eq!(files.roll(&["latest", "--dry-run"]).code, 4);
+    let said = files.roll(&["latest", "--yes", "--leave-lost"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let now = files.read("origin");
+    assert!(filled(&now, 5, 99) && filled(&now, 100, 12));
+    let mut builder = saved();
+    flip(&mut builder, at, 7);
+    let files = Files::new(&mut builder, &origin());
+    files.refuses(
+        &["latest", "--yes"],
+        5,
+        "1 contents of snapshot 2 are damaged",
+    );
+}
+
+#[test]
+fn a_repair() {
+    let mut builder = saved();
+    flip(&mut builder, 1, 100);
+    let at = builder.segment_block(1) + 1;
+    flip(&mut builder, at, 7);
+    let files = Files::new(&mut builder, &origin());
+    let store = files.path("store");
+    assert_eq!(files.run(&["check", &store]).code, 5);
+    assert!(
+        files.read("store") == *builder.bytes(),
+        "it was not asked to"
+    );
+    let said = files.run(&["check", "--repair", &store]);
+    assert_eq!(said.code, 0, "{}{}", said.out, said.err);
+    for line in [
+        "repaired: superblock 1 was damaged: it is the same as superblock 0 again; nothing is lost\n",
+        "repaired: chunk 5 of epoch 3 is gone now, for snapshot 2\n",
+        "clean\n",
+    ] {
+        assert!(said.out.contains(line), "{}", said.out);
+    }
+    assert_eq!(files.run(&["check", &store]).code, 0);
+    // What cannot be repaired.
+    let mut builder = saved();
+    let image = builder.image_block(0);
+    flip(&mut builder, image, 7);
+    let files = Files::new(&mut builder, &origin());
+    let store = files.path("store");
+    let said = files.run(&["check", "--repair", "--json", &store]);
+    assert_eq!(said.code, 5, "{}", said.out);
+    let report: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(report["repaired"], serde_json::json!([]));
+    assert_eq!(report["damages"], 1);
+    assert!(report["advice"][0]
+        .as_str()
+        .unwrap()
+        .contains("begins anew"));
+    assert!(files.read("store") == *builder.bytes());
+    assert_eq!(
+        files
+            .run(&["check", "--repair", "--force-in-use", &store])
+            .code,
+        2
+    );
+}
