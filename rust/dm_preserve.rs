@@ -52,6 +52,7 @@ mod records;
 mod recover;
 mod region;
 mod registry;
+mod runs;
 mod saved;
 mod segments;
 mod snapshot;
