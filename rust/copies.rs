@@ -187,8 +187,7 @@ impl Copies {
 
     /// Adds a run of contents that are in the store from `position` on. There must be room.
     pub(crate) fn insert(&self, run: Chunks, position: u64) -> Result {
-        let mut index = self.index.lock();
-        index.insert(run, position).map_err(|_| ENOMEM)
+        self.index.lock().insert(run, position)
     }
 
     /// The next entries of the index; see [`Index::export`].

@@ -55,6 +55,7 @@ mod records;
 mod recover;
 mod region;
 mod registry;
+mod runs;
 mod saved;
 mod segments;
 mod snapshot;

@@ -4,13 +4,17 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bitmap::Bitmap;
 use crate::engine::Engine;
 use crate::engine::Epoch;
 use crate::engine::Phase;
+use crate::timeline::Scope;
+use crate::timeline::Snapshot;
 use crate::uapi;
 use core::fmt;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
 
 /// The figures of a moment, in the form of the ioctl. Printed, they are the status line.
 pub(crate) struct Figures(pub(crate) uapi::Info);
@@ -53,13 +57,27 @@ impl Engine {
         })
     }
 
-    /// Memory for marks and indexes, in bytes.
+    /// Memory for marks, indexes and released chunks, in bytes.
     pub(crate) fn memory(&self) -> u64 {
         let timeline = self.timeline();
+        let epochs = || timeline.epochs(0, u64::MAX);
         let of_epoch = |epoch: &Epoch| {
             epoch.marks.memory() + epoch.copies.as_ref().map_or(0, |copies| copies.memory())
         };
-        timeline.epochs(0, u64::MAX).map(of_epoch).sum()
+        // The marks of a scope outlive their epochs.
+        let is_left =
+            |marks: &&Arc<Bitmap>| !epochs().any(|epoch| Arc::ptr_eq(&epoch.marks, marks));
+        let of_scope = |scope: &Scope| match scope {
+            Scope::Full => 0,
+            Scope::Incremental { marks, .. } => {
+                let left = marks.iter().filter(is_left);
+                left.map(|marks| marks.memory()).sum()
+            }
+        };
+        let snapshots = timeline.snapshots().iter().chain(timeline.bookmarks());
+        let of_snapshot =
+            |snapshot: &Arc<Snapshot>| snapshot.released.memory() + of_scope(&snapshot.scope);
+        epochs().map(of_epoch).sum::<u64>() + snapshots.map(of_snapshot).sum::<u64>()
     }
 
     /// As `STATE_*`.

@@ -2,9 +2,10 @@
 
 //! The index of an epoch's copies: where in the store the content of a chunk lies.
 //!
-//! Entries of 8 bytes, each a run of chunks whose contents follow one another in the store, sorted within
-//! groups of 4096 chunks. So a scattered chunk takes 8 bytes and its share of spare room (a quarter) and of
-//! its group, and a run costs no more than a single chunk.
+//! A tree of [lists of runs](Runs), each of chunks whose contents follow one another in the store. A list that is full is
+//! divided, wherever its chunks are, so what a scattered chunk costs does not depend on how far apart they are:
+//! 10 bytes, and its share of the list's node and of the list's last block; with the allocator's rounding 11 to 12 bytes. A run
+//! costs no more than a single chunk.
 //!
 //! Inserting never allocates: [`Index::missing`] says what room is missing, the caller allocates that
 //! without a lock and installs it by [`Index::grow`].
@@ -12,100 +13,77 @@
 #![forbid(unsafe_code)]
 
 use crate::chunk::Chunks;
+use crate::runs::Block;
+use crate::runs::Run;
+use crate::runs::Runs;
+use crate::runs::BLOCK_BYTES;
+use crate::runs::MAX_POSITION;
+use crate::runs::MAX_RUN;
+use crate::runs::MAX_RUNS;
+use crate::runs::REGION;
 use kernel::prelude::*;
 use kernel::rbtree::RBTree;
 use kernel::rbtree::RBTreeNodeReservation;
 
-/// Chunks of a group.
-const GROUP: u64 = 1 << GROUP_BITS;
-const GROUP_BITS: u32 = 12;
-const POSITION_BITS: u32 = 40;
-/// Least room that a group gets when it grows.
-const SPARE: usize = 4;
-/// Positions in the store, in chunks, are below this.
-pub(crate) const MAX_POSITION: u64 = 1 << POSITION_BITS;
+/// Bytes that a node occupies: the tree's links, the key and the list.
+const NODE_BYTES: usize = 3 * core::mem::size_of::<usize>() + core::mem::size_of::<(u64, Runs)>();
 
-/// A run: offset in the group, length - 1, position in the store; from the high to the low bits.
-#[derive(Clone, Copy)]
-struct Entry(u64);
+/// Most entries that room can be asked for at once: half a list has place for more.
+const MOST: u64 = MAX_RUNS as u64 / 3;
 
-impl Entry {
-    fn new(offset: u64, len: u64, position: u64) -> Self {
-        let high = offset << GROUP_BITS | (len - 1);
-        Self(high << POSITION_BITS | position)
-    }
-
-    fn offset(self) -> u64 {
-        self.0 >> (POSITION_BITS + GROUP_BITS)
-    }
-
-    fn len(self) -> u64 {
-        (self.0 >> POSITION_BITS & (GROUP - 1)) + 1
-    }
-
-    fn end(self) -> u64 {
-        self.offset() + self.len()
-    }
-
-    fn position(self) -> u64 {
-        self.0 & (MAX_POSITION - 1)
-    }
-
-    /// The part from `offset` on, if there is one. A content takes `step` positions.
-    fn from(self, offset: u64, step: u64) -> Option<(u64, u64)> {
-        let skip = offset.checked_sub(self.offset())?;
-        (skip < self.len()).then(|| (self.position() + skip * step, self.len() - skip))
-    }
-}
-
-type Entries = KVVec<u64>;
-
-/// Room for entries of a group, allocated by [`Room::new`] and installed by [`Index::grow`].
-pub(crate) struct Room {
-    group: u64,
-    entries: Entries,
-    node: Option<RBTreeNodeReservation<u64, Entries>>,
-}
-
-/// What is missing for an insertion: room for so many entries in a group.
+/// What is missing for an insertion: room for so many entries in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Missing {
-    group: u64,
-    capacity: usize,
+    run: Chunks,
+    entries: u64,
+    /// A chunk of the run that belongs to the list.
+    chunk: u64,
+    /// There is no list, or it has to be divided.
+    node: bool,
+}
+
+/// Room for entries, allocated by [`Room::new`] and installed by [`Index::grow`].
+pub(crate) struct Room {
+    missing: Missing,
+    block: Option<KBox<Block>>,
+    node: Option<RBTreeNodeReservation<u64, Runs>>,
 }
 
 impl Room {
     /// Allocates. May sleep.
     pub(crate) fn new(missing: Missing) -> Result<Self> {
+        let node = match missing.node {
+            true => Some(RBTreeNodeReservation::new(GFP_KERNEL)?),
+            false => None,
+        };
+        let block = Some(Block::new()?);
         Ok(Self {
-            group: missing.group,
-            entries: Entries::with_capacity(missing.capacity, GFP_KERNEL)?,
-            node: Some(RBTreeNodeReservation::new(GFP_KERNEL)?),
+            missing,
+            block,
+            node,
         })
     }
 }
 
 /// The index. See the [module's documentation](self).
 pub(crate) struct Index {
-    groups: RBTree<u64, Entries>,
+    /// By the last chunk that belongs to each. Lists never reach from one region to another, and a region with
+    /// lists has one that reaches to its end.
+    nodes: RBTree<u64, Runs>,
     chunks: u64,
+    /// Bytes that it occupies.
+    memory: u64,
     /// Positions that a content takes.
     step: u64,
-}
-
-/// Where the entry that begins at or before `offset` is, if there is one.
-fn at_or_before(entries: &[u64], offset: u64) -> Option<usize> {
-    entries
-        .partition_point(|entry| Entry(*entry).offset() <= offset)
-        .checked_sub(1)
 }
 
 impl Index {
     /// An empty index of contents that take `step` positions each.
     pub(crate) fn new(step: u64) -> Self {
         Self {
-            groups: RBTree::new(),
+            nodes: RBTree::new(),
             chunks: 0,
+            memory: 0,
             step,
         }
     }
@@ -115,60 +93,90 @@ impl Index {
         self.chunks
     }
 
+    /// Bytes that the index occupies.
+    pub(crate) fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// The list that a chunk belongs to, if there is one: its key.
+    fn key(&self, chunk: u64) -> Option<u64> {
+        let cursor = self.nodes.cursor_lower_bound(&chunk)?;
+        let (key, _) = cursor.current();
+        (key / REGION == chunk / REGION).then_some(*key)
+    }
+
     /// The position of a chunk's content, and how many chunks from it on have theirs right behind.
     pub(crate) fn find(&self, chunk: u64) -> Option<(u64, u64)> {
-        let entries = self.groups.get(&(chunk >> GROUP_BITS))?;
-        let offset = chunk & (GROUP - 1);
-        let entry = entries.get(at_or_before(entries, offset)?)?;
-        Entry(*entry).from(offset, self.step)
+        let runs = self.nodes.get(&self.key(chunk)?)?;
+        let offset = chunk % REGION;
+        let run = runs.get(runs.at_or_before(offset)?)?;
+        let skip = offset - run.offset;
+        (skip < run.len).then(|| (run.position + skip * self.step, run.len - skip))
     }
 
     /// Appends the entries of chunks from `from` on to `out`, in order, as far as there is room in it: each a run and
     /// the position of its first content. The result is the chunk to go on with, if there may be more.
     pub(crate) fn export(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
-        let mut cursor = self.groups.cursor_lower_bound(&(from >> GROUP_BITS));
+        let mut cursor = self.nodes.cursor_lower_bound(&from);
         while let Some(at) = cursor {
-            let (group, entries) = at.current();
-            let first = group << GROUP_BITS;
-            for entry in entries.iter().map(|entry| Entry(*entry)) {
-                let start = first + entry.offset();
-                let end = first + entry.end();
-                let item = (Chunks { start, end }, entry.position());
+            let (key, runs) = at.current();
+            let region = key - key % REGION;
+            for run in runs.iter() {
+                let start = region + run.offset;
+                let end = region + run.end();
+                let item = (Chunks { start, end }, run.position);
                 if start >= from && out.push_within_capacity(item).is_err() {
                     return Some(start);
                 }
             }
-            let next = *group + 1;
-            cursor = self.groups.cursor_lower_bound(&next);
+            cursor = self.nodes.cursor_lower_bound(&key.checked_add(1)?);
         }
         None
     }
 
     /// What is missing for adding `entries` entries for chunks of `run`, if anything is.
     pub(crate) fn missing(&self, run: Chunks, entries: u64) -> Option<Missing> {
-        // CAST: No run is so long.
-        let wanted = entries as usize;
-        let mut groups = run.start >> GROUP_BITS..run.end.div_ceil(GROUP);
-        groups.find_map(|group| {
-            let (len, capacity) = match self.groups.get(&group) {
-                Some(entries) => (entries.len(), entries.capacity()),
-                None => (0, 0),
-            };
-            (capacity < len + wanted).then(|| Missing {
-                group,
-                capacity: len + wanted.max(len / 4).max(SPARE),
-            })
-        })
+        // CAST: Small. A run that is longer than an entry can be takes several.
+        let wanted = (entries + run.len() / MAX_RUN).min(MOST) as usize;
+        let mut chunk = run.start;
+        while chunk < run.end {
+            let key = self.key(chunk);
+            let runs = key.and_then(|key| self.nodes.get(&key));
+            if runs.is_none_or(|runs| runs.room() < wanted) {
+                return Some(Missing {
+                    run,
+                    entries,
+                    chunk,
+                    node: runs.is_none_or(|runs| runs.spare() < wanted),
+                });
+            }
+            chunk = key?.checked_add(1)?;
+        }
+        None
     }
 
     /// Adds `run`, none of which may be in the index, with contents from `position` on. Fails, possibly
     /// with a part added, unless [`Index::missing`] has said that there is room for it.
-    pub(crate) fn insert(&mut self, mut run: Chunks, mut position: u64) -> Result<(), Missing> {
+    ///
+    /// Errors: `ENOMEM` when there is no room, `EFBIG` when the contents end beyond [`MAX_POSITION`].
+    pub(crate) fn insert(&mut self, mut run: Chunks, mut position: u64) -> Result {
+        let contents = run.len().checked_mul(self.step);
+        let end = contents.and_then(|len| len.checked_add(position));
+        if end.is_none_or(|end| end > MAX_POSITION) {
+            return Err(EFBIG);
+        }
         while !run.is_empty() {
-            let group = run.start >> GROUP_BITS;
-            let offset = run.start & (GROUP - 1);
-            let len = run.len().min(GROUP - offset);
-            self.insert_within(group, Entry::new(offset, len, position))?;
+            let key = self.key(run.start).ok_or(ENOMEM)?;
+            let last = (run.end - 1)
+                .min(key)
+                .min(run.start.saturating_add(MAX_RUN - 1));
+            let len = last - run.start + 1;
+            let new = Run {
+                offset: run.start % REGION,
+                len,
+                position,
+            };
+            self.insert_into(key, new)?;
             self.chunks += len;
             run.start += len;
             position += len * self.step;
@@ -176,58 +184,59 @@ impl Index {
         Ok(())
     }
 
-    fn insert_within(&mut self, group: u64, new: Entry) -> Result<(), Missing> {
-        let missing = |len: usize| Missing {
-            group,
-            capacity: len + SPARE,
-        };
+    /// Adds a run to a list: to the run before it if that goes on so, or else by itself.
+    fn insert_into(&mut self, key: u64, new: Run) -> Result {
         let step = self.step;
-        let entries = self.groups.get_mut(&group).ok_or(missing(0))?;
-        let before = at_or_before(entries, new.offset());
-        if let Some(entry) = before.and_then(|at| entries.get_mut(at)) {
-            let old = Entry(*entry);
-            if old.end() == new.offset() && old.position() + old.len() * step == new.position() {
-                *entry = Entry::new(old.offset(), old.len() + new.len(), old.position()).0;
+        let runs = self.nodes.get_mut(&key).ok_or(ENOMEM)?;
+        let before = runs.at_or_before(new.offset);
+        if let Some((at, old)) = before.and_then(|at| Some((at, runs.get(at)?))) {
+            let follows = old.end() == new.offset && old.position + old.len * step == new.position;
+            let len = old.len + new.len;
+            if follows && len <= MAX_RUN {
+                runs.set(at, Run { len, ..old });
                 return Ok(());
             }
         }
-        let len = entries.len();
-        entries
-            .insert_within_capacity(before.map_or(0, |at| at + 1), new.0)
-            .map_err(|_| missing(len))
+        match runs.insert(before.map_or(0, |at| at + 1), new) {
+            true => Ok(()),
+            false => Err(ENOMEM),
+        }
     }
 
-    /// Installs room for a group; the entries that are there move into it. The result is what is left
-    /// over, to be freed outside any lock.
+    /// Installs room. The result is what is left over, to be freed outside any lock.
     pub(crate) fn grow(&mut self, mut room: Room) -> Room {
-        match self.groups.get_mut(&room.group) {
-            Some(entries) if room.entries.capacity() > entries.len() => {
-                for entry in entries.iter() {
-                    // The capacity was checked.
-                    let _ = room.entries.push_within_capacity(*entry);
-                }
-                core::mem::swap(entries, &mut room.entries);
-            }
-            Some(_) => (),
-            None => {
-                let entries = core::mem::take(&mut room.entries);
-                if let Some(node) = room.node.take() {
-                    self.groups.insert(node.into_node(room.group, entries));
-                }
+        // Others may have come first.
+        let Some(missing) = self.missing(room.missing.run, room.missing.entries) else {
+            return room;
+        };
+        if missing.node {
+            let Some(node) = room.node.take() else {
+                return room;
+            };
+            self.add_node(missing.chunk, node);
+        }
+        let key = self.key(missing.chunk);
+        let runs = key.and_then(|key| self.nodes.get_mut(&key));
+        if let (Some(runs), Some(block)) = (runs, room.block.take()) {
+            room.block = runs.add_block(block);
+            if room.block.is_none() {
+                // CAST: A size in memory.
+                self.memory += BLOCK_BYTES as u64;
             }
         }
         room
     }
 
-    /// Bytes that the index occupies, without the allocator's rounding.
-    pub(crate) fn memory(&self) -> u64 {
-        // A node: the tree's links, the key and the value.
-        let group = 3 * core::mem::size_of::<usize>() + core::mem::size_of::<(u64, Entries)>();
-        let entry = core::mem::size_of::<u64>();
-        // CAST: Sizes of memory.
-        self.groups
-            .values()
-            .map(|entries| (group + entries.capacity() * entry) as u64)
-            .sum()
+    /// Divides the list that a chunk belongs to, or adds the first one of its region.
+    fn add_node(&mut self, chunk: u64, node: RBTreeNodeReservation<u64, Runs>) {
+        let region = chunk - chunk % REGION;
+        let key = self.key(chunk);
+        let (lower, last) = match key.and_then(|key| self.nodes.get_mut(&key)) {
+            Some(runs) => runs.split(chunk % REGION),
+            None => (Runs::new(), REGION - 1),
+        };
+        self.nodes.insert(node.into_node(region + last, lower));
+        // CAST: A size in memory.
+        self.memory += NODE_BYTES as u64;
     }
 }

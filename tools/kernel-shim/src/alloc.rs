@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocation that can fail, and vectors that use it.
+//! Allocation that can fail, and boxes and vectors that use it.
 
 #![forbid(unsafe_code)]
 
@@ -120,6 +120,38 @@ pub mod host {
             usage.rounded += sign * rounded(bytes) as i64;
             cell.set(usage);
         });
+    }
+}
+
+/// One object from `kmalloc`.
+pub struct KBox<T>(Box<T>);
+
+impl<T> KBox<T> {
+    /// Allocates.
+    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
+        host::allocate()?;
+        host::charge(size_of::<T>(), 1);
+        Ok(Self(Box::new(value)))
+    }
+}
+
+impl<T> Drop for KBox<T> {
+    fn drop(&mut self) {
+        host::charge(size_of::<T>(), -1);
+    }
+}
+
+impl<T> Deref for KBox<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T> DerefMut for KBox<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.0
     }
 }
 
@@ -381,6 +413,19 @@ mod tests {
         drop(vec);
         assert_eq!(host::usage().exact, before.exact);
         assert_eq!(host::usage().rounded, before.rounded);
+    }
+
+    #[test]
+    fn a_box_counts_as_one_object() {
+        let before = host::usage();
+        let mut one = KBox::new([1u8; 250], GFP_KERNEL).unwrap();
+        one[0] = 2;
+        assert_eq!(one[..2], [2, 1]);
+        assert_eq!(host::usage().exact - before.exact, 250);
+        assert_eq!(host::usage().rounded - before.rounded, 256);
+        drop(one);
+        assert_eq!(host::usage().exact, before.exact);
+        assert!(host::failing_after(0, || KBox::new(0, GFP_KERNEL)).is_err());
     }
 
     #[test]

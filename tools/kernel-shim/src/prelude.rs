@@ -6,6 +6,7 @@
 
 pub use crate::alloc::flags::GFP_KERNEL;
 pub use crate::alloc::flags::GFP_NOWAIT;
+pub use crate::alloc::KBox;
 pub use crate::alloc::KVVec;
 pub use crate::alloc::KVec;
 pub use crate::error::code::*;

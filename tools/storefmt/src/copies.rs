@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 
 use kernel::alloc::KVVec;
 use kernel::alloc::KVec;
-use kernel::error::code::ENOMEM;
 use kernel::error::Result;
 use kernel::prelude::GFP_KERNEL;
 use kernel::sync::Arc;
@@ -65,7 +64,7 @@ impl Stored for Copies {
         while let Some(missing) = index.missing(run, 1) {
             index.grow(Room::new(missing)?);
         }
-        index.insert(run, position).map_err(|_| ENOMEM)
+        index.insert(run, position)
     }
 
     fn add_segment(&self, segment: u64) -> Result {

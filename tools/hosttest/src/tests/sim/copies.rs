@@ -79,7 +79,7 @@ impl Stored for SimCopies {
             let room = Room::new(missing)?;
             drop(index.grow(room));
         }
-        index.insert(run, position).map_err(|_| ENOMEM)
+        index.insert(run, position)
     }
 
     fn add_segment(&self, segment: u64) -> Result {
