@@ -41,13 +41,49 @@ use zerocopy::FromZeros;
 /// Bytes read or written at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// A store's device, for recovery and checkpoints.
+/// A store's device, for recovery and checkpoints. What is read is not written by others meanwhile.
 pub(crate) struct StoreDisk<'a> {
     device: &'a BlockDevice,
     io: &'a mut Io<()>,
+    /// The first block that was read ahead, and how many follow: a log is read block by block.
+    ahead: (u64, u64),
 }
 
-impl StoreDisk<'_> {
+impl<'a> StoreDisk<'a> {
+    fn new(device: &'a BlockDevice, io: &'a mut Io<()>) -> Self {
+        Self {
+            device,
+            io,
+            ahead: (0, 0),
+        }
+    }
+
+    /// One block, which may have been read ahead, and is read with what follows it if not.
+    fn read_block(&mut self, block: u64, out: &mut [u8]) -> Result {
+        let (first, count) = self.ahead;
+        let skip = block.wrapping_sub(first);
+        if skip < count {
+            // CAST: Less than a piece.
+            return self.io.copy_out(skip as usize * BLOCK_BYTES, out);
+        }
+        self.ahead = (0, 0);
+        let sector = self.place(block, 0, out.len())?;
+        let left = (self.device.sectors() - sector) / BLOCK_SECTORS;
+        let blocks = left.min((PIECE_BYTES / BLOCK_BYTES) as u64);
+        // CAST: At most a piece.
+        let bytes = blocks as u32 * BLOCK_BYTES as u32;
+        match self.io.run(self.device, Direction::Read, sector, bytes) {
+            Ok(()) => self.ahead = (block, blocks),
+            // Something that follows cannot be read.
+            Err(_) => {
+                // CAST: One block.
+                let bytes = out.len() as u32;
+                self.io.run(self.device, Direction::Read, sector, bytes)?;
+            }
+        }
+        self.io.copy_out(0, out)
+    }
+
     fn place(&self, block: u64, offset: usize, len: usize) -> Result<u64> {
         // CAST: An offset in memory.
         let sector = block * BLOCK_SECTORS + offset as u64 / crate::chunk::SECTOR_BYTES;
@@ -61,6 +97,10 @@ impl StoreDisk<'_> {
 
 impl Disk for StoreDisk<'_> {
     fn read(&mut self, block: u64, out: &mut [u8]) -> Result {
+        if out.len() == BLOCK_BYTES {
+            return self.read_block(block, out);
+        }
+        self.ahead = (0, 0);
         for (n, piece) in (0..).zip(out.chunks_mut(PIECE_BYTES)) {
             let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
             // CAST: At most a piece.
@@ -72,6 +112,7 @@ impl Disk for StoreDisk<'_> {
     }
 
     fn write(&mut self, block: u64, data: &[u8]) -> Result {
+        self.ahead = (0, 0);
         for (n, piece) in (0..).zip(data.chunks(PIECE_BYTES)) {
             let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
             self.io.copy_in(0, piece)?;
@@ -136,10 +177,7 @@ pub(crate) fn recover(
     default_protected: bool,
 ) -> Result<Recovered, Trouble> {
     let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk {
-        device: store_device,
-        io: &mut io,
-    };
+    let mut disk = StoreDisk::new(store_device, &mut io);
     let found = recover::superblock(&mut disk)?;
     let mut known = None;
     let mut exact = false;
@@ -283,10 +321,7 @@ fn format(
 /// Whether a device has the superblock of a persistent store.
 pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
     let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk {
-        device,
-        io: &mut io,
-    };
+    let mut disk = StoreDisk::new(device, &mut io);
     match recover::superblock(&mut disk) {
         Ok(Found::Store(_)) => Ok(true),
         Err(Trouble::Error(ENOMEM)) => Err(ENOMEM),
@@ -327,10 +362,7 @@ pub(crate) fn fingerprint(origin: &BlockDevice, io: &mut Io<()>) -> u32 {
 impl Persist {
     /// The store, to read and write.
     pub(crate) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
-        StoreDisk {
-            device,
-            io: &mut self.io,
-        }
+        StoreDisk::new(device, &mut self.io)
     }
 
     /// Writes both superblocks, one after the other, so that at any moment one of them is whole, and the image that
