@@ -42,20 +42,50 @@ use zerocopy::FromZeros;
 /// Bytes read or written at once.
 const PIECE_BYTES: usize = 64 << 10;
 
-/// A store's device, for recovery and checkpoints.
+/// A store's device, for recovery and checkpoints. What is read is not written by others meanwhile.
 pub(crate) struct StoreDisk<'a> {
     device: &'a BlockDevice,
     io: &'a mut Io<()>,
+    /// The first block that was read ahead, and how many follow: a log is read block by block.
+    ahead: (u64, u64),
 }
 
 impl<'a> StoreDisk<'a> {
-    /// Reads and writes go through `io`.
+    /// Reads and writes go through `io`, 64 KiB or more.
     pub(crate) fn new(device: &'a BlockDevice, io: &'a mut Io<()>) -> Self {
-        Self { device, io }
+        Self {
+            device,
+            io,
+            ahead: (0, 0),
+        }
     }
-}
 
-impl StoreDisk<'_> {
+    /// One block, which may have been read ahead, and is read with what follows it if not.
+    fn read_block(&mut self, block: u64, out: &mut [u8]) -> Result {
+        let (first, count) = self.ahead;
+        let skip = block.wrapping_sub(first);
+        if skip < count {
+            // CAST: Less than a piece.
+            return self.io.copy_out(skip as usize * BLOCK_BYTES, out);
+        }
+        self.ahead = (0, 0);
+        let sector = self.place(block, 0, out.len())?;
+        let left = (self.device.sectors() - sector) / BLOCK_SECTORS;
+        let blocks = left.min((PIECE_BYTES / BLOCK_BYTES) as u64);
+        // CAST: At most a piece.
+        let bytes = blocks as u32 * BLOCK_BYTES as u32;
+        match self.io.run(self.device, Direction::Read, sector, bytes) {
+            Ok(()) => self.ahead = (block, blocks),
+            // Something that follows cannot be read.
+            Err(_) => {
+                // CAST: One block.
+                let bytes = out.len() as u32;
+                self.io.run(self.device, Direction::Read, sector, bytes)?;
+            }
+        }
+        self.io.copy_out(0, out)
+    }
+
     fn place(&self, block: u64, offset: usize, len: usize) -> Result<u64> {
         // CAST: An offset in memory.
         let sector = block * BLOCK_SECTORS + offset as u64 / crate::chunk::SECTOR_BYTES;
@@ -69,6 +99,10 @@ impl StoreDisk<'_> {
 
 impl Disk for StoreDisk<'_> {
     fn read(&mut self, block: u64, out: &mut [u8]) -> Result {
+        if out.len() == BLOCK_BYTES {
+            return self.read_block(block, out);
+        }
+        self.ahead = (0, 0);
         for (n, piece) in (0..).zip(out.chunks_mut(PIECE_BYTES)) {
             let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
             // CAST: At most a piece.
@@ -80,6 +114,7 @@ impl Disk for StoreDisk<'_> {
     }
 
     fn write(&mut self, block: u64, data: &[u8]) -> Result {
+        self.ahead = (0, 0);
         for (n, piece) in (0..).zip(data.chunks(PIECE_BYTES)) {
             let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
             self.io.copy_in(0, piece)?;

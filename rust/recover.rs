@@ -222,9 +222,16 @@ impl<C: Stored> Replay<'_, C> {
     fn run<D: Disk>(&mut self, disk: &mut D, replayed: &mut Replayed) -> Result {
         let mut buffer = Buffer::new()?;
         let mut content = Buffer::new()?;
+        let mut ring = Buffer::new()?;
+        let mut in_ring = None;
         loop {
-            let ring = self.layout.ring_block(self.place.ring);
-            if let Some(record) = self.next(buffer.load(disk, ring)?, KIND_ENTRIES) {
+            let at = self.layout.ring_block(self.place.ring);
+            // Once, not before each record with contents.
+            if in_ring != Some(at) {
+                ring.load(disk, at)?;
+                in_ring = Some(at);
+            }
+            if let Some(record) = self.next(ring.block()?, KIND_ENTRIES) {
                 self.durable = self.durable.max(record.header.durable.get());
                 self.place = self.place.after_entries(record.checksum);
                 self.entries(&record, replayed)?;
