@@ -125,7 +125,7 @@ fn exercise(layout: &Layout) {
 
 proptest! {
     #[test]
-    fn i8_superblocks(words in proptest::collection::vec(sharp(), 21), state in 0u32..5) {
+    fn i8_superblocks(words in proptest::collection::vec(sharp(), 22), state in 0u32..6) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut superblock = Superblock::read_from_bytes(&bytes).unwrap();
         superblock.state = U32::new(state);
