@@ -60,9 +60,9 @@ fn look(file: &File, origin: &File) {
         Ok(())
     });
     let origin = origin.try_clone().unwrap();
-    let _ = Rollback::prepare(file(), origin, None, &Silent).map(|rollback| {
+    if let Ok(rollback) = Rollback::prepare(file(), origin, None, &Silent) {
         let _ = rollback.report().whole();
-    });
+    }
 }
 
 #[test]
