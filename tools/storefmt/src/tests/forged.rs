@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whatever is in a store, a check ends (I8). Checksums do not help against whoever can compute them: each
-//! field of each kind of block gets values that nobody wrote, under a checksum that is right.
+//! Whatever is in a store, a check ends, and so does the look before a rollback (I8). Checksums do not help against
+//! whoever can compute them: each field of each kind of block gets values that nobody wrote, under a checksum that is right.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ use std::panic::AssertUnwindSafe;
 use crate::builder::Builder;
 use crate::ondisk::BLOCK_BYTES;
 use crate::Error;
+use crate::Rollback;
 use crate::Silent;
 
 const VALUES: [u64; 6] = [0, 1, 77, 1 << 40, 1 << 63, u64::MAX];
@@ -50,7 +51,7 @@ fn everything(builder: &mut Builder, segment: u64) -> Vec<u64> {
     ]
 }
 
-fn look(file: &File) {
+fn look(file: &File, origin: &File) {
     let file = || file.try_clone().unwrap();
     // Damage, an error, or nothing wrong: all but a panic is right.
     let _ = crate::check(file(), &Silent);
@@ -58,6 +59,10 @@ fn look(file: &File) {
         let _ = line.to_string();
         Ok(())
     });
+    let origin = origin.try_clone().unwrap();
+    if let Ok(rollback) = Rollback::prepare(file(), origin, None, &Silent) {
+        let _ = rollback.report().whole();
+    }
 }
 
 #[test]
@@ -70,6 +75,8 @@ fn i8_a_forged_store_never_panics() {
             .unwrap()
             .clean
     );
+    let origin = tempfile::tempfile().unwrap();
+    origin.set_len(5000 * BLOCK_BYTES as u64).unwrap();
     let mut bad = Vec::new();
     for at in blocks {
         let place = at * BLOCK_BYTES as u64;
@@ -84,7 +91,7 @@ fn i8_a_forged_store_never_panics() {
                 builder.block(at)[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
                 builder.reseal(at);
                 file.write_all_at(builder.block(at), place).unwrap();
-                if catch_unwind(AssertUnwindSafe(|| look(&file))).is_err() {
+                if catch_unwind(AssertUnwindSafe(|| look(&file, &origin))).is_err() {
                     bad.push((at, offset, value));
                 }
                 builder.block(at).copy_from_slice(&old);

@@ -50,7 +50,7 @@ fn content(world: &World, epoch: u64, n: u64) -> u64 {
 fn a_damaged_superblock_is_written_again() {
     for (at, fill) in [(0, 0), (1, 0), (0, 7), (1, 7)] {
         let mut disks = world().disks();
-        let whole = disks.store();
+        let whole = disks.clone();
         let mut block = **disks.store.get(at).unwrap();
         block[if fill == 0 { 0..4096 } else { 100..200 }].fill(fill);
         disks.store.set(at, block);
@@ -66,10 +66,10 @@ fn a_damaged_superblock_is_written_again() {
             for seed in 0..20 {
                 let mut torn = torn.crash(&mut Rng::new(seed));
                 mend(&mut torn, &plenty()).unwrap();
-                // What a superblock's checksum covers.
-                for at in [0, 4096] {
-                    let covered = at..at + 512;
-                    assert!(torn.store()[covered.clone()] == whole[covered]);
+                for at in [0, 1] {
+                    // What a superblock's checksum covers.
+                    let covered = |disks: &Disks| disks.store.get(at).unwrap()[..512].to_vec();
+                    assert!(covered(&torn) == covered(&whole));
                 }
             }
         }
@@ -161,4 +161,11 @@ fn what_is_not_provable_is_left_alone() {
     let at = content(&middle, 0, 0);
     flip(middle.builder.block(at));
     left(middle, "gives all snapshots up");
+    // A rotten content too, in a store that has lost its end.
+    let mut short = world();
+    let at = content(&short, 0, 1);
+    flip(short.builder.block(at));
+    let bytes = short.builder.blocks() as usize * 4096 - 1;
+    short.builder.bytes().truncate(bytes);
+    left(short, "old size");
 }

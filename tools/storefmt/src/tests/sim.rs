@@ -66,8 +66,12 @@ pub(super) fn disk_of(bytes: &[u8]) -> SimDisk {
 
 /// What can be read from a disk.
 pub(super) fn bytes_of(disk: &SimDisk, bytes: usize) -> Vec<u8> {
-    let blocks = (0..disk.blocks()).flat_map(|at| disk.get(at).unwrap().to_vec());
-    blocks.take(bytes).collect()
+    let mut all = Vec::with_capacity(bytes + BLOCK_BYTES);
+    for at in 0..disk.blocks() {
+        all.extend_from_slice(&**disk.get(at).unwrap());
+    }
+    all.truncate(bytes);
+    all
 }
 
 impl Medium for Wire {

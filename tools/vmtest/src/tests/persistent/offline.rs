@@ -10,6 +10,8 @@ use std::time::Duration;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use preserve::uapi::ATTR_GONE;
+use preserve::uapi::ATTR_PROTECTED;
 use vmtest::cmd;
 use vmtest::cmd::Background;
 use vmtest::disk::Disk;
@@ -21,14 +23,15 @@ use super::portrait::points;
 use super::portrait::snapshots;
 use super::portrait::Portrait;
 use crate::tests::bad_table::refused;
+use crate::tests::slow;
 use crate::tests::test;
 use crate::tests::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[
-    test("i1_rollback_brings_the_origin_back", rollback),
+    slow("i1_rollback_brings_the_origin_back", 120, rollback),
     test("i7_rollback_is_refused_half_way_and_finished", half_way),
-    test("i7_rollback_that_is_killed_is_finished", killed),
+    slow("i7_rollback_that_is_killed_is_finished", 180, killed),
     test("persistent_store_in_use_is_left_alone", in_use),
     test("persistent_repair_then_activation", repair),
 ];
@@ -163,13 +166,13 @@ fn half_way(_: &Env) -> Result<()> {
 }
 
 fn killed(_: &Env) -> Result<()> {
-    for round in 0..6 {
+    for round in 0..4 {
         let (mut rig, [first, _]) = rig()?;
         rig.close()?;
         let words = command(&rig, first, &["--yes"]);
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let running = Background::start("preserve", &words)?;
-        thread::sleep(Duration::from_millis(round * 40));
+        thread::sleep(Duration::from_millis(round * 60));
         // Killed, if it has not ended.
         drop(running);
         done(&rig, first)?;
@@ -241,12 +244,12 @@ fn repair(_: &Env) -> Result<()> {
     cmd::run("preserve", &["check", &store])?;
     rig.open()?;
     ensure!(snapshots(&rig)? == [first, second], "{:?}", points(&rig)?);
-    let gone = preserve::uapi::ATTR_GONE;
+    let gone = ATTR_GONE | ATTR_PROTECTED;
     let lost = [first, second].map(|id| rig.control.chunks(0, id, gone, gone));
     let lost: Vec<u64> = lost
         .into_iter()
         .collect::<std::io::Result<Vec<_>>>()?
         .concat();
-    ensure!(lost.len() == 1, "gone: {lost:?}");
+    ensure!(lost == [20], "gone: {lost:?}");
     Ok(())
 }
