@@ -2,7 +2,7 @@
 # dm-preserve: what can be done here. Each target is a script in scripts/; "make demo" and "make test"
 # each do all the set-up they need, and none when it is there already.
 
-export KERNEL KDIR TESTS N RUSTC BINDGEN DESTDIR PREFIX
+export KERNEL KDIR TESTS N PART RUSTC BINDGEN DESTDIR PREFIX
 
 .PHONY: help setup module tools demo test test-host test-model test-vm test-powercut bench shell lint install clean
 
@@ -44,8 +44,8 @@ test-vm: setup ## the tests of the module, in a guest
 test-powercut: setup ## N= real power cuts (QEMU is killed), and what is found after each
 	@scripts/powercut $(if $(N),--rounds $(N))
 
-bench: setup ## instructions per write, beside dm-linear and dm-snapshot
-	@scripts/bench
+bench: setup ## instructions and I/Os per write, beside dm-linear and dm-snapshot; activation
+	@scripts/bench $(PART)
 
 shell: setup ## a guest with the module loaded and disks to play with
 	@scripts/shell

@@ -5,22 +5,9 @@
 # layer's cost is the difference to the bare device in the same run. Prints one JSON line per case.
 set -eu
 export DM_DISABLE_UDEV=1
+. /run/vm/null.sh
 SIZE=${SIZE:-256}   # MiB
 insmod /lib/dm-preserve.ko
-
-# null NAME MIB: a null_blk device that keeps its data and completes inline.
-null() {
-    d=/sys/kernel/config/nullb/$1
-    mkdir "$d"
-    echo "$2" >"$d/size"
-    echo 1 >"$d/memory_backed"
-    echo 0 >"$d/irqmode"
-    echo 2 >"$d/queue_mode"
-    echo 512 >"$d/blocksize"
-    echo 256 >"$d/hw_queue_depth"
-    echo 1 >"$d/power"
-    [ -b "/dev/$1" ] || { echo "no /dev/$1" >&2; exit 1; }
-}
 
 # measure CASE TARGET DEVICE: writes every block of the device once, in random order.
 measure() {

@@ -28,7 +28,9 @@ use kernel::rbtree::RBTreeNodeReservation;
 /// Bytes that a node occupies: the tree's links, the key and the list.
 const NODE_BYTES: usize = 3 * core::mem::size_of::<usize>() + core::mem::size_of::<(u64, Runs)>();
 
-/// Most entries that room can be asked for at once: half a list has place for more.
+/// Most entries that room can be asked for at once: half a list has place for more. So a run has at most 921600 chunks, many
+/// times those of a segment.
+// CAST: A small constant.
 const MOST: u64 = MAX_RUNS as u64 / 3;
 
 /// What is missing for an insertion: room for so many entries in a list.

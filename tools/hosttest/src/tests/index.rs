@@ -169,6 +169,8 @@ proptest! {
             prop_assert_eq!(index.find(*chunk), Some((at as u64 * 2, 1)));
         }
         prop_assert_eq!(index.len(), chunks.len() as u64);
+        // What comes too late is not kept.
+        prop_assert!(index.memory() <= 12 * index.len() + 1024);
     }
 }
 
@@ -197,17 +199,22 @@ fn runs_are_found_from_any_chunk_on() {
 
 #[test]
 fn neighbours_are_joined_only_if_their_contents_are() {
-    let mut index = Index::new(1);
-    insert(&mut index, Chunks { start: 5, end: 6 }, 100);
-    insert(&mut index, Chunks { start: 6, end: 7 }, 101);
-    insert(&mut index, Chunks { start: 7, end: 9 }, 200);
-    insert(&mut index, Chunks { start: 10, end: 11 }, 202);
-    assert_eq!(index.find(5), Some((100, 2)));
-    assert_eq!(index.find(6), Some((101, 1)));
-    assert_eq!(index.find(7), Some((200, 2)));
-    assert_eq!(index.find(9), None);
-    assert_eq!(index.find(10), Some((202, 1)));
-    assert_eq!(exported(&index, 2).len(), 3);
+    for step in [1, 4] {
+        let mut index = Index::new(step);
+        insert(&mut index, only(5), 100);
+        insert(&mut index, only(6), 100 + step);
+        insert(&mut index, Chunks { start: 7, end: 9 }, 200);
+        insert(&mut index, only(10), 200 + 2 * step);
+        insert(&mut index, only(11), 201 + 2 * step);
+        assert_eq!(index.find(5), Some((100, 2)));
+        assert_eq!(index.find(6), Some((100 + step, 1)));
+        assert_eq!(index.find(7), Some((200, 2)));
+        assert_eq!(index.find(9), None);
+        assert_eq!(index.find(11), Some((201 + 2 * step, 1)));
+        let joined = u64::from(step == 1);
+        assert_eq!(index.find(10), Some((200 + 2 * step, 1 + joined)));
+        assert_eq!(exported(&index, 2).len() as u64, 4 - joined);
+    }
 }
 
 #[test]
@@ -303,6 +310,29 @@ fn room_for_many_entries_suffices_for_them() {
             assert_eq!(index.len(), before + entries);
         }
     }
+}
+
+/// Some of a run's chunks may be in the index, also the first one, and that in the last entry of a full list.
+#[test]
+fn room_beside_chunks_that_are_there() {
+    let mut index = Index::new(1);
+    for n in 0..MAX_RUNS as u64 {
+        insert(&mut index, only(2 * n), 3 * n);
+    }
+    let run = Chunks {
+        start: 2 * (MAX_RUNS as u64 - 1),
+        end: 2 * MAX_RUNS as u64,
+    };
+    for grown in 0.. {
+        let Some(missing) = index.missing(run, 1) else {
+            break;
+        };
+        drop(index.grow(Room::new(missing).unwrap()));
+        assert!(grown < 4, "room is never enough");
+    }
+    index.insert(only(run.end - 1), 5000).unwrap();
+    assert_eq!(index.find(run.start), Some((3 * (MAX_RUNS as u64 - 1), 1)));
+    assert_eq!(index.find(run.end - 1), Some((5000, 1)));
 }
 
 /// A generator of numbers that are the same each time.
