@@ -26,7 +26,7 @@ module: $(if $(and $(KDIR),$(RUSTC),$(BINDGEN)),,setup) ## build the module; pri
 tools: setup ## build the preserve tool and the test programs; prints their folder
 	@scripts/build-tools
 
-demo: setup ## full and incremental backups of a live file system, in a guest
+demo: setup ## backups of a live file system, across a reboot and a power cut, in three guests
 	@scripts/demo
 
 test: setup ## all tests; the last line is "N passed, N failed"

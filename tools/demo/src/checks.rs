@@ -20,15 +20,18 @@ use crate::setup::Setup;
 use crate::tell::holds;
 use crate::tell::run;
 
-/// The copy is the snapshot.
-pub fn copy_equals(setup: &Setup, moved: &Moved, frozen: &Frozen) -> Result<()> {
-    let found = frozen.compare(COPY, &moved.protected, setup.chunks)?;
-    moved.gone_is_not_moved(&found.gone)?;
-    let none = Chunks::none(setup.chunks);
+/// The copy is the snapshot, which has all chunks of `in_scope` at least.
+pub fn copy_equals(frozen: &Frozen, protected: &Chunks, in_scope: &Chunks) -> Result<()> {
+    let total = maps::total_chunks()?;
+    let found = frozen.compare(COPY, protected, total)?;
+    found
+        .gone
+        .must_not_meet(in_scope, "content in the snapshot's scope is gone")?;
+    let none = Chunks::none(total);
     found
         .differ
         .must_be(&none, "the copy is not what the snapshot shows")?;
-    let compared = moved.protected.minus(&found.gone).count();
+    let compared = protected.minus(&found.gone).count();
     match frozen {
         Frozen::View(_) => {
             found.gone.must_be(&none, "frozen content is gone")?;
@@ -69,8 +72,21 @@ pub fn filesystem_and_database(least: u64, most: u64) -> Result<()> {
     Ok(())
 }
 
-/// The store has only what had to be preserved; returns how many chunks.
-pub fn store(setup: &Setup, moved: &Moved, id: u64, scope: Scope) -> Result<usize> {
+/// Chunks in the store that are out of the snapshot's scope. On a persistent store a scope takes effect with the next
+/// checkpoint; until then all that is protected is preserved.
+pub fn out_of_scope(moved: &Moved, id: u64, scope: Scope, total: usize) -> Result<Chunks> {
+    match scope {
+        Scope::Full => Ok(Chunks::none(total)),
+        Scope::Incremental => {
+            let preserved = maps::map("preserved", &format!("--snapshot {id}"), total)?;
+            Ok(preserved.minus(&moved.changed))
+        }
+    }
+}
+
+/// The store has only what had to be preserved; returns how many chunks. `early` was out of scope, but in the store
+/// when the scope took effect.
+pub fn store(setup: &Setup, moved: &Moved, id: u64, scope: Scope, early: &Chunks) -> Result<usize> {
     let total = setup.chunks;
     let preserved = maps::map("preserved", &format!("--snapshot {id}"), total)?;
     preserved.must_not_meet(
@@ -78,12 +94,8 @@ pub fn store(setup: &Setup, moved: &Moved, id: u64, scope: Scope) -> Result<usiz
         "chunks of swap or scratch files were stored",
     )?;
     preserved.must_be_within(&moved.protected, "unprotected chunks were stored")?;
-    if scope == Scope::Incremental {
-        preserved.must_be_within(
-            &moved.changed,
-            "chunks out of the snapshot's scope were stored",
-        )?;
-    }
+    out_of_scope(moved, id, scope, total)?
+        .must_be_within(early, "chunks out of the snapshot's scope were stored")?;
     ensure!(
         preserved.count() > 0,
         "nothing was stored, though the writers went on"

@@ -16,10 +16,15 @@ use preserve::Error;
 
 use crate::chunks::Chunks;
 use crate::maps::CHUNK;
+use crate::round::Scope;
 use crate::setup::NAME;
+use crate::tell::show;
 
 /// Chunks read at a time.
 const RUN: usize = 256;
+
+/// A view's name.
+const VIEW: &str = "frozen";
 
 /// A way to read a snapshot.
 pub enum Frozen {
@@ -38,14 +43,31 @@ pub struct Difference {
 }
 
 impl Frozen {
-    /// Opens the view's node.
-    pub fn view(path: &str) -> Result<Self> {
+    /// Opens a snapshot: by a view, if it preserves all that a view shows.
+    pub fn open(id: u64, scope: Scope) -> Result<Self> {
+        match scope {
+            Scope::Full => {
+                show(&format!("preserve view {NAME} {id} {VIEW}"))?;
+                Self::device(&format!("/dev/mapper/{VIEW}"))
+            }
+            Scope::Incremental => Ok(Frozen::Control(Live::open(NAME)?, id)),
+        }
+    }
+
+    /// Opens a block device; anything can be compared like a view.
+    pub fn device(path: &str) -> Result<Self> {
         Ok(Frozen::View(File::open(path).context(path.to_string())?))
     }
 
-    /// Opens a snapshot by its id.
-    pub fn control(id: u64) -> Result<Self> {
-        Ok(Frozen::Control(Live::open(NAME)?, id))
+    /// Ends a snapshot's use.
+    pub fn close(self) -> Result<()> {
+        match self {
+            Frozen::View(file) => {
+                drop(file);
+                show(&format!("preserve remove {VIEW}")).map(drop)
+            }
+            Frozen::Control(..) => Ok(()),
+        }
     }
 
     /// Compares the chunks of `which` with those of the image at `path`.

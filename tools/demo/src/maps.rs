@@ -34,11 +34,20 @@ const DIGEST: i64 = 32;
 
 /// A field of `preserve status live --json`.
 pub fn status(field: &str) -> Result<u64> {
-    let text = run(&format!("preserve status {NAME} --json"))?;
-    let value: Value = serde_json::from_str(&text).context("preserve status --json")?;
-    value[field]
+    json()?[field]
         .as_u64()
         .with_context(|| format!("preserve status --json has no number {field}"))
+}
+
+/// Snapshots and bookmarks, with everything that `preserve status live --json` says about them.
+pub fn snapshots() -> Result<Vec<Value>> {
+    let list = json()?["snapshots"].as_array().cloned();
+    list.context("preserve status --json has no list of snapshots")
+}
+
+fn json() -> Result<Value> {
+    let text = run(&format!("preserve status {NAME} --json"))?;
+    serde_json::from_str(&text).context("preserve status --json")
 }
 
 /// Chunks of the live device.

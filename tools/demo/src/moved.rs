@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Claims about what a backup moved: exactly what changed and is protected, no change missed.
+//! Claims about what a backup moved: exactly what counts as changed and is protected, no change missed.
+//!
+//! What counts as changed was written, maybe with the content that was there; after a power cut also what may have been written.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +20,7 @@ use crate::tell::holds;
 pub struct Moved {
     /// The snapshot that the copy is at; 0 for none.
     from: u64,
-    /// Chunks that changed since.
+    /// Chunks that count as changed since.
     pub changed: Chunks,
     /// Chunks that the snapshot protects.
     pub protected: Chunks,
@@ -27,7 +29,7 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// Exactly what changed and is protected was moved; nothing of swap and scratch files was.
+    /// Exactly what counts as changed and is protected was moved; nothing of swap and scratch files was.
     pub fn check(setup: &Setup, from: u64, id: u64, stream: &str) -> Result<Self> {
         let total = setup.chunks;
         let pair = format!("--from {from} --snapshot {id}");
@@ -64,7 +66,7 @@ impl Moved {
         )?;
         let map = maps::map("backup", &pair, total)?;
         stream.must_be(&map, "moved is not the backup map")?;
-        holds("the chunks moved are exactly those changed and protected");
+        holds("the chunks moved are exactly those that count as changed and are protected");
         stream.must_not_meet(
             &setup.unwanted,
             "chunks of swap or scratch files were moved",
@@ -85,25 +87,24 @@ impl Moved {
     }
 
     /// No change was missed: what differs between the copy, before it is brought forward, and the snapshot, was moved.
-    pub fn must_have_all_that_differs(&self, setup: &Setup, frozen: &Frozen) -> Result<()> {
+    /// Returns how many more were moved.
+    pub fn must_have_all_that_differs(&self, setup: &Setup, frozen: &Frozen) -> Result<usize> {
         if self.from == 0 {
-            return Ok(());
+            return Ok(0);
         }
         let found = frozen.compare(COPY, &self.protected, setup.chunks)?;
-        self.gone_is_not_moved(&found.gone)?;
+        found
+            .gone
+            .must_not_meet(&self.stream, "the content of moved chunks is gone")?;
         found
             .differ
             .must_be_within(&self.stream, "changes were missed")?;
         ensure!(found.differ.count() > 0, "nothing has changed");
+        let more = self.stream.minus(&found.differ).count();
         holds(&format!(
-            "no change was missed: all {} chunks whose content differs from the old copy were moved",
+            "no change was missed: all {} chunks whose content differs from the old copy were moved; so were {more} that are as they were",
             found.differ.count()
         ));
-        Ok(())
-    }
-
-    /// What a snapshot of incremental scope does not preserve is what the backup does not need.
-    pub fn gone_is_not_moved(&self, gone: &Chunks) -> Result<()> {
-        gone.must_not_meet(&self.stream, "the content of moved chunks is gone")
+        Ok(more)
     }
 }

@@ -83,7 +83,8 @@ impl Setup {
         Self::look()
     }
 
-    fn look() -> Result<Self> {
+    /// Finds out where things are.
+    pub fn look() -> Result<Self> {
         let chunks = maps::total_chunks()?;
         let swap = maps::file_extents(&[SWAP], chunks)?;
         let scratch = maps::file_extents(&SCRATCH, chunks)?;
@@ -103,7 +104,8 @@ impl Setup {
     }
 }
 
-fn load_module() -> Result<()> {
+/// Loads it, if need be.
+pub fn load_module() -> Result<()> {
     // In `make shell` it is there already.
     if Path::new("/sys/module/dm_preserve").exists() {
         return Ok(());
