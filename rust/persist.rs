@@ -300,6 +300,10 @@ pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
 pub(crate) fn fingerprint(origin: &BlockDevice, io: &mut Io<()>) -> u32 {
     const SAMPLES: u64 = 16;
     let sectors = origin.sectors();
+    // Of what counts, a power cut after a clean shutdown must not leave less than there was.
+    if let Err(error) = origin.flush() {
+        pr_warn!("{}: the origin cannot be flushed: {error:?}\n", origin.devt());
+    }
     let mut checksum = 0;
     let head = (PIECE_BYTES as u64 / crate::chunk::SECTOR_BYTES).min(sectors);
     let page = BLOCK_SECTORS;
