@@ -6,6 +6,7 @@
 
 pub mod crash;
 pub mod errors;
+mod files;
 pub mod foreign;
 mod keeper;
 mod ledger;
@@ -13,6 +14,7 @@ mod portrait;
 pub mod powercut;
 pub mod space;
 mod world;
+mod writer;
 
 use anyhow::ensure;
 use anyhow::Context;
