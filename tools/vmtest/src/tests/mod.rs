@@ -144,6 +144,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::crash::TESTS,
     persistent::errors::TESTS,
     persistent::foreign::TESTS,
+    persistent::replay::TESTS,
     persistent::space::TESTS,
 ];
 

@@ -12,6 +12,7 @@ mod keeper;
 mod ledger;
 mod portrait;
 pub mod powercut;
+pub mod replay;
 pub mod space;
 mod world;
 mod writer;
