@@ -2,7 +2,7 @@
 # dm-preserve: what can be done here. Each target is a script in scripts/; "make demo" and "make test"
 # each do all the set-up they need, and none when it is there already.
 
-export KERNEL KDIR TESTS N PART RUSTC BINDGEN DESTDIR PREFIX
+export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
 .PHONY: help setup module tools demo test test-host test-model test-vm test-powercut bench shell lint install clean
 
@@ -13,6 +13,7 @@ help: ## what can be made (the default)
 	@echo '  KERNEL=debug  the kernel with lockdep, KASAN, atomic-sleep checks and kmemleak (default: normal)'
 	@echo '  KDIR=DIR      build for, and boot, another built Rust-enabled kernel tree; RUSTC= and BINDGEN= choose its tools'
 	@echo '  TESTS=WORD    only tests whose name contains WORD'
+	@echo '  TIMES=N       random tests in the guest go N times as far'
 	@echo '  ACCEL=tcg     emulate, where kvm is there but does not do (default: found out)'
 	@echo 'Set-up and results are kept in DM_PRESERVE_CACHE (default ~/.cache/dm-preserve), outside this folder.'
 

@@ -180,6 +180,13 @@ impl Engine {
         superblock.state = U32::new(state);
         superblock.origin_sectors = U64::new(known.sectors);
         if state == STATE_CLOSED {
+            // A power cut after this must not make the fingerprint another one.
+            if let Err(error) = self.origin.flush() {
+                pr_warn!(
+                    "{}: the origin cannot be flushed: {error:?}\n",
+                    self.identity.live
+                );
+            }
             let print = fingerprint(&self.origin, known.sectors, &mut persist.io);
             persist.superblock.fingerprint = U32::new(print);
         }

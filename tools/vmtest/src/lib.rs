@@ -14,6 +14,7 @@ pub mod dm;
 pub mod fio;
 pub mod kmsg;
 pub mod live;
+pub mod logwrites;
 pub mod loopdev;
 pub mod netlink;
 pub mod node;

@@ -41,6 +41,11 @@ impl Loop {
     pub fn path(&self) -> &str {
         &self.path
     }
+
+    /// The file under it.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
 }
 
 impl Drop for Loop {

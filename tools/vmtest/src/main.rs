@@ -23,6 +23,8 @@ pub struct Env {
     pub seed: Option<u64>,
     /// Fewer rounds.
     pub quick: bool,
+    /// So many times the usual rounds.
+    pub times: u64,
 }
 
 impl Env {
@@ -30,15 +32,15 @@ impl Env {
     pub fn rounds(&self, full: u64, quick: u64) -> u64 {
         match self.quick {
             true => quick,
-            false => full,
+            false => full * self.times,
         }
     }
 }
 
-const USAGE: &str = "usage: vmtest run [PATTERN] [--seed N] [--quick]
+const USAGE: &str = "usage: vmtest run [PATTERN] [--seed N] [--quick] [--times N]
        vmtest list
        vmtest powercut|powercut-check --seed N
-Runs the tests whose name contains PATTERN. $DM_PRESERVE_KO is the module (/lib/dm-preserve.ko).";
+Runs the tests whose name contains PATTERN; --times: random ones go so many times as far, in as much time. $DM_PRESERVE_KO is the module (/lib/dm-preserve.ko).";
 
 fn main() -> ExitCode {
     match run() {
@@ -50,6 +52,13 @@ fn main() -> ExitCode {
     }
 }
 
+fn number(option: &str, value: Option<String>) -> Result<u64> {
+    let value = value.context(USAGE)?;
+    value
+        .parse()
+        .with_context(|| format!("{option} N: {value:?} is not a number"))
+}
+
 fn run() -> Result<ExitCode> {
     let mut args = std::env::args().skip(1);
     let verb = args.next().context(USAGE)?;
@@ -59,15 +68,14 @@ fn run() -> Result<ExitCode> {
     let mut env = Env {
         seed: None,
         quick: false,
+        times: 1,
     };
     let mut pattern = None;
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--quick" => env.quick = true,
-            "--seed" => {
-                let seed = args.next().context(USAGE)?;
-                env.seed = Some(seed.parse().context("--seed N: not a number")?);
-            }
+            "--seed" => env.seed = Some(number(&arg, args.next())?),
+            "--times" => env.times = number(&arg, args.next())?,
             arg if arg.starts_with('-') || pattern.is_some() => bail!(USAGE),
             _ => pattern = Some(arg),
         }

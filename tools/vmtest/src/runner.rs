@@ -141,6 +141,7 @@ fn in_child(case: &Case, env: &Env) -> Result<()> {
     if env.quick {
         command.arg("--quick");
     }
+    command.args(["--times", &env.times.to_string()]);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
@@ -152,7 +153,8 @@ fn in_child(case: &Case, env: &Env) -> Result<()> {
             DEBUG_FACTOR
         } else {
             1
-        };
+        }
+        * u32::try_from(env.times)?;
     let start = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {

@@ -147,6 +147,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::foreign::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
+    persistent::replay::TESTS,
     persistent::space::TESTS,
 ];
 

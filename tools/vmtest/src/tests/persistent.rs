@@ -7,6 +7,7 @@
 pub mod crash;
 pub mod damage;
 pub mod errors;
+mod files;
 pub mod foreign;
 mod keeper;
 mod ledger;
@@ -14,8 +15,10 @@ pub mod offline;
 pub mod on_error;
 mod portrait;
 pub mod powercut;
+pub mod replay;
 pub mod space;
 mod world;
+mod writer;
 
 use anyhow::ensure;
 use anyhow::Context;

@@ -139,23 +139,23 @@ impl World {
         Ok(())
     }
 
-    /// What was acknowledged is there, or what was begun later.
+    /// What must last is there, or what was begun later.
     fn check_live(&mut self) -> Result<Vec<u64>> {
         let found = self.rig.disk()?.read(0, self.rig.sectors())?;
         let mut stamps = Vec::new();
         for (n, bytes) in (0..).zip(found.chunks_exact(SECTOR)) {
             let at = n as usize;
-            let acked = self.acked[at].load(Ordering::SeqCst);
+            let lasting = self.lasting[at].load(Ordering::SeqCst);
             let begun = self.begun[at].load(Ordering::SeqCst);
-            let stamp = pattern::stamp_of(bytes, n);
-            ensure!(
-                stamp == Some(acked) || stamp == Some(begun),
-                "the live sector {n}: {} instead of {acked} or {begun}",
-                pattern::describe(bytes, n)
-            );
-            let stamp = stamp.unwrap_or(0);
-            self.acked[at].store(stamp, Ordering::SeqCst);
-            self.begun[at].store(stamp, Ordering::SeqCst);
+            // A stamp in between that was not written to this sector is not found in it.
+            let stamp = pattern::stamp_of(bytes, n).filter(|s| (lasting..=begun).contains(s));
+            let stamp = stamp.with_context(|| {
+                let found = pattern::describe(bytes, n);
+                format!("the live sector {n}: {found} instead of {lasting}..={begun}")
+            })?;
+            for of in [&self.lasting, &self.acked, &self.begun] {
+                of[at].store(stamp, Ordering::SeqCst);
+            }
             stamps.push(stamp);
         }
         Ok(stamps)

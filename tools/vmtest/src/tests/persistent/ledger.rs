@@ -2,7 +2,7 @@
 
 //! What is known of a [world](super::world), on a disk of its own, so that it is still known after a power cut.
 //!
-//! First two arrays with a number for each sector: the last stamp begun, and the last one acknowledged. Then two slots
+//! First two arrays with a number for each sector: the last stamp begun, and the oldest one that may be left. Then two slots
 //! that are written by turns, each with the rest: snapshots, designation, and what is in doubt.
 
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use rustix::io::ReadWriteFlags;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
 
@@ -25,6 +26,8 @@ use super::world::Point;
 /// Sectors of an array, and of a slot.
 const ARRAY: u64 = 64;
 const SLOT: u64 = 4096;
+/// Of the disk, at least.
+pub const SECTORS: u64 = 2 * (ARRAY + SLOT);
 /// Numbers in a sector.
 const NUMBERS: usize = 64;
 const MAGIC: u64 = 0x6c65_6467_6572_3031;
@@ -32,6 +35,7 @@ const MAGIC: u64 = 0x6c65_6467_6572_3031;
 /// The disk.
 pub struct Ledger {
     disk: Disk,
+    flags: ReadWriteFlags,
     /// The number of the last slot written.
     last: Mutex<u64>,
 }
@@ -69,11 +73,27 @@ impl Ledger {
     /// Opens the disk.
     pub fn open(path: &str) -> Result<Self> {
         let disk = Disk::open(path)?;
-        ensure!(disk.sectors() >= 2 * (ARRAY + SLOT), "{path} is too small");
+        ensure!(disk.sectors() >= SECTORS, "{path} is too small");
         Ok(Ledger {
             disk,
+            flags: ReadWriteFlags::empty(),
             last: Mutex::new(0),
         })
+    }
+
+    /// Opens the disk, which has a volatile cache.
+    pub fn open_volatile(path: &str) -> Result<Self> {
+        let flags = ReadWriteFlags::DSYNC;
+        Ok(Ledger {
+            flags,
+            ..Self::open(path)?
+        })
+    }
+
+    fn write(&self, at: u64, bytes: &Buffer) -> Result<()> {
+        let written = self.disk.write_flags(at, bytes, self.flags)?;
+        ensure!(written == bytes.len(), "{written} bytes were written");
+        Ok(())
     }
 
     /// Notes the stamps of a range of sectors.
@@ -81,23 +101,23 @@ impl Ledger {
         &self,
         sectors: &Range<usize>,
         begun: &[AtomicU64],
-        acked: &[AtomicU64],
+        lasting: &[AtomicU64],
     ) -> Result<()> {
         let first = sectors.start / NUMBERS;
         let from = first * NUMBERS;
         let to = (sectors.end.div_ceil(NUMBERS) * NUMBERS).min(begun.len());
         // Writers share sectors of the arrays.
         let _guard = self.last.lock().map_err(|_| anyhow::anyhow!("a lock"))?;
-        for (array, stamps) in (0..).zip([begun, acked]) {
+        for (array, stamps) in (0..).zip([begun, lasting]) {
             let stamps = stamps[from..to].iter();
             let stamps: Vec<u64> = stamps.map(|s| s.load(Ordering::SeqCst)).collect();
             let at = array * ARRAY + first as u64;
-            self.disk.write(at, &buffer(&stamps))?;
+            self.write(at, &buffer(&stamps))?;
         }
         Ok(())
     }
 
-    /// The stamps that were noted: begun, and acknowledged.
+    /// The stamps that were noted: begun, and lasting.
     pub fn stamps(&self, sectors: u64) -> Result<[Vec<u64>; 2]> {
         ensure!(sectors <= ARRAY * NUMBERS as u64, "too large a device");
         let array = |n: u64| -> Result<Vec<u64>> {
@@ -137,9 +157,9 @@ impl Ledger {
         *last += 1;
         let at = 2 * ARRAY + *last % 2 * SLOT;
         ensure!(out.len().div_ceil(NUMBERS) < SLOT as usize, "a full slot");
-        self.disk.write(at + 1, &buffer(&out))?;
+        self.write(at + 1, &buffer(&out))?;
         let head = [MAGIC, *last, out.len() as u64, checksum(&out)];
-        Ok(self.disk.write(at, &buffer(&head))?)
+        self.write(at, &buffer(&head))
     }
 
     /// What was kept last; `None` on a new disk.

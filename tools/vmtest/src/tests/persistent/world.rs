@@ -2,17 +2,20 @@
 
 //! A live device under load, of which is known at any moment what must hold after a crash.
 //!
-//! Writers have a part of the device each, and one write in flight: a sector holds what was acknowledged last, or
-//! what was begun after that. Stamps rise, so what a snapshot froze lies between two stamps; and once it has been read, it is
+//! Writers have a part of the device each, and one write in flight: a sector holds what lasts at least, or what was begun
+//! after that. What was acknowledged lasts, unless the disks have a volatile cache: then what was acknowledged before a flush,
+//! or written with FUA. Stamps rise, so what a snapshot froze lies between two stamps; and once it has been read, it is
 //! known. One thread does all the rest (snapshots, drops, edits, ...), so at a crash at most one of these is in doubt.
 
 #![forbid(unsafe_code)]
 
+use std::ops::Range;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::Context;
 use anyhow::Result;
@@ -24,7 +27,9 @@ use super::keeper::Keeper;
 use super::ledger::Kept;
 use super::ledger::Ledger;
 
-const WRITERS: u64 = 3;
+/// How many write.
+pub const WRITERS: u64 = 3;
+
 /// A snapshot or bookmark.
 #[derive(Clone, Debug)]
 pub struct Point {
@@ -65,6 +70,8 @@ pub struct World {
     pub rig: Rig,
     /// By sector: the stamp that was acknowledged last.
     pub acked: Vec<AtomicU64>,
+    /// By sector: the oldest stamp that a crash may leave.
+    pub lasting: Vec<AtomicU64>,
     /// By sector: the last one begun.
     pub begun: Vec<AtomicU64>,
     /// Snapshots and bookmarks.
@@ -75,15 +82,22 @@ pub struct World {
     pub doubt: Doubt,
     /// The highest id seen.
     pub latest: u64,
-    stamp: AtomicU64,
+    /// The highest stamp begun.
+    pub stamp: AtomicU64,
     /// For what the test decides.
     pub rng: Rng,
     /// Snapshots may be given up: the store is too small.
     pub may_give_up: bool,
+    /// The disks have a volatile cache.
+    pub is_volatile: bool,
     /// The disks are held: answers from here on nobody would get after a real power cut.
     pub held: AtomicBool,
     /// Where all this is kept for the time after a real power cut.
     pub ledger: Option<Ledger>,
+}
+
+fn died() -> anyhow::Error {
+    anyhow::anyhow!("a thread died")
 }
 
 /// The stamps as they are now.
@@ -104,6 +118,7 @@ impl World {
         let stamps = || (0..rig.sectors()).map(|_| AtomicU64::new(1)).collect();
         World {
             acked: stamps(),
+            lasting: stamps(),
             begun: stamps(),
             points: Vec::new(),
             designation: vec![true; rig.chunks() as usize],
@@ -112,6 +127,7 @@ impl World {
             stamp: AtomicU64::new(1),
             rng: Rng::new(seed),
             may_give_up: false,
+            is_volatile: false,
             held: AtomicBool::new(false),
             ledger: None,
             rig,
@@ -122,20 +138,9 @@ impl World {
     /// are back.
     pub fn run_and_crash(&mut self, run: Duration) -> Result<()> {
         let store_first = self.rng.chance(50);
-        let (cutting, stop) = (AtomicBool::new(false), AtomicBool::new(false));
-        let seeds: Vec<u64> = (0..WRITERS).map(|_| self.rng.number()).collect();
+        let cutting = AtomicBool::new(false);
         self.held.store(false, Ordering::SeqCst);
-        let mut keeper = self.keeper();
-        let (keeper, cut) = thread::scope(|scope| {
-            for (n, seed) in (0..WRITERS).zip(seeds) {
-                let (world, stop) = (&*self, &stop);
-                scope.spawn(move || world.write(n, seed, stop));
-            }
-            let (world, cutting, stop) = (&*self, &cutting, &stop);
-            let rest = scope.spawn(move || {
-                let result = keeper.run(world, cutting, stop);
-                (keeper, result)
-            });
+        self.play(&cutting, |world, stop| {
             thread::sleep(run);
             cutting.store(true, Ordering::SeqCst);
             let cut = world.rig.hold(store_first).and_then(|()| {
@@ -145,45 +150,83 @@ impl World {
             stop.store(true, Ordering::SeqCst);
             // Writes may wait for space, and nobody asks for the store: this does, and finds it broken.
             let _ = world.rig.dm.try_message("checkpoint");
-            (rest.join(), cut)
-        });
-        let (keeper, result) = keeper.map_err(|_| anyhow::anyhow!("a thread died"))?;
-        result.context("before the crash")?;
-        self.points = keeper.points;
-        self.designation = keeper.designation;
-        self.doubt = keeper.doubt;
-        self.latest = keeper.latest;
-        cut?;
+            cut
+        })
+        .context("before the crash")?;
         self.rig.close().context("removing after the crash")?;
         self.rig.mend()
     }
 
-    /// Writers and the rest go on until the machine goes, or an error.
-    pub fn run_for_ever(&mut self) -> Result<()> {
-        let stop = AtomicBool::new(false);
-        let seeds: Vec<u64> = (0..WRITERS).map(|_| self.rng.number()).collect();
-        let mut keeper = self.keeper();
-        thread::scope(|scope| {
-            for (n, seed) in (0..WRITERS).zip(seeds) {
-                let (world, stop) = (&*self, &stop);
-                scope.spawn(move || world.write(n, seed, stop));
+    /// Writers and the rest go on for some time, and until there were so many writes; or until an error.
+    pub fn run(&mut self, time: Duration, writes: u64) -> Result<()> {
+        let end = Instant::now() + time;
+        let last = self.stamp.load(Ordering::SeqCst) + writes;
+        self.play(&AtomicBool::new(false), |world, stop| {
+            let goes_on = || Instant::now() < end || world.stamp.load(Ordering::SeqCst) < last;
+            while goes_on() && !stop.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(10));
             }
-            let result = keeper.run(self, &AtomicBool::new(false), &stop);
-            stop.store(true, Ordering::SeqCst);
-            result
+            Ok(())
         })
     }
 
-    /// Goes on with what a ledger has kept.
-    pub fn resume(&mut self, kept: Kept, begun: Vec<u64>, acked: Vec<u64>) {
+    /// Writers and the rest go on until `end` returns; it can see whether they have stopped because of an error. With
+    /// `cutting`, writes may fail.
+    fn play(
+        &mut self,
+        cutting: &AtomicBool,
+        end: impl FnOnce(&Self, &AtomicBool) -> Result<()>,
+    ) -> Result<()> {
+        let stop = AtomicBool::new(false);
+        let seeds: Vec<u64> = (0..WRITERS).map(|_| self.rng.number()).collect();
+        let mut keeper = self.keeper();
+        let (keeper, results) = thread::scope(|scope| {
+            let (world, stop) = (&*self, &stop);
+            let told = move |result| {
+                stop.store(true, Ordering::SeqCst);
+                result
+            };
+            let writers = (0..WRITERS).zip(seeds);
+            let writers: Vec<_> = writers
+                .map(|(n, seed)| scope.spawn(move || told(world.write(n, seed, stop))))
+                .collect();
+            let rest = scope.spawn(move || {
+                let result = keeper.run(world, cutting, stop);
+                (keeper, told(result))
+            });
+            let mut results = vec![end(world, stop)];
+            stop.store(true, Ordering::SeqCst);
+            for writer in writers {
+                let result = writer.join().unwrap_or_else(|_| Err(died()));
+                results.push(match cutting.load(Ordering::SeqCst) {
+                    true => Ok(()),
+                    false => result,
+                });
+            }
+            (rest.join().map_err(|_| died()), results)
+        });
+        let (keeper, result) = keeper?;
+        self.points = keeper.points;
+        self.designation = keeper.designation;
+        self.doubt = keeper.doubt;
+        self.latest = keeper.latest;
+        results.into_iter().fold(result, Result::and)
+    }
+
+    /// Looks whether all holds that a ledger has kept, and goes on from there.
+    pub fn look(&mut self, ledger: &Ledger, kept: Kept) -> Result<()> {
+        let [begun, lasting] = ledger.stamps(self.rig.sectors())?;
         let newest = begun.iter().max().copied().unwrap_or(1);
+        let stamps = |stamps: &[u64]| stamps.iter().map(|s| AtomicU64::new(*s)).collect();
         self.stamp = AtomicU64::new(newest);
-        self.begun = begun.into_iter().map(AtomicU64::new).collect();
-        self.acked = acked.into_iter().map(AtomicU64::new).collect();
+        self.begun = stamps(&begun);
+        self.acked = stamps(&lasting);
+        self.lasting = stamps(&lasting);
         self.latest = kept.latest;
         self.designation = kept.designation;
         self.points = kept.points;
         self.doubt = kept.doubt;
+        self.check()
     }
 
     fn keeper(&mut self) -> Keeper {
@@ -196,38 +239,10 @@ impl World {
         }
     }
 
-    fn write(&self, writer: u64, seed: u64, stop: &AtomicBool) {
-        let Ok(disk) = self.rig.disk() else {
-            return;
-        };
-        let mut rng = Rng::new(seed);
-        let part = self.rig.sectors() / WRITERS;
-        while !stop.load(Ordering::SeqCst) {
-            let longest = if rng.chance(10) { 200 } else { 16 };
-            let (start, len) = rng.range(part, longest);
-            let start = start + writer * part;
-            let stamp = self.stamp.fetch_add(1, Ordering::SeqCst) + 1;
-            let sectors = start as usize..(start + len) as usize;
-            for sector in &self.begun[sectors.clone()] {
-                sector.store(stamp, Ordering::SeqCst);
-            }
-            if self.note(&sectors).is_err() || disk.stamp(start, len, stamp).is_err() {
-                return;
-            }
-            for sector in &self.acked[sectors.clone()] {
-                sector.store(stamp, Ordering::SeqCst);
-            }
-            if self.note(&sectors).is_err() {
-                return;
-            }
-        }
-    }
-}
-
-impl World {
-    fn note(&self, sectors: &std::ops::Range<usize>) -> Result<()> {
+    /// Notes the stamps of some sectors in the ledger, if there is one.
+    pub fn note(&self, sectors: &Range<usize>) -> Result<()> {
         match &self.ledger {
-            Some(ledger) => ledger.note(sectors, &self.begun, &self.acked),
+            Some(ledger) => ledger.note(sectors, &self.begun, &self.lasting),
             None => Ok(()),
         }
     }
