@@ -6,6 +6,7 @@
 
 use std::fs::File;
 
+use kernel::alloc::host;
 use uuid::Uuid;
 
 use crate::chunk::SECTOR_BYTES;
@@ -19,12 +20,17 @@ use crate::report::*;
 use crate::store::Progress;
 use crate::store::Result;
 use crate::store::Store;
+use crate::store::MEMORY;
 use crate::supers;
 use crate::supers::Pair;
 
 /// Checks all of a store. What cannot be read at all, or is no store, is an error; what is damaged is
 /// in the report.
 pub fn check(file: File, progress: &dyn Progress) -> Result<Report> {
+    host::within(MEMORY, || check_all(file, progress))
+}
+
+fn check_all(file: File, progress: &dyn Progress) -> Result<Report> {
     let mut store = Store::new(file, progress)?;
     let mut report = Report {
         bytes: store.blocks() * BLOCK_BYTES as u64,

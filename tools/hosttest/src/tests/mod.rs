@@ -12,6 +12,7 @@ mod damage;
 mod designation;
 mod device;
 mod figures;
+mod forged;
 mod format;
 mod index;
 mod segments;
