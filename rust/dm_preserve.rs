@@ -18,6 +18,7 @@
 #![deny(unsafe_code)]
 
 mod args;
+mod argument;
 mod attributes;
 mod beyond;
 mod bindings;

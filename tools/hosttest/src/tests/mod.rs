@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod argument;
 mod bitmap;
 mod chunk;
 mod crash;
