@@ -64,7 +64,7 @@ fn entries(record: &Record<'_>, block: &Block) {
         let mut again: Block = [0; BLOCK_BYTES];
         let raw = known.iter().map(|entry| entry.to_raw());
         record_block(&mut again, record.header, raw);
-        let again = Record::from_block(&again).ok().expect("what was written");
+        let again = Record::from_block(&again).expect("what was written");
         let entries = again.raw_entries().map_while(Entry::from_raw);
         assert!(entries.eq(known));
     }
