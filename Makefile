@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup module tools demo test test-host test-model test-vm test-powercut bench shell lint install clean
+.PHONY: help setup module tools demo test test-host test-model test-fuzz test-vm test-powercut fuzz bench shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -39,11 +39,17 @@ test-host: setup ## the tests that need no kernel
 test-model: setup ## the protocol model: all interleavings of small cases
 	@scripts/test model
 
+test-fuzz: setup ## a few seconds of each fuzz target
+	@scripts/test fuzz
+
 test-vm: setup ## the tests of the module, in a guest
 	@scripts/test vm
 
 test-powercut: setup ## N= real power cuts (QEMU is killed), and what is found after each
 	@scripts/powercut $(if $(N),--rounds $(N))
+
+fuzz: setup ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
+	@scripts/fuzz $(FUZZ) $(if $(SECONDS),--seconds $(SECONDS))
 
 bench: setup ## instructions and I/Os per write, beside dm-linear and dm-snapshot; activation
 	@scripts/bench $(PART)

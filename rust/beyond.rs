@@ -17,9 +17,12 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bitmap::Bitmap;
+use crate::chunk::Chunks;
 use crate::disk::Buffer;
 use crate::disk::Disk;
 use crate::entry::Entry;
+use crate::errors::EUCLEAN;
 use crate::layout::Layout;
 use crate::logbook::Place;
 use crate::ondisk::Block;
@@ -49,8 +52,8 @@ impl End<'_> {
             return Ok(true);
         }
         let mut buffer = Buffer::new()?;
-        let mut named = KVec::new();
-        if self.in_ring(disk, &mut buffer, &mut named)?
+        let named = Bitmap::new(self.layout.segments)?;
+        if self.in_ring(disk, &mut buffer, &named)?
             || self.in_blocks(
                 disk,
                 &mut buffer,
@@ -60,22 +63,21 @@ impl End<'_> {
         {
             return Ok(true);
         }
-        for start in named.iter() {
-            let end = *start + self.layout.segment_blocks;
-            if self.in_blocks(disk, &mut buffer, *start, end)? {
+        let mut from = 0;
+        let end = named.len();
+        while let Some(segment) = named.find(Chunks { start: from, end }, true) {
+            let start = self.layout.segment_start(segment).ok_or(EUCLEAN)?;
+            let end = start + self.layout.segment_blocks;
+            if self.in_blocks(disk, &mut buffer, start, end)? {
                 return Ok(true);
             }
+            from = segment + 1;
         }
         self.in_any_segment(disk, &mut buffer)
     }
 
-    /// Looks through the ring; `named` gets where the segments begin that later records there name.
-    fn in_ring<D: Disk>(
-        &self,
-        disk: &mut D,
-        buffer: &mut Buffer,
-        named: &mut KVec<u64>,
-    ) -> Result<bool> {
+    /// Looks through the ring; `named` gets the segments that later records there name.
+    fn in_ring<D: Disk>(&self, disk: &mut D, buffer: &mut Buffer, named: &Bitmap) -> Result<bool> {
         for n in 0..self.layout.ring_blocks {
             let block = buffer.load(disk, self.layout.ring_start + n)?;
             let Some(record) = self.later(block, KIND_ENTRIES) else {
@@ -86,9 +88,7 @@ impl End<'_> {
             }
             for entry in record.raw_entries().filter_map(Entry::from_raw) {
                 if let Entry::Segment { segment, .. } = entry {
-                    if let Some(start) = self.layout.segment_start(segment) {
-                        named.push(start, GFP_KERNEL)?;
-                    }
+                    named.merge(segment - segment % 64, 1 << (segment % 64))?;
                 }
             }
         }

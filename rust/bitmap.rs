@@ -33,6 +33,18 @@ pub(crate) struct Bitmap {
     count: Atomic<u64>,
 }
 
+/// The bits of the word that starts at bit `start` which lie in `from..to`.
+pub(crate) fn mask(start: u64, from: u64, to: u64) -> u64 {
+    let last = start.saturating_add(WORD_BITS);
+    let low = from.clamp(start, last) - start;
+    let high = to.clamp(start, last) - start;
+    let below = |n: u64| match n {
+        WORD_BITS => u64::MAX,
+        n => (1 << n) - 1,
+    };
+    below(high) & !below(low)
+}
+
 /// Splits a bit number into leaf, word and mask.
 fn place(bit: u64) -> (usize, usize, u64) {
     let word = bit % LEAF_BITS / WORD_BITS;
@@ -121,22 +133,28 @@ impl Bitmap {
     ///
     /// What was done before is visible to whoever sees the bit.
     pub(crate) fn set(&self, bit: u64) -> Option<bool> {
-        let (_, word, mask) = place(bit);
         if bit >= self.bits {
             return None;
         }
-        let word = self.leaf(bit)?.get(word)?;
+        Some(self.set_in_word(bit, place(bit).2)? == 0)
+    }
+
+    /// Sets the bits of `mask`, none of which is beyond the end, in the word of `bit`, if its leaf exists. The result is
+    /// which of them were not set before.
+    fn set_in_word(&self, bit: u64, mask: u64) -> Option<u64> {
+        let word = self.leaf(bit)?.get(place(bit).1)?;
         let mut old = word.load(Acquire);
-        while old & mask == 0 {
+        while mask & !old != 0 {
             match word.cmpxchg(old, old | mask, Release) {
                 Ok(_) => {
-                    self.count.add(1, Relaxed);
-                    return Some(false);
+                    let new = mask & !old;
+                    self.count.add(u64::from(new.count_ones()), Relaxed);
+                    return Some(new);
                 }
                 Err(now) => old = now,
             }
         }
-        Some(true)
+        Some(0)
     }
 
     /// As [`Bitmap::set`], with a new leaf if one can be had without sleeping.
@@ -190,14 +208,24 @@ impl Bitmap {
     /// Sets the bits that are set in `word`, which stands for those from `bit` on, a multiple of 64. Bits beyond
     /// the end are left out. May sleep.
     pub(crate) fn merge(&self, bit: u64, word: u64) -> Result {
+        let start = bit;
         let end = self.bits.min(bit.saturating_add(WORD_BITS));
-        if word != 0 && bit < end {
-            self.prepare(Chunks { start: bit, end })?;
+        let word = word & mask(bit, bit, end);
+        if word != 0 {
+            self.prepare(Chunks { start, end })?;
+            self.set_in_word(bit, word);
         }
-        for at in bit..end {
-            if word >> (at - bit) & 1 != 0 {
-                self.set(at);
-            }
+        Ok(())
+    }
+
+    /// Sets all bits of a run, a word at a time. Bits beyond the end are left out. May sleep.
+    pub(crate) fn set_run(&self, run: Chunks) -> Result {
+        let end = run.end.min(self.bits);
+        self.prepare(Chunks { end, ..run })?;
+        let mut bit = run.start - run.start % WORD_BITS;
+        while bit < end {
+            self.set_in_word(bit, mask(bit, run.start, end));
+            bit += WORD_BITS;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use crate::args;
 use crate::args::ScopeWanted;
+use crate::argument;
 use crate::dm;
 use crate::dm::DevT;
 use crate::engine::Engine;
@@ -76,41 +77,26 @@ impl MiscDevice for Control {
 trait Argument: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable {}
 impl<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable> Argument for T {}
 
-/// The largest argument that is accepted, in bytes.
-const MAX_ARGUMENT: usize = 4096;
-
 fn user(address: u64, len: usize) -> Result<UserSlice> {
     let address = usize::try_from(address).map_err(|_| EFAULT)?;
     Ok(UserSlice::new(UserPtr::from_addr(address), len))
 }
 
-/// Reads the argument at `address`, whose first word is its size, lets `f` work on it, and writes it back.
-///
-/// A longer argument than ours must be zero beyond it; a shorter one is refused, since all structs are
-/// still in their first version.
+/// Reads the [`argument`] at `address`, lets `f` work on it, and writes it back.
 fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
-    let ours = core::mem::size_of::<T>();
     let mut size = [0u8; 4];
     user(address as u64, size.len())?
         .reader()
         .read_slice(&mut size)?;
-    // CAST: Always fits.
-    let theirs = u32::from_ne_bytes(size) as usize;
-    if theirs < ours || theirs > MAX_ARGUMENT {
-        return Err(EINVAL);
-    }
     let mut bytes = KVec::new();
-    user(address as u64, theirs)?.read_all(&mut bytes, GFP_KERNEL)?;
-    let (known, unknown) = bytes.split_at_checked(ours).ok_or(EINVAL)?;
-    if unknown.iter().any(|byte| *byte != 0) {
-        return Err(E2BIG);
-    }
-    let mut argument = T::read_from_bytes(known).map_err(|_| EINVAL)?;
+    user(address as u64, argument::len::<T>(size)?)?.read_all(&mut bytes, GFP_KERNEL)?;
+    let mut argument: T = argument::parse(&bytes)?;
     let result = f(&mut argument);
     if result.is_ok() {
-        user(address as u64, ours)?
+        let known = argument.as_bytes();
+        user(address as u64, known.len())?
             .writer()
-            .write_slice(argument.as_bytes())?;
+            .write_slice(known)?;
     }
     result
 }

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bitmap::copy_bits;
+use crate::bitmap::mask;
 use crate::bitmap::LEAF_BITS;
 use crate::chunk::Chunks;
 use kernel::prelude::*;
@@ -82,17 +83,6 @@ impl Stretch {
             _ => Self::Mixed(Arc::new(words, GFP_KERNEL)?),
         })
     }
-}
-
-/// The bits of the word that starts at bit `start` which lie in `from..to`.
-fn mask(start: u64, from: u64, to: u64) -> u64 {
-    let low = from.clamp(start, start + WORD_BITS) - start;
-    let high = to.clamp(start, start + WORD_BITS) - start;
-    let below = |n: u64| match n {
-        WORD_BITS => u64::MAX,
-        n => (1 << n) - 1,
-    };
-    below(high) & !below(low)
 }
 
 /// A stretch of [`LEAF_BITS`] chunks, as it is saved.

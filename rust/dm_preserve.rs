@@ -19,6 +19,7 @@
 
 mod announce;
 mod args;
+mod argument;
 mod attributes;
 mod beyond;
 mod bindings;

@@ -67,6 +67,15 @@ fn ensure(condition: bool) -> Result {
     }
 }
 
+/// Whether contents may go to `content..end`: what is left of a segment, or nothing.
+fn is_in_a_segment(layout: &Layout, content: u64, end: u64) -> bool {
+    let last = end.checked_sub(1).and_then(|last| layout.segment_of(last));
+    match last.and_then(|segment| layout.segment_start(segment)) {
+        Some(start) => (start..=end).contains(&content) && end == start + layout.segment_blocks,
+        None => content == 0 && end == 0,
+    }
+}
+
 fn numbered<T>(objects: &KVec<Arc<T>>, number: u64) -> Result<Arc<T>> {
     let index = usize::try_from(number).map_err(|_| EUCLEAN)?;
     objects.get(index).cloned().ok_or(EUCLEAN)
@@ -216,7 +225,9 @@ impl<C: Stored> Loader<'_, C> {
             let end = start.checked_add(len).ok_or(EUCLEAN)?;
             ensure(len > 0 && end <= self.shape.chunks())?;
             let last = position + len * self.layout.chunk_blocks - 1;
-            let segment = self.layout.segment_of(position);
+            // All in one segment, behind a header.
+            let header = position.checked_sub(1).ok_or(EUCLEAN)?;
+            let segment = self.layout.segment_of(header);
             ensure(segment.is_some() && segment == self.layout.segment_of(last))?;
             for chunk in start..end {
                 ensure(copies.position(chunk).is_none())?;
@@ -272,12 +283,13 @@ impl<C: Stored> Loader<'_, C> {
             chunks: shape.chunks(),
             narrowed: has(FLAG_NARROWED),
         };
-        let list = match has(FLAG_BOOKMARK) {
-            true => &mut self.bookmarks,
-            false => &mut self.snapshots,
+        let (list, other) = match has(FLAG_BOOKMARK) {
+            true => (&mut self.bookmarks, &self.snapshots),
+            false => (&mut self.snapshots, &self.bookmarks),
         };
         let rises = list.last().is_none_or(|last| last.id < id);
         ensure(rises && list.len() < MAX_OBJECTS)?;
+        ensure(other.binary_search_by_key(&id, |other| other.id).is_err())?;
         let snapshot = Snapshot::restored(new, released, has(FLAG_BOOKMARK))?;
         Ok(list.push(snapshot, GFP_KERNEL)?)
     }
@@ -301,11 +313,8 @@ impl<C: Stored> Loader<'_, C> {
         ensure(self.designation.is_none())?;
         ensure(state.sectors.get() == self.shape.sectors())?;
         ensure(present.marks.len() == self.shape.chunks())?;
-        let content = state.content.get();
-        ensure(
-            state.content_end.get() <= self.layout.blocks() && content <= state.content_end.get(),
-        )?;
-        ensure(content == 0 || content >= self.layout.data_start)?;
+        let (content, content_end) = (state.content.get(), state.content_end.get());
+        ensure(is_in_a_segment(self.layout, content, content_end))?;
         let timeline = Timeline::restored(
             self.epochs,
             self.snapshots,
@@ -318,7 +327,7 @@ impl<C: Stored> Loader<'_, C> {
                 sequence: state.sequence.get(),
                 ring: state.ring.get(),
                 content,
-                content_end: state.content_end.get(),
+                content_end,
                 // CAST: Saved from 32 bits.
                 previous: state.previous.get() as u32,
             },

@@ -194,7 +194,8 @@ pub(crate) fn recover(
         }
         let layout = fitting_layout(superblock, store_device, shape)?;
         let new_copies = || Copies::new(store.clone());
-        let (state, replayed) = recover::recover(&mut disk, superblock, &layout, &new_copies)?;
+        let (state, replayed) =
+            recover::recover(&mut disk, superblock, &layout, shape.sectors(), &new_copies)?;
         if replayed.damaged {
             pr_err!(
                 "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of changes are lost\n",
@@ -272,11 +273,6 @@ fn fitting_layout(
     if u64::from(superblock.chunk_sectors.get()) != shape.chunk_sectors() {
         return Err(Trouble::Because(
             c"The store has another chunk size: use that (preserve check shows it), or wipe its first 8 KiB",
-        ));
-    }
-    if superblock.origin_sectors.get() > shape.sectors() {
-        return Err(Trouble::Because(
-            c"The store belongs to a larger device: if its snapshots may go, wipe its first 8 KiB",
         ));
     }
     Ok(layout)

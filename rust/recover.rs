@@ -84,6 +84,11 @@ impl From<kernel::alloc::AllocError> for Trouble {
     }
 }
 
+/// The device has shrunk, or is another one.
+const LARGER: Trouble = Trouble::Because(
+    c"The store belongs to a larger device: if its snapshots may go, wipe its first 8 KiB",
+);
+
 /// What a store is.
 pub(crate) enum Found {
     /// Nothing yet.
@@ -148,15 +153,19 @@ pub(crate) struct Replayed {
     pub(crate) damaged: bool,
 }
 
-/// Recovers what is known. `Ok(None)`: the store has a superblock, but tracking was broken, or the log is damaged
-/// in the middle; nothing of it may be relied on.
+/// Recovers what is known for a device of `sectors` sectors, which bounds all maps, whatever the store says. `Ok(None)`: the
+/// store has a superblock, but tracking was broken, or the log is damaged in the middle; nothing of it may be relied on.
 pub(crate) fn recover<C: Stored, D: Disk>(
     disk: &mut D,
     superblock: &Superblock,
     layout: &Layout,
+    sectors: u64,
     new_copies: &dyn Fn() -> Result<Arc<C>>,
 ) -> Result<(Option<State<C>>, Replayed), Trouble> {
     let mut replayed = Replayed::default();
+    if superblock.origin_sectors.get() > sectors {
+        return Err(LARGER);
+    }
     if superblock.state.get() == STATE_BROKEN || superblock.image_number.get() == 0 {
         return Ok((None, replayed));
     }
@@ -181,10 +190,16 @@ pub(crate) fn recover<C: Stored, D: Disk>(
         place: state.place,
         durable: 0,
         regions: Bitmap::new(region::count(shape.chunks()))?,
+        sectors,
         new_copies,
         state,
     };
-    replay.run(disk, &mut replayed)?;
+    replay
+        .run(disk, &mut replayed)
+        .map_err(|error| match error {
+            EFBIG => LARGER,
+            error => error.into(),
+        })?;
     replay.settle(&mut replayed)?;
     let end = End {
         superblock,
@@ -215,6 +230,8 @@ struct Replay<'a, C> {
     durable: u64,
     /// Dirty regions of the present epoch.
     regions: Bitmap,
+    /// The device's length, which none in the log may exceed.
+    sectors: u64,
     new_copies: &'a dyn Fn() -> Result<Arc<C>>,
 }
 
@@ -397,6 +414,9 @@ impl<C: Stored> Replay<'_, C> {
     }
 
     fn begin(&mut self, epoch: u64, sectors: u64) -> Result<Epoch<C>> {
+        if sectors > self.sectors {
+            return Err(EFBIG);
+        }
         let shape = self.shape.with_sectors(sectors).ok_or(EUCLEAN)?;
         if epoch <= self.present()?.id
             || epoch >= MAX_NUMBER
@@ -477,11 +497,7 @@ impl<C: Stored> Replay<'_, C> {
         if run.end > snapshot.released.len() {
             return Err(EUCLEAN);
         }
-        snapshot.released.prepare(run)?;
-        for chunk in run.start..run.end {
-            snapshot.released.set(chunk);
-        }
-        Ok(())
+        snapshot.released.set_run(run)
     }
 
     fn protect(&mut self, run: Chunks, protected: bool) -> Result {

@@ -21,6 +21,7 @@ macro_rules! sources {
 
 sources! {
     #[path = "../../../rust/args.rs"] args
+    #[path = "../../../rust/argument.rs"] argument
     #[path = "../../../rust/beyond.rs"] beyond
     #[path = "../../../rust/bitmap.rs"] bitmap
     #[path = "../../../rust/chunk.rs"] chunk

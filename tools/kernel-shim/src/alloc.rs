@@ -70,6 +70,7 @@ pub mod host {
     thread_local! {
         static USAGE: Cell<Usage> = const { Cell::new(Usage { exact: 0, rounded: 0, calls: 0 }) };
         static FAIL_AFTER: Cell<Option<u64>> = const { Cell::new(None) };
+        static LIMIT: Cell<i64> = const { Cell::new(i64::MAX) };
     }
 
     /// The present usage.
@@ -98,8 +99,22 @@ pub mod host {
         result
     }
 
-    pub(crate) fn allocate() -> Result<(), AllocError> {
+    /// Runs `f` with all allocations failing that would bring the usage above what it is now by more than `bytes`.
+    pub fn within<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
+        // CAST: A size in memory.
+        let limit = USAGE.get().exact.saturating_add(bytes as i64);
+        let outer = LIMIT.replace(limit.min(LIMIT.get()));
+        let result = f();
+        LIMIT.set(outer);
+        result
+    }
+
+    pub(crate) fn allocate(bytes: usize) -> Result<(), AllocError> {
         let mut usage = USAGE.get();
+        // CAST: No size is larger.
+        if usage.exact.saturating_add(bytes as i64) > LIMIT.get() {
+            return Err(AllocError);
+        }
         usage.calls += 1;
         USAGE.set(usage);
         match FAIL_AFTER.get() {
@@ -129,7 +144,7 @@ pub struct KBox<T>(Box<T>);
 impl<T> KBox<T> {
     /// Allocates.
     pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
-        host::allocate()?;
+        host::allocate(size_of::<T>())?;
         host::charge(size_of::<T>(), 1);
         Ok(Self(Box::new(value)))
     }
@@ -233,7 +248,8 @@ impl<T, A: Allocator> Vec<T, A> {
         let needed = len.checked_add(additional).ok_or(AllocError)?;
         let new = needed.max(capacity * 2);
         let bytes = new.checked_mul(size_of::<T>()).ok_or(AllocError)?;
-        host::allocate()?;
+        // The kernel's krealloc moves; both are there for a moment.
+        host::allocate(bytes.min(isize::MAX as usize))?;
         if bytes > A::MAX_BYTES {
             return Err(AllocError);
         }
@@ -426,6 +442,23 @@ mod tests {
         drop(one);
         assert_eq!(host::usage().exact, before.exact);
         assert!(host::failing_after(0, || KBox::new(0, GFP_KERNEL)).is_err());
+    }
+
+    #[test]
+    fn allocations_fail_above_a_limit() {
+        let _before = KVec::<u8>::with_capacity(100, GFP_KERNEL).unwrap();
+        let both = |bytes| {
+            let first = KVec::<u8>::with_capacity(40, GFP_KERNEL)?;
+            KVec::<u8>::with_capacity(bytes, GFP_KERNEL).map(|second| (first, second))
+        };
+        host::within(100, || {
+            assert!(both(60).is_ok());
+            assert!(both(60).is_ok(), "what was freed counts no longer");
+            assert!(both(61).is_err());
+            host::within(80, || assert!(both(60).is_err()));
+            host::within(1000, || assert!(both(61).is_err()));
+        });
+        assert!(both(61).is_ok());
     }
 
     #[test]

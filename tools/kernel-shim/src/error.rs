@@ -39,6 +39,8 @@ pub mod code {
     pub const ENOSPC: Error = Error(-28);
     /// Structure needs cleaning.
     pub const EUCLEAN: Error = Error(-117);
+    /// Argument list too long.
+    pub const E2BIG: Error = Error(-7);
     /// Too large.
     pub const EFBIG: Error = Error(-27);
 }

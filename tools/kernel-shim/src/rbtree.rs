@@ -16,8 +16,8 @@ struct Memory(usize);
 
 impl Memory {
     fn new<K, V>() -> Result<Self> {
-        host::allocate()?;
         let bytes = 3 * size_of::<usize>() + size_of::<(K, V)>();
+        host::allocate(bytes)?;
         host::charge(bytes, 1);
         Ok(Self(bytes))
     }

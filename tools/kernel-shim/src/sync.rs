@@ -22,7 +22,7 @@ pub struct Arc<T: ?Sized>(std::sync::Arc<T>);
 impl<T> Arc<T> {
     /// Allocates.
     pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
-        memory::allocate()?;
+        memory::allocate(size_of::<T>())?;
         Ok(Self(std::sync::Arc::new(value)))
     }
 }

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use kernel::alloc::host;
 use kernel::sync::Arc;
 
 use crate::copies::Copies;
@@ -18,6 +19,7 @@ use crate::recover::Trouble;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Store;
+use crate::store::MEMORY;
 use crate::timeline::Snapshot;
 
 /// What the store holds, as an activation would recover it.
@@ -31,7 +33,12 @@ pub(crate) fn recovered(store: &mut Store<'_>, superblock: &Superblock) -> Resul
         let text = "it has no snapshots: tracking was lost, or never began";
         return Err(Error::Missing(text.into()));
     }
-    match recover::recover(store, superblock, &layout, &Copies::maker(&layout)) {
+    // How large the device is nobody says here: that it fits into memory is all that is asked.
+    let new_copies = Copies::maker(&layout);
+    let found = host::within(MEMORY, || {
+        recover::recover(store, superblock, &layout, u64::MAX, &new_copies)
+    });
+    match found {
         Ok((Some(known), _)) => Ok((layout, known)),
         Ok((None, _)) => Err(Error::Damaged(
             "its log is damaged in the middle, and all snapshots are lost: see preserve check"

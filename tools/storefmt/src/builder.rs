@@ -167,7 +167,9 @@ impl Builder {
     /// What recovery makes of the store as it is.
     fn recovered(&mut self) -> Result<Known> {
         let maker = Copies::maker(&self.layout);
-        let found = recover::recover(&mut self.disk, &self.superblock, &self.layout, &maker);
+        let sectors = self.superblock.origin_sectors.get();
+        let (disk, superblock) = (&mut self.disk, &self.superblock);
+        let found = recover::recover(disk, superblock, &self.layout, sectors, &maker);
         found.ok().and_then(|(known, _)| known).ok_or(EIO)
     }
 

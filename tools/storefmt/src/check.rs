@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use kernel::alloc::host;
 use uuid::Uuid;
 
 use crate::chunk::SECTOR_BYTES;
@@ -19,12 +20,17 @@ use crate::report::*;
 use crate::store::Progress;
 use crate::store::Result;
 use crate::store::Store;
+use crate::store::MEMORY;
 use crate::supers;
 use crate::supers::Pair;
 
 /// Checks all of a store. What cannot be read at all, or is no store, is an error; what is damaged is
 /// in the report.
 pub fn check(medium: impl Medium, progress: &dyn Progress) -> Result<Report> {
+    host::within(MEMORY, || check_all(medium, progress))
+}
+
+fn check_all(medium: impl Medium, progress: &dyn Progress) -> Result<Report> {
     let mut store = Store::new(medium, progress)?;
     let mut report = Report {
         bytes: store.blocks() * BLOCK_BYTES as u64,

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use kernel::alloc::host;
 use kernel::error::code::EUCLEAN;
 use kernel::error::Error as Errno;
 use uuid::Uuid;
@@ -22,12 +23,21 @@ use crate::ondisk::SUPERBLOCKS;
 use crate::store::Error;
 use crate::store::Progress;
 use crate::store::Store;
+use crate::store::MEMORY;
 use crate::supers;
 use crate::supers::Seen;
 
 /// Hands every line to `out`, which may end the dump with an error. Lines of the kind `trouble` say what could
 /// not be shown.
 pub fn dump<E: From<Error>>(
+    medium: impl Medium,
+    progress: &dyn Progress,
+    out: &mut dyn FnMut(Line) -> std::result::Result<(), E>,
+) -> std::result::Result<(), E> {
+    host::within(MEMORY, || dump_all(medium, progress, out))
+}
+
+fn dump_all<E: From<Error>>(
     medium: impl Medium,
     progress: &dyn Progress,
     out: &mut dyn FnMut(Line) -> std::result::Result<(), E>,

@@ -25,6 +25,8 @@ impl Check<'_, '_> {
             &mut self.store,
             &self.superblock,
             &self.layout,
+            // Nobody says here how large the device is; that it fits into memory is all that is asked.
+            u64::MAX,
             &new_copies,
         );
         let (known, replayed) = match recovered {

@@ -69,6 +69,9 @@ impl Progress for Silent {
     fn read(&self, _: u64) {}
 }
 
+/// Most bytes that maps and indexes of a store may take, so that a forged one cannot drive a machine out of memory.
+pub(crate) const MEMORY: usize = 4 << 30;
+
 /// An open store.
 pub(crate) struct Store<'a> {
     medium: Box<dyn Medium + 'a>,

@@ -67,6 +67,8 @@ enum Op {
     Set(u64),
     SetNowait(u64),
     SetNowaitWithoutMemory(u64),
+    SetRun(u64, u64),
+    Merge(u64, u64),
 }
 
 fn op(bits: u64) -> impl Strategy<Value = Op> {
@@ -75,6 +77,8 @@ fn op(bits: u64) -> impl Strategy<Value = Op> {
         8 => bit(bits).prop_map(Op::Set),
         4 => bit(bits).prop_map(Op::SetNowait),
         2 => bit(bits).prop_map(Op::SetNowaitWithoutMemory),
+        1 => (bit(bits), 0..200u64).prop_map(|(start, len)| Op::SetRun(start, start + len)),
+        1 => (bit(bits), any::<u64>()).prop_map(|(bit, word)| Op::Merge(bit - bit % 64, word)),
     ]
 }
 
@@ -111,6 +115,18 @@ proptest! {
                 Op::SetNowaitWithoutMemory(bit) => {
                     let expected = leaves.contains(&(bit / LEAF_BITS)).then(|| !model.insert(bit));
                     prop_assert_eq!(host::failing_after(0, || bitmap.set_nowait(bit)), expected);
+                }
+                // Either may reach beyond the end.
+                Op::SetRun(start, end) => {
+                    bitmap.set_run(run(start, end)).unwrap();
+                    leaves.extend((start..end.min(bits)).map(|bit| bit / LEAF_BITS));
+                    model.extend(start..end.min(bits));
+                }
+                Op::Merge(bit, word) => {
+                    bitmap.merge(bit, word).unwrap();
+                    let set = (bit..bits.min(bit + 64)).filter(|at| word >> (at - bit) & 1 != 0);
+                    leaves.extend(set.clone().map(|bit| bit / LEAF_BITS));
+                    model.extend(set);
                 }
             }
         }

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod argument;
 mod bitmap;
 mod chunk;
 mod crash;
@@ -12,6 +13,7 @@ mod damage;
 mod designation;
 mod device;
 mod figures;
+mod forged;
 mod format;
 mod headers;
 mod index;

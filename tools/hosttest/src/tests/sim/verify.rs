@@ -15,6 +15,7 @@ use crate::image::ImageReader;
 use crate::layout::Layout;
 use crate::loaded;
 use crate::ondisk::Superblock;
+use crate::ondisk::BLOCK_SECTORS;
 use crate::recover::recover;
 use crate::recover::superblock;
 use crate::recover::Found;
@@ -82,7 +83,8 @@ impl Known {
             };
             Ok(Arc::new(copies, GFP_KERNEL)?)
         };
-        let (state, replayed) = recover(store, &superblock, &layout, &new_copies)
+        let sectors = origin.blocks() * BLOCK_SECTORS;
+        let (state, replayed) = recover(store, &superblock, &layout, sectors, &new_copies)
             .map_err(|trouble| format!("recovery: {trouble:?}"))?;
         let state = state.ok_or(format!("nothing recovered: {replayed:?}"))?;
         let model = self.which(&state)?.clone();

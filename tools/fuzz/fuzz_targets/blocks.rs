@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| dm_preserve_fuzz::targets::blocks(data));

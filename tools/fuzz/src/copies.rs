@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An epoch's copies: the module's index, and its segments.
+
+#![forbid(unsafe_code)]
+
+use std::cell::RefCell;
+
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use crate::chunk::Chunks;
+use crate::index::Index;
+use crate::index::Room;
+use crate::layout::Layout;
+use crate::saved::Stored;
+
+pub(crate) struct Copies {
+    index: RefCell<Index>,
+    segments: RefCell<KVVec<u64>>,
+}
+
+impl Copies {
+    /// What recovery needs to make them for a store.
+    pub(crate) fn maker(layout: &Layout) -> impl Fn() -> Result<Arc<Self>> {
+        let step = layout.chunk_blocks;
+        move || {
+            let copies = Self {
+                index: RefCell::new(Index::new(step)),
+                segments: RefCell::default(),
+            };
+            Ok(Arc::new(copies, GFP_KERNEL)?)
+        }
+    }
+}
+
+impl Stored for Copies {
+    fn position(&self, chunk: u64) -> Option<u64> {
+        Some(self.index.borrow().find(chunk)?.0)
+    }
+
+    fn add(&self, run: Chunks, position: u64) -> Result {
+        let mut index = self.index.borrow_mut();
+        while let Some(missing) = index.missing(run, 1) {
+            drop(index.grow(Room::new(missing)?));
+        }
+        index.insert(run, position).map_err(|_| ENOMEM)
+    }
+
+    fn add_segment(&self, segment: u64) -> Result {
+        Ok(self.segments.borrow_mut().push(segment, GFP_KERNEL)?)
+    }
+
+    fn has_segment(&self, segment: u64) -> bool {
+        self.segments.borrow().contains(&segment)
+    }
+
+    fn entries(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
+        self.index.borrow().export(from, out)
+    }
+
+    fn segments(&self, out: &mut KVVec<u64>) -> Result {
+        Ok(out.extend_from_slice(&self.segments.borrow(), GFP_KERNEL)?)
+    }
+}
