@@ -27,6 +27,7 @@ use crate::ondisk::KIND_ENTRIES;
 use crate::ondisk::MAX_CONTENTS;
 use crate::ondisk::MAX_ENTRIES;
 use crate::ondisk::STATE_OPEN;
+use crate::ondisk::STATE_ROLLBACK;
 use proptest::prelude::*;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
@@ -270,4 +271,17 @@ fn what_a_block_is() {
     superblock.incompatible = U64::new(1);
     superblock.to_block(&mut block);
     assert_eq!(kind(&block), Some(Invalid::Unsupported));
+    superblock.incompatible = U64::new(0);
+    // A rollback is one to a snapshot, and nothing else is.
+    for (state, snapshot, expected) in [
+        (STATE_ROLLBACK, 3, None),
+        (STATE_ROLLBACK, 0, Some(Invalid::Damaged)),
+        (STATE_OPEN, 3, Some(Invalid::Damaged)),
+        (STATE_ROLLBACK + 1, 0, Some(Invalid::Damaged)),
+    ] {
+        superblock.state = U32::new(state);
+        superblock.rollback = U64::new(snapshot);
+        superblock.to_block(&mut block);
+        assert_eq!(kind(&block), expected, "{state} {snapshot}");
+    }
 }
