@@ -56,7 +56,7 @@ fn a_prefix_is_applied_in_order() {
         image.apply(&log, entry).expect("applied");
         seen.push(
             image
-                .bytes
+                .bytes()
                 .iter()
                 .step_by(SECTOR)
                 .copied()
