@@ -46,20 +46,18 @@ use subjects::Liar;
 
 pub const TESTS: &[Test] = &[
     slow("i1_i2_i3_replayed_writes", 300, |env| {
-        rounds(env, 11, 20, &|seed| Box::new(Chunks::new(seed, 8)))
+        rounds(env, 11, 8, &|seed| Box::new(Chunks::new(seed, 8)))
     }),
     slow(
         "i1_i2_i3_replayed_writes_of_chunks_of_32_sectors",
         300,
-        |env| rounds(env, 12, 20, &|seed| Box::new(Chunks::new(seed, 32))),
+        |env| rounds(env, 12, 8, &|seed| Box::new(Chunks::new(seed, 32))),
     ),
     slow("i1_i2_i3_replayed_writes_with_a_full_store", 300, |env| {
-        rounds(env, 13, 20, &|seed| {
-            Box::new(Chunks::with_small_store(seed))
-        })
+        rounds(env, 13, 8, &|seed| Box::new(Chunks::with_small_store(seed)))
     }),
     slow("i1_i2_i3_replayed_writes_of_ext4", 300, |env| {
-        rounds(env, 14, 5, &|_| Box::new(Ext4))
+        rounds(env, 14, 3, &|_| Box::new(Ext4))
     }),
     test("persistent_clean_shutdown_flushes_the_origin", shutdown),
     slow("replayed_writes_tell_of_a_store_that_lies", 120, |_| {
