@@ -5,7 +5,8 @@
 //! # States of a record
 //!
 //! 1. *Waiting*: its entries or contents are in one of the lists here. Records are made when there is a
-//!    [`Gather`] for one: at once when little is in flight, with more in each when much is (group commit).
+//!    [`Gather`] for one: at once when little is in flight, with more in each when much is (group commit). While two records
+//!    with contents are in flight, more contents gather.
 //! 2. *In flight*: numbered, and written durably (FUA). Several are; they complete in any order.
 //! 3. *Written*: complete, but an earlier one is not.
 //! 4. *Durable*: it and all earlier ones are written. Only now do its contents go back to the copier, and
@@ -56,6 +57,9 @@ use kernel::sync::Mutex;
 
 /// Most records in flight.
 pub(crate) const IN_FLIGHT: usize = 8;
+/// Most of them with contents: one being written and one to follow keep a device busy, and what comes meanwhile is
+/// one record, with one header and one durable write for all of it.
+pub(crate) const CONTENTS_IN_FLIGHT: usize = 2;
 /// A checkpoint is made when so many segments have been filled since the last one ...
 const MIN_SEGMENTS: u64 = 64;
 /// ... and they are so many times the last one's image.
@@ -91,6 +95,7 @@ pub(crate) struct Flight {
     pub(crate) sequence: u64,
     /// Tickets up to this one are for it and earlier records, by [`Whose`].
     pub(crate) tickets: [u64; 2],
+    pub(crate) has_contents: bool,
     /// Set when it is complete.
     pub(crate) written: Option<Write>,
 }

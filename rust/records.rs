@@ -17,6 +17,7 @@ use crate::journal::Flight;
 use crate::journal::Inner;
 use crate::journal::Whose;
 use crate::journal::Write;
+use crate::journal::CONTENTS_IN_FLIGHT;
 use crate::journal::IN_FLIGHT;
 use crate::logbook::Formed;
 use crate::logbook::Logbook;
@@ -83,6 +84,12 @@ impl Engine {
 
     /// Makes a record of the contents that wait, as many as fit.
     fn form_contents(self: &Arc<Self>, inner: &mut Inner) -> bool {
+        let flights = inner.flights.iter();
+        let with_contents =
+            flights.filter(|flight| flight.has_contents && flight.written.is_none());
+        if with_contents.count() >= CONTENTS_IN_FLIGHT {
+            return false;
+        }
         let Some(mut io) = self.next_contents(inner) else {
             return false;
         };
@@ -234,6 +241,7 @@ impl Engine {
 
     /// Writes a record whose header has been made.
     fn launch(self: &Arc<Self>, inner: &mut Inner, formed: Formed, write: Option<Write>) -> bool {
+        let has_contents = write.is_some();
         let Some(mut write) = write.or_else(|| inner.idle.pop()) else {
             return false;
         };
@@ -247,6 +255,7 @@ impl Engine {
         let flight = Flight {
             sequence: formed.sequence,
             tickets: [inner.queues[0].formed, inner.queues[1].formed],
+            has_contents,
             written: None,
         };
         // There is room for all that can be in flight.
