@@ -36,6 +36,7 @@ sources! {
     #[path = "../../../rust/ondisk.rs"] ondisk
     #[path = "../../../rust/recover.rs"] recover
     #[path = "../../../rust/region.rs"] region
+    #[path = "../../../rust/runs.rs"] runs
     #[path = "../../../rust/saved.rs"] saved
     #[path = "../../../rust/segments.rs"] segments
     #[path = "../../../rust/timeline.rs"] timeline

@@ -27,7 +27,7 @@ use crate::loopdev::Loop;
 use crate::pattern::SECTOR;
 pub use image::Image;
 
-const MAGIC: u64 = 0x6a73_6677_7368_72;
+const MAGIC: u64 = 0x006a_7366_7773_6872;
 const VERSION: u64 = 1;
 const FLUSH: u64 = 1;
 const FUA: u64 = 2;
