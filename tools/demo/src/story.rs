@@ -67,10 +67,10 @@ impl Story {
 
     /// The last backup.
     pub fn last(&self) -> Result<&Round> {
-        let rounds = self.entries.iter().filter_map(|entry| match entry {
+        let mut rounds = self.entries.iter().rev().filter_map(|entry| match entry {
             Entry::Round(round) => Some(round),
             Entry::Restart(_) => None,
         });
-        rounds.last().context("there was no backup before")
+        rounds.next().context("there was no backup before")
     }
 }

@@ -77,7 +77,7 @@ fn options(seed: u64) -> (Options, Vec<&'static str>) {
 fn several(env: &Env, chunk: u64) -> Result<()> {
     let seeds: Vec<u64> = match env.seed {
         Some(seed) => vec![seed],
-        None => (0..env.rounds(4, 1)).map(|i| chunk * 100 + i).collect(),
+        None => (0..env.rounds(2, 1)).map(|i| chunk * 100 + i).collect(),
     };
     for seed in seeds {
         let steps = env.rounds(400, 200);

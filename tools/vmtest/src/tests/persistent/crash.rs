@@ -55,7 +55,7 @@ fn spec(chunk: u64, args: &'static [&'static str]) -> Spec<'static> {
 fn crashes(env: &Env, chunk: u64, seed: u64) -> Result<()> {
     let seed = env.seed.unwrap_or(seed);
     let world = World::new(&spec(chunk, &[]), 64 * 2048, seed)?;
-    rounds(env, world, seed, if chunk == 8 { 24 } else { 10 })
+    rounds(env, world, seed, if chunk == 8 { 14 } else { 8 })
 }
 
 /// The store takes about one epoch's contents.
@@ -63,14 +63,14 @@ fn full(env: &Env) -> Result<()> {
     let seed = env.seed.unwrap_or(3);
     let mut world = World::new(&spec(8, &[]), 5 * 2048, seed)?;
     world.may_give_up = true;
-    rounds(env, world, seed, 12)
+    rounds(env, world, seed, 8)
 }
 
 /// The same, and writes wait rather than that a snapshot is given up.
 fn blocked(env: &Env) -> Result<()> {
     let seed = env.seed.unwrap_or(4);
     let world = World::new(&spec(8, &["on_full=block"]), 5 * 2048, seed)?;
-    rounds(env, world, seed, 10)
+    rounds(env, world, seed, 8)
 }
 
 fn rounds(env: &Env, mut world: World, seed: u64, rounds: u64) -> Result<()> {

@@ -45,6 +45,11 @@ impl World {
             let start = first + start as usize;
             let sectors = start..start + len as usize;
             let how = self.how(&mut rng);
+            if self.is_volatile && matches!(how, How::Lasting) {
+                // A log of all writes has one with FUA at once, but an older one of the same sectors only when that is flushed:
+                // behind it, as if it were newer.
+                self.settle(&all, || Ok(disk.flush()?))?;
+            }
             self.put(&disk, &sectors, how)
                 .with_context(|| format!("a write of sectors {sectors:?}"))?;
             match how {
