@@ -219,30 +219,37 @@ impl Engine {
     }
 
     fn grow_segments(self: &Arc<Self>) -> Result {
-        let _control = self.control.lock();
-        if !self.has_session() {
-            return Err(ENODEV);
-        }
+        let grown = {
+            let _control = self.control.lock();
+            let mut guard = self.persist.lock();
+            let session = (*guard).as_mut().filter(|persist| persist.is_open);
+            self.grow_layout(session.ok_or(ENODEV)?)
+        };
+        // Without the locks: it ends the snapshots.
+        grown.inspect_err(|error| {
+            if *error != ENOMEM {
+                self.store_failed(*error);
+            }
+        })
+    }
+
+    fn grow_layout(&self, persist: &mut Persist) -> Result {
         if self.journal.has_failed() {
             return Err(EIO);
         }
-        let written = {
-            let mut guard = self.persist.lock();
-            let persist = (*guard).as_mut().ok_or(ENODEV)?;
-            let blocks = self.store_device.sectors() / BLOCK_SECTORS;
-            let grown = persist.layout.grown(blocks);
-            grown.store(&mut persist.superblock);
-            // A record that names a new segment must find it in the superblock.
-            let written = persist.write_superblocks(&self.store_device);
-            if written.is_ok() {
-                let installed = self.store.with_segments(|segments| segments.grow(grown));
-                installed.unwrap_or(Ok(()))?;
-                self.journal.set_layout(&grown);
-                persist.layout = grown;
-            }
-            written
-        };
-        written.inspect_err(|error| self.store_failed(*error))
+        let blocks = self.store_device.sectors() / BLOCK_SECTORS;
+        let grown = persist.layout.grown(blocks);
+        if grown == persist.layout {
+            return Ok(());
+        }
+        // A record that names a new segment must find it in the superblock.
+        grown.store(&mut persist.superblock);
+        persist.write_superblocks(&self.store_device)?;
+        let installed = self.store.with_segments(|segments| segments.grow(grown));
+        installed.unwrap_or(Ok(()))?;
+        self.journal.set_layout(&grown);
+        persist.layout = grown;
+        Ok(())
     }
 
     /// The device has been suspended, and no copy is in flight: everything is saved, and the store closed.

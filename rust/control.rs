@@ -15,7 +15,7 @@ use crate::errors::EOPNOTSUPP;
 use crate::errors::EUCLEAN;
 use crate::extents;
 use crate::frozen::Kind;
-use crate::frozen::Reader;
+use crate::frozen::ReadBuffer;
 use crate::quiesce;
 use crate::registry;
 use crate::timeline::Scope;
@@ -208,17 +208,17 @@ const SECTORS_PER_READ: u64 = 1 << 17;
 fn read(a: &mut uapi::ReadFrozen) -> Result {
     zero(&[a.flags, a.reserved])?;
     let engine = engine(a.device)?;
-    let mut reader = Reader::new(&engine)?;
+    let mut frozen = ReadBuffer::new(&engine)?;
     let mut buffer = KVVec::new();
     // CAST: At most 1 MiB.
-    buffer.resize(reader.io.capacity() as usize, 0u8, GFP_KERNEL)?;
+    buffer.resize(frozen.io.capacity() as usize, 0u8, GFP_KERNEL)?;
     let sector_bytes = crate::chunk::SECTOR_BYTES;
     let mut done = 0;
     let wanted = a.sectors.min(SECTORS_PER_READ);
     a.kind = uapi::KIND_DATA;
     while done < wanted {
         let start = a.start.checked_add(done).ok_or(EINVAL)?;
-        let piece = match engine.read_frozen(a.id, start, wanted - done, &mut reader) {
+        let piece = match engine.read_frozen(a.id, start, wanted - done, &mut frozen) {
             // What came before it is good.
             Err(ENODATA | EUCLEAN | EIO) if done > 0 => break,
             result => result?,
@@ -234,7 +234,7 @@ fn read(a: &mut uapi::ReadFrozen) -> Result {
             // CAST: At most the buffer's size.
             let bytes = (len * sector_bytes) as usize;
             let part = buffer.get_mut(..bytes).ok_or(EINVAL)?;
-            reader.io.copy_out(piece.offset as usize, part)?;
+            frozen.io.copy_out(piece.offset as usize, part)?;
             let offset = done.checked_mul(sector_bytes).ok_or(EINVAL)?;
             let address = a.buffer.checked_add(offset).ok_or(EFAULT)?;
             user(address, bytes)?.writer().write_slice(part)?;

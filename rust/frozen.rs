@@ -71,12 +71,12 @@ pub(crate) struct Piece {
 }
 
 /// What a reader brings along: a buffer that a whole chunk fits into, and the headers that it has seen.
-pub(crate) struct Reader {
+pub(crate) struct ReadBuffer {
     pub(crate) io: KBox<Io<()>>,
     headers: Headers,
 }
 
-impl Reader {
+impl ReadBuffer {
     /// For an engine. May sleep.
     pub(crate) fn new(engine: &Engine) -> Result<Self> {
         // CAST: At most 1 MiB.
@@ -115,8 +115,7 @@ impl Reader {
     /// Whether a content, a whole chunk at `offset` of the buffer, is the right one. The content before it in the same
     /// run, if there is one, has been asked for.
     fn is_right(&mut self, engine: &Engine, content: &Content, offset: u64) -> bool {
-        let layout = engine.store.with_segments(|segments| segments.layout());
-        let expected = layout.and_then(|layout| self.headers.known(&layout, content));
+        let expected = self.headers.known(engine.store.step, content);
         // CAST: Within the buffer; a chunk's size.
         let (offset, bytes) = (offset as usize, engine.shape.chunk_bytes() as usize);
         expected == Some(self.io.checksum(offset, bytes))
@@ -192,10 +191,10 @@ impl Engine {
         id: u64,
         start: u64,
         sectors: u64,
-        reader: &mut Reader,
+        buffer: &mut ReadBuffer,
     ) -> Result<Piece> {
         let sector_bytes = crate::chunk::SECTOR_BYTES;
-        let sectors = sectors.min(u64::from(reader.io.capacity()) / sector_bytes);
+        let sectors = sectors.min(u64::from(buffer.io.capacity()) / sector_bytes);
         let piece = |kind, sectors| Piece {
             kind,
             offset: 0,
@@ -220,15 +219,15 @@ impl Engine {
                 Found::Copy(_copies, content) => {
                     let within = start - self.shape.sector(run.start);
                     if self.is_persistent() {
-                        return self.read_contents(content, within, len, reader);
+                        return self.read_contents(content, within, len, buffer);
                     }
                     let sector = self.store_sector(content.position) + within;
-                    let io = &mut reader.io;
+                    let io = &mut buffer.io;
                     io.run(&self.store_device, Direction::Read, sector, bytes)?;
                     return Ok(piece(Kind::Data, len));
                 }
                 Found::Origin => {
-                    let io = &mut reader.io;
+                    let io = &mut buffer.io;
                     io.run(&self.origin, Direction::Read, start, bytes)?;
                     let read = Chunks {
                         end: run_end,
@@ -248,12 +247,12 @@ impl Engine {
         first: Content,
         within: u64,
         len: u64,
-        reader: &mut Reader,
+        buffer: &mut ReadBuffer,
     ) -> Result<Piece> {
         let (chunk_sectors, chunk_bytes) = (self.shape.chunk_sectors(), self.shape.chunk_bytes());
-        let fitting = u64::from(reader.io.capacity()) / chunk_bytes;
+        let fitting = u64::from(buffer.io.capacity()) / chunk_bytes;
         let contents = (within + len).div_ceil(chunk_sectors).min(fitting);
-        reader.expect(self, &first).inspect_err(|error| {
+        buffer.expect(self, &first).inspect_err(|error| {
             if *error == EUCLEAN {
                 self.tell_damaged(&first);
             }
@@ -261,11 +260,11 @@ impl Engine {
         let sector = self.store_sector(first.position);
         // CAST: At most the buffer's capacity.
         let bytes = (contents * chunk_bytes) as u32;
-        let io = &mut reader.io;
+        let io = &mut buffer.io;
         io.run(&self.store_device, Direction::Read, sector, bytes)?;
         let content = |n| first.nth(n, self.store.step);
         let right = (0..contents)
-            .take_while(|n| reader.is_right(self, &content(*n), n * chunk_bytes))
+            .take_while(|n| buffer.is_right(self, &content(*n), n * chunk_bytes))
             .count();
         // CAST: A small count.
         let right = right as u64;

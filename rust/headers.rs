@@ -54,7 +54,7 @@ pub(crate) struct Headers {
     kept: Option<u64>,
     header: Buffer,
     /// The blocks read last: the first one, and how many.
-    window: KVec<u8>,
+    window: KVVec<u8>,
     first: u64,
     blocks: u64,
 }
@@ -68,17 +68,17 @@ impl Headers {
             store,
             kept: None,
             header: Buffer::new()?,
-            window: KVec::from_elem(0, bytes, GFP_KERNEL)?,
+            window: KVVec::from_elem(0, bytes, GFP_KERNEL)?,
             first: 0,
             blocks: 0,
         })
     }
 
     /// The checksum that a content should have, from the header that is kept. Reads nothing.
-    pub(crate) fn known(&mut self, layout: &Layout, content: &Content) -> Option<u32> {
+    pub(crate) fn known(&mut self, chunk_blocks: u64, content: &Content) -> Option<u32> {
         let at = self.kept?;
         let store = self.store;
-        said(self.header.block().ok()?, &store, layout, content, at)
+        said(self.header.block().ok()?, &store, chunk_blocks, content, at)
     }
 
     /// The checksum that a content should have; `EUCLEAN` when no header says so, `EIO` when one may be where nothing can be
@@ -89,7 +89,7 @@ impl Headers {
         layout: &Layout,
         content: &Content,
     ) -> Result<u32> {
-        if let Some(checksum) = self.known(layout, content) {
+        if let Some(checksum) = self.known(layout.chunk_blocks, content) {
             return Ok(checksum);
         }
         let segment = layout.segment_of(content.position);
@@ -106,7 +106,8 @@ impl Headers {
             let store = self.store;
             let block = self.block(disk, layout, start, at);
             unread |= block.is_none();
-            let found = block.and_then(|block| said(block, &store, layout, content, at));
+            let found =
+                block.and_then(|block| said(block, &store, layout.chunk_blocks, content, at));
             if let Some(checksum) = found {
                 self.keep(at)?;
                 return Ok(checksum);
@@ -166,7 +167,7 @@ fn in_window(window: &[u8], first: u64, at: u64) -> Option<&Block> {
 fn said(
     block: &Block,
     store: &[u8; 16],
-    layout: &Layout,
+    chunk_blocks: u64,
     content: &Content,
     at: u64,
 ) -> Option<u32> {
@@ -179,8 +180,8 @@ fn said(
         return None;
     }
     let behind = content.position.checked_sub(at)?.checked_sub(1)?;
-    let n = behind.checked_div(layout.chunk_blocks)?;
-    if behind != n * layout.chunk_blocks {
+    let n = behind.checked_div(chunk_blocks)?;
+    if behind != n * chunk_blocks {
         return None;
     }
     // CAST: Where it is too large, there is no such content.

@@ -95,6 +95,7 @@ pub(crate) struct Flight {
     pub(crate) sequence: u64,
     /// Tickets up to this one are for it and earlier records, by [`Whose`].
     pub(crate) tickets: [u64; 2],
+    /// It has contents, not entries.
     pub(crate) has_contents: bool,
     /// Set when it is complete.
     pub(crate) written: Option<Write>,

@@ -46,7 +46,9 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(crate) struct StoreDisk<'a> {
     device: &'a BlockDevice,
     io: &'a mut Io<()>,
-    /// The first block that was read ahead, and how many follow: a log is read block by block.
+    /// Single blocks are read with what follows them.
+    reads_ahead: bool,
+    /// The first block that was read ahead, and how many follow.
     ahead: (u64, u64),
 }
 
@@ -56,7 +58,16 @@ impl<'a> StoreDisk<'a> {
         Self {
             device,
             io,
+            reads_ahead: false,
             ahead: (0, 0),
+        }
+    }
+
+    /// For whoever reads block by block, as a log is read.
+    fn reading_ahead(self) -> Self {
+        Self {
+            reads_ahead: true,
+            ..self
         }
     }
 
@@ -99,7 +110,7 @@ impl<'a> StoreDisk<'a> {
 
 impl Disk for StoreDisk<'_> {
     fn read(&mut self, block: u64, out: &mut [u8]) -> Result {
-        if out.len() == BLOCK_BYTES {
+        if self.reads_ahead && out.len() == BLOCK_BYTES {
             return self.read_block(block, out);
         }
         self.ahead = (0, 0);
@@ -181,7 +192,7 @@ pub(crate) fn recover(
     default_protected: bool,
 ) -> Result<Recovered, Trouble> {
     let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk::new(store_device, &mut io);
+    let mut disk = StoreDisk::new(store_device, &mut io).reading_ahead();
     let found = recover::superblock(&mut disk)?;
     let mut known = None;
     let mut exact = false;
@@ -216,7 +227,6 @@ pub(crate) fn recover(
             );
         }
         let closed = superblock.state.get() == STATE_CLOSED;
-        let mut io = Io::new(PIECE_BYTES, ())?;
         let strange = closed && was_written(origin, superblock, &mut io);
         known = state
             .filter(|_| !strange)

@@ -77,7 +77,7 @@ pub(crate) struct Reader {
     unprotected: Unprotected,
     arrived: IrqStack<Bio<View>>,
     #[pin]
-    reader: Mutex<frozen::Reader>,
+    buffer: Mutex<frozen::ReadBuffer>,
     #[pin]
     work: Work<Reader>,
 }
@@ -153,13 +153,13 @@ impl Target for View {
         claim(table, engine.identity.origin)?;
         claim(table, engine.identity.store)?;
         let queue = WorkQueue::new(c"dm-preserve-view")?;
-        let reader = frozen::Reader::new(&engine)?;
+        let buffer = frozen::ReadBuffer::new(&engine)?;
         let reader = pin_init!(Reader {
             engine,
             snapshot,
             unprotected: line.unprotected,
             arrived: IrqStack::new(),
-            reader <- new_mutex!(reader, "Reader::reader"),
+            buffer <- new_mutex!(buffer, "Reader::buffer"),
             work <- new_work!("Reader::work"),
         });
         let reader = Arc::pin_init(reader, GFP_KERNEL)?;
@@ -317,8 +317,8 @@ impl Reader {
         if !self.engine.is_persistent() {
             return true;
         }
-        let mut reader = self.reader.lock();
-        bio.rewind() && reader.are_right(&self.engine, first, bio)
+        let mut buffer = self.buffer.lock();
+        bio.rewind() && buffer.are_right(&self.engine, first, bio)
     }
 
     fn read_again(&self, bio: &mut Bio<View>) -> Status {
@@ -329,14 +329,14 @@ impl Reader {
     }
 
     fn read_pieces(&self, bio: &mut Bio<View>) -> Status {
-        let mut reader = self.reader.lock();
+        let mut buffer = self.buffer.lock();
         let span = bio.span();
         let end = span.start + span.len;
         let mut at = span.start;
         while at < end {
             let read = self
                 .engine
-                .read_frozen(self.snapshot.id, at, end - at, &mut reader);
+                .read_frozen(self.snapshot.id, at, end - at, &mut buffer);
             let Ok(Piece {
                 kind,
                 offset,
@@ -350,7 +350,7 @@ impl Reader {
             match kind {
                 Kind::Hole if self.unprotected == Unprotected::Error => return Status::IO_ERROR,
                 Kind::Hole => bio.skip_zeroed(bytes),
-                Kind::Data => bio.fill_from(&mut reader.io, offset, bytes),
+                Kind::Data => bio.fill_from(&mut buffer.io, offset, bytes),
             }
             at += sectors;
         }

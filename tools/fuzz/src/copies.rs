@@ -44,7 +44,7 @@ impl Stored for Copies {
         while let Some(missing) = index.missing(run, 1) {
             drop(index.grow(Room::new(missing)?));
         }
-        index.insert(run, position).map_err(|_| ENOMEM)
+        index.insert(run, position)
     }
 
     fn add_segment(&self, segment: u64) -> Result {

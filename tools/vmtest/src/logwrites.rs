@@ -7,6 +7,8 @@
 //! just before that flush. So any prefix of the log is what is there at least at some moment, when a volatile cache is lost as a whole. Of
 //! the writes that stand before a flush, any part may be there before it is completed; and of a write with FUA any sectors.
 //!
+//! A write with FUA stands before writes of the same sectors that it came after, while these are in the cache: there must be none.
+//!
 //! Two flushes at once would be logged in the order of their completion, and what came to last with the first to *begin* might
 //! stand behind the second. So flushes pass one thread (dm-delay's), and then a queue that completes them in its order (the loop device's).
 

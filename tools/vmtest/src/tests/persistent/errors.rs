@@ -59,6 +59,9 @@ pub const TESTS: &[Test] = &[
     test("i4_persistent_no_superblock_can_be_written", |_| {
         fails(Area::Superblocks, checkpoint)
     }),
+    test("i4_persistent_growth_cannot_be_written", |_| {
+        fails(Area::Superblocks, grow)
+    }),
     test("i4_persistent_store_is_gone_and_comes_back", gone_and_back),
     test("i4_persistent_store_is_gone_at_removal", gone_at_removal),
     test("i4_persistent_store_fails_at_activation", at_activation),
@@ -99,7 +102,12 @@ impl Area {
 
     /// Has all writes to it fail.
     fn break_it(self, rig: &Rig) -> Result<()> {
-        let (disk, size) = (rig.store_disk(), rig.store_sectors());
+        self.break_in(rig, rig.store_sectors())
+    }
+
+    /// The same in a store of so many sectors.
+    fn break_in(self, rig: &Rig, size: u64) -> Result<()> {
+        let disk = rig.store_disk();
         let bad = self.of(rig)?;
         let len = bad.end - bad.start;
         let mut table = String::new();
@@ -141,6 +149,13 @@ fn checkpoint(rig: &Rig) -> Result<()> {
         !rig.dm.try_message("checkpoint")?.ok,
         "a checkpoint on a broken store"
     );
+    Ok(())
+}
+
+/// Nothing of it may hang on what else the failure ends.
+fn grow(rig: &Rig) -> Result<()> {
+    Area::Superblocks.break_in(rig, rig.store_sectors() + 8192)?;
+    ensure!(!rig.dm.try_message("grow")?.ok, "a broken store grows");
     Ok(())
 }
 

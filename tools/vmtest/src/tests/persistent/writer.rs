@@ -46,8 +46,7 @@ impl World {
             let sectors = start..start + len as usize;
             let how = self.how(&mut rng);
             if self.is_volatile && matches!(how, How::Lasting) {
-                // A log of all writes has one with FUA at once, but an older one of the same sectors only when that is flushed:
-                // behind it, as if it were newer.
+                // A log of all writes has it before older ones that are not flushed; see `vmtest::logwrites`.
                 self.settle(&all, || Ok(disk.flush()?))?;
             }
             self.put(&disk, &sectors, how)
