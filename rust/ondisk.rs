@@ -218,6 +218,15 @@ impl Superblock {
         }
     }
 
+    /// Has its next one be written to `place` first, where nothing whole is: if the power goes meanwhile, this one is left.
+    pub(crate) fn replace_first(&mut self, place: u64) {
+        // The next one goes first to where this one went last.
+        let [first, _] = self.places();
+        if first == place {
+            self.sequence += U64::new(1);
+        }
+    }
+
     /// From a block, if it is a superblock that this code may use.
     pub(crate) fn from_block(block: &Block) -> Result<Self, Invalid> {
         unseal(block, SUPERBLOCK_MAGIC)?;

@@ -103,11 +103,13 @@ pub(crate) fn superblock(disk: &mut impl Disk) -> Result<Found, Trouble> {
     let mut best: Option<Superblock> = None;
     let mut worst = Invalid::Blank;
     let mut unreadable = None;
+    let mut damaged = None;
     for at in SUPERBLOCKS {
         let block = match buffer.load(disk, at) {
             Ok(block) => block,
             Err(error) => {
                 unreadable = Some(error);
+                damaged = Some(at);
                 continue;
             }
         };
@@ -117,11 +119,17 @@ pub(crate) fn superblock(disk: &mut impl Disk) -> Result<Found, Trouble> {
                     best = Some(found);
                 }
             }
-            Err(why) => worst = worst.max(why),
+            Err(why) => {
+                worst = worst.max(why);
+                damaged = Some(at);
+            }
         }
     }
-    if let Some(best) = best {
+    if let Some(mut best) = best {
         // A superblock being written when the power goes leaves the other one.
+        if let Some(at) = damaged {
+            best.replace_first(at);
+        }
         return Ok(Found::Store(best));
     }
     // Not blank, as far as is known: formatting it must not be suggested.

@@ -29,6 +29,7 @@ use kernel::alloc::host;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use proptest::prelude::*;
+use zerocopy::little_endian::U64;
 
 /// Sectors of the device for which stores are recovered, more than any of them is for.
 pub(super) const TABLE: u64 = 1 << 20;
@@ -180,6 +181,30 @@ fn reformatted_stores_do_not_see_what_was_there() {
         }
         assert!(matches!(superblock(&mut store), Ok(Found::Blank)));
         run_on(&small, 1500, store, 0x22).unwrap();
+    }
+}
+
+/// Where one superblock is damaged, the next is written to its place first, whatever the number of the whole one: it is the only one.
+#[test]
+fn i1_i3_a_whole_superblock_is_overwritten_last() {
+    let world = busy(3, 6);
+    for number in 7..9 {
+        let mut whole = world.superblock;
+        whole.sequence = U64::new(number);
+        for damaged in 0..2 {
+            let mut store = world.store.clone();
+            let mut block = [0; BLOCK_BYTES];
+            whole.to_block(&mut block);
+            store.set(1 - damaged, block);
+            block[99] ^= 1;
+            store.set(damaged, block);
+            let Ok(Found::Store(mut next)) = superblock(&mut store) else {
+                panic!("number {number}, place {damaged}");
+            };
+            next.sequence += U64::new(1);
+            assert!(next.sequence > whole.sequence);
+            assert_eq!(next.places(), [damaged, 1 - damaged], "number {number}");
+        }
     }
 }
 
