@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup module tools demo test test-host test-model test-fuzz test-vm test-powercut fuzz bench shell lint install clean
+.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut fuzz bench shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -24,7 +24,10 @@ setup: ## install packages, build the kernel and the guest image (once, about 20
 module: $(if $(and $(KDIR),$(RUSTC),$(BINDGEN)),,setup) ## build the module; prints its path
 	@scripts/build-module
 
-tools: setup ## build the preserve tool and the test programs; prints their folder
+packages:
+	@scripts/setup-packages
+
+tools: packages ## build the preserve tool and the test programs; prints their folder
 	@scripts/build-tools
 
 demo: setup ## backups of a live file system, across a reboot and a power cut, in three guests
@@ -33,13 +36,13 @@ demo: setup ## backups of a live file system, across a reboot and a power cut, i
 test: setup ## all tests; the last line is "N passed, N failed"
 	@scripts/test
 
-test-host: setup ## the tests that need no kernel
+test-host: packages ## the tests that need no kernel
 	@scripts/test host
 
-test-model: setup ## the protocol model: all interleavings of small cases
+test-model: packages ## the protocol model: all interleavings of small cases
 	@scripts/test model
 
-test-fuzz: setup ## a few seconds of each fuzz target
+test-fuzz: packages ## a few seconds of each fuzz target
 	@scripts/test fuzz
 
 test-vm: setup ## the tests of the module, in a guest
@@ -48,7 +51,7 @@ test-vm: setup ## the tests of the module, in a guest
 test-powercut: setup ## N= real power cuts (QEMU is killed), and what is found after each
 	@scripts/powercut $(if $(N),--rounds $(N))
 
-fuzz: setup ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
+fuzz: packages ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
 	@scripts/fuzz $(FUZZ) $(if $(SECONDS),--seconds $(SECONDS))
 
 bench: setup ## instructions and I/Os per write, beside dm-linear and dm-snapshot; activation

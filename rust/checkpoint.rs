@@ -63,6 +63,8 @@ use zerocopy::little_endian::U64;
 
 /// How long to wait for memory, in milliseconds.
 const NO_MEMORY_MS: u32 = 100;
+/// How often that is tried while a device waits to be resumed.
+const NO_MEMORY_TIMES: u32 = 100;
 /// How long to wait before trying again to write to a store that fails, in milliseconds.
 const FAILING_MS: u32 = 1000;
 
@@ -80,11 +82,24 @@ impl Engine {
         };
         let saved = begun.and_then(|exact| match exact {
             true => Ok(()),
-            false => self.checkpoint_now(),
+            false => self.first_checkpoint(),
         });
         if let Err(error) = saved {
             self.store_failed(error);
         }
+    }
+
+    /// Tried for some time when there is no memory: what has been recovered is worth the wait.
+    fn first_checkpoint(self: &Arc<Self>) -> Result {
+        for _ in 0..NO_MEMORY_TIMES {
+            match self.checkpoint_now() {
+                Err(ENOMEM) => {
+                    dm::sleep_ms(NO_MEMORY_MS);
+                }
+                saved => return saved,
+            }
+        }
+        self.checkpoint_now()
     }
 
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
@@ -117,12 +132,14 @@ impl Engine {
         let epoch = self.timeline().present().map_or(0, |epoch| epoch.id);
         self.journal.begin(book, epoch);
         persist.is_open = true;
+        persist.has_begun = false;
         self.store.with_segments(Segments::close_current);
         if !persist.image_is_exact {
             return Ok(false);
         }
         persist.image_is_exact = false;
         persist.write_superblocks(&self.store_device)?;
+        persist.has_begun = true;
         Ok(true)
     }
 
@@ -159,13 +176,20 @@ impl Engine {
         };
         self.save(persist, &known, state)?;
         let image_blocks = persist.superblock.image_used.get();
-        self.journal.trim(&place, &persist.layout, image_blocks);
+        let some_wait = self.journal.trim(&place, &persist.layout, image_blocks);
         self.store
             .with_segments(|segments| segments.free_waiting(waiting));
+        if some_wait {
+            self.kick_journal();
+        }
         Ok(())
     }
 
     fn save(&self, persist: &mut Persist, known: &State<Copies>, state: u32) -> Result {
+        if persist.is_unsure {
+            // It may be the one that counts: its image must not be overwritten before that is known.
+            persist.write_superblocks(&self.store_device)?;
+        }
         let area = 1 - persist.superblock.image_area.get().min(1);
         let number = persist.superblock.image_number.get() + 1;
         let (store, layout) = (persist.superblock.store, persist.layout);
@@ -196,6 +220,7 @@ impl Engine {
             content_end: 0,
             ..known.place
         };
+        persist.has_begun = true;
         persist.image_is_exact = state == STATE_CLOSED;
         Ok(())
     }
@@ -279,7 +304,8 @@ impl Engine {
     /// Makes room in the ring before control entries are logged, if it is short. The caller holds the control
     /// lock.
     pub(crate) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
-        if self.is_persistent() && self.journal.ring().0 <= RING_RESERVE / 2 {
+        let is_logging = self.is_persistent() && !self.journal.has_failed();
+        if is_logging && self.journal.ring().0 <= RING_RESERVE / 2 {
             // What failed here is seen to by the checkpoint's work.
             self.checkpoint(control, STATE_OPEN)
                 .inspect_err(|_| self.kick_checkpoint())?;
@@ -313,6 +339,18 @@ impl Engine {
                 saved => return saved,
             }
         }
+    }
+
+    /// Whether changes have to be logged, as opposed to a store that has none or has failed, and to a session of which the disk knows
+    /// nothing yet: no write passes before the checkpoint that begins it, which has them. `ENODEV` while the device is not active: then the
+    /// checkpoint that closed the last session is all that the next one looks at. The caller holds the control lock.
+    pub(crate) fn is_logging(&self) -> Result<bool> {
+        if !self.is_persistent() || self.journal.has_failed() {
+            return Ok(false);
+        }
+        let guard = self.persist.lock();
+        let session = (*guard).as_ref().filter(|persist| persist.is_open);
+        session.map(|persist| persist.has_begun).ok_or(ENODEV)
     }
 
     fn has_session(&self) -> bool {

@@ -272,6 +272,7 @@ fn snapshot_info(a: &mut uapi::SnapshotInfo) -> Result {
     let all = Iterator::chain(snapshots, bookmarks).filter(|(s, _)| s.id >= a.id);
     let (found, kind) = all.min_by_key(|(s, _)| s.id).ok_or(ENOENT)?;
     (a.id, a.time_ns, a.epoch, a.kind) = (found.id, found.time_ns, found.epoch, kind);
+    a.sectors = found.sectors;
     (a.scope, a.base) = match found.scope {
         Scope::Full => (uapi::SCOPE_FULL, 0),
         Scope::Incremental { base, .. } => (uapi::SCOPE_INCREMENTAL, base),

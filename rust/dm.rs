@@ -74,4 +74,5 @@ pub(crate) use target::StatusWriter;
 pub(crate) use target::Suspend;
 pub(crate) use target::Target;
 pub(crate) use vtable::Registration;
+pub(crate) use work::flush as flush_work;
 pub(crate) use work::WorkQueue;

@@ -417,11 +417,12 @@ impl Engine {
         }
     }
 
-    /// Waits until the copier has nothing to do.
+    /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting for this one to be resumed.
     pub(crate) fn flush_work(&self) {
-        // The journal's work lets the other run.
-        self.journal_queue.flush();
-        self.queue.flush();
+        // Each may let the next run.
+        dm::flush_work(&self.journal_work);
+        dm::flush_work(&self.checkpoint_work);
+        dm::flush_work(&self.work);
     }
 
     /// What the engine is doing.

@@ -306,8 +306,9 @@ impl Journal {
         Some((*first.unwrap_or(&next), next.sequence))
     }
 
-    /// A checkpoint is durable that needs no record before a place; its image has so many blocks.
-    pub(crate) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) {
+    /// A checkpoint is durable that needs no record before a place; its image has so many blocks. Whether something may have waited for
+    /// the room that this makes.
+    pub(crate) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) -> bool {
         let mut inner = self.inner.lock();
         let log = (IMAGE_SHARE * image_blocks)
             .checked_div(layout.segment_blocks)
@@ -317,6 +318,8 @@ impl Journal {
             book.trim(place);
             book.layout = *layout;
         }
+        let mut queues = inner.queues.iter();
+        queues.any(|queue| queue.fitting().0 > 0) || !inner.contents.is_empty()
     }
 
     /// The store has grown.

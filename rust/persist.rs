@@ -149,6 +149,11 @@ pub(crate) struct Persist {
     pub(crate) image_is_exact: bool,
     /// A session is under way.
     pub(crate) is_open: bool,
+    /// The disk says that it is. Before, nothing may be logged: it would not be replayed, and might be written over what the last
+    /// session's image still needs.
+    pub(crate) has_begun: bool,
+    /// The superblock may be on the disk or not: writing it failed.
+    pub(crate) is_unsure: bool,
     /// It could not be written; that has been told.
     pub(crate) is_failing: bool,
     /// Where the next session's log begins.
@@ -258,6 +263,8 @@ pub(crate) fn recover(
             layout,
             image_is_exact: exact,
             is_open: false,
+            has_begun: false,
+            is_unsure: false,
             is_failing: false,
             place,
             io,
@@ -322,6 +329,8 @@ fn format(
             layout,
             image_is_exact: false,
             is_open: false,
+            has_begun: false,
+            is_unsure: false,
             is_failing: false,
             place: state.place,
             io,
@@ -377,10 +386,13 @@ impl Persist {
 
     /// Writes both superblocks, one after the other, so that at any moment one of them is whole, and the image that
     /// it refers to there.
+    ///
+    /// After a failure the next one has the same number, and so goes to the places in the same order.
     pub(crate) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
-        let sequence = self.superblock.sequence.get() + 1;
-        self.superblock.sequence = U64::new(sequence);
         let mut buffer = crate::disk::Buffer::new()?;
+        if !core::mem::replace(&mut self.is_unsure, true) {
+            self.superblock.sequence += U64::new(1);
+        }
         let superblock = self.superblock;
         let block = buffer.block()?;
         superblock.to_block(block);
@@ -389,6 +401,7 @@ impl Persist {
             disk.write(at, block)?;
             disk.flush()?;
         }
+        self.is_unsure = false;
         Ok(())
     }
 

@@ -219,6 +219,8 @@ impl Engine {
             .filter(|present| present.id == epoch)
             .and_then(|present| present.copies.as_ref());
         let Some(segment) = copies.and_then(|copies| copies.open_segment()) else {
+            // No memory. What waits is looked at again behind a checkpoint.
+            self.kick_checkpoint();
             return false;
         };
         inner.segments_left = inner.segments_left.saturating_sub(1);

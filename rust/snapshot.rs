@@ -53,7 +53,8 @@ const RELEASED_AT_ONCE: u64 = 1 << 16;
 impl Engine {
     /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
     ///
-    /// Errors: `ENOENT` for an unknown base.
+    /// Errors: `ENOENT` for an unknown base, `ENODEV` while a device with a persistent store is not active, `EIO` when that
+    /// store has failed.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
         let _editor = self.editor.lock();
@@ -69,6 +70,7 @@ impl Engine {
             );
             return Err(EIO);
         }
+        self.is_logging()?;
         self.ensure_ring_room(&mut control)?;
         let snapshot = Snapshot::new(NewSnapshot {
             id: self.next_id.load(Relaxed),
@@ -97,7 +99,11 @@ impl Engine {
         self.next_id.add(1, Relaxed);
         self.set_designation(designation);
         drop(control);
-        self.kick();
+        if self.journal.has_failed() {
+            // Since it was asked; whoever ended all snapshots may not have seen this one.
+            self.give_up_all(c"the store failed");
+            return Err(EIO);
+        }
         self.kick_checkpoint();
         if drop_up_to > 0 {
             self.event(Event::Dropped);
@@ -125,6 +131,22 @@ impl Engine {
         change: Change<Copies>,
         geometry: Geometry,
     ) -> Result {
+        let begun = self.pass_to_epoch(now, change, geometry);
+        // Whatever came of it, writes may have come to the closed gate.
+        self.kick();
+        begun
+    }
+
+    fn pass_to_epoch(
+        self: &Arc<Self>,
+        now: Arc<Timeline>,
+        change: Change<Copies>,
+        geometry: Geometry,
+    ) -> Result {
+        let must_log = self.is_persistent() && !self.journal.has_failed();
+        if must_log && !self.is_logging()? {
+            return Err(ENODEV);
+        }
         let chunks = geometry.chunks();
         let marks = Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?;
         let regions = match self.is_persistent() {
@@ -199,13 +221,14 @@ impl Engine {
     }
 
     /// Makes entries durable that belong together, before what they say takes effect. Nothing to do with a
-    /// transient store, or one that has failed, which says so itself. The caller holds the control lock.
+    /// transient store, or one that has failed, which says so itself. The caller holds the control lock. `ENODEV` while the
+    /// device is not active.
     pub(crate) fn make_durable(
         self: &Arc<Self>,
         control: &mut Control,
         entries: &[Entry],
     ) -> Result {
-        if !self.is_persistent() || self.journal.has_failed() {
+        if !self.is_logging()? {
             return Ok(());
         }
         self.ensure_ring_room(control)?;
@@ -223,8 +246,6 @@ impl Engine {
         self.ensure_ring_room(&mut control)?;
         self.begin_epoch(self.timeline(), Change::NONE, grown)?;
         self.sectors.store(sectors, Release);
-        drop(control);
-        self.kick();
         Ok(())
     }
 
@@ -264,8 +285,9 @@ impl Engine {
             forget: Some(id),
             ..Change::NONE
         })?;
+        let new = Arc::new(new, GFP_KERNEL)?;
         self.make_durable(&mut control, &[Entry::Forget(id)])?;
-        self.publish(Arc::new(new, GFP_KERNEL)?);
+        self.publish(new);
         Ok(())
     }
 

@@ -425,6 +425,8 @@ pub struct SnapshotInfo {
     pub scope: u32,
     /// Out: the epoch that the snapshot began.
     pub epoch: u64,
+    /// Out: the live device's size at that instant, in sectors. It may have grown since.
+    pub sectors: u64,
 }
 
 /// Argument of [`NR_WAIT`]: returns as soon as the device's event number differs from `event`.

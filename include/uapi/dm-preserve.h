@@ -206,6 +206,7 @@ struct dm_preserve_snapshot_info {
 	__u32 kind;
 	__u32 scope;
 	__u64 epoch;
+	__u64 sectors;		/* the device's size then */
 };
 
 struct dm_preserve_wait_event {

@@ -176,8 +176,10 @@ impl<T: Target> Bio<T> {
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
         unsafe { (*bio.as_ptr()).bi_status = 0 };
+        // Not `dm_submit_bio_remap`, which would account the bio a second time, at the same time as device-mapper does
+        // after `map`: that is for targets that set `accounts_remapped_io`.
         // SAFETY: A clone of device-mapper's, whose ownership passes to the block layer.
-        unsafe { bindings::dm_submit_bio_remap(bio.as_ptr(), core::ptr::null_mut()) };
+        unsafe { bindings::submit_bio_noacct(bio.as_ptr()) };
     }
 
     /// Ends the bio.

@@ -9,6 +9,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use kernel::prelude::*;
 use kernel::workqueue::Queue;
+use kernel::workqueue::Work;
 
 /// A `WQ_MEM_RECLAIM` work queue, destroyed when dropped.
 ///
@@ -41,6 +42,14 @@ impl WorkQueue {
         // SAFETY: By the type invariant the queue is live.
         unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
     }
+}
+
+/// Waits until a work item is neither queued nor running: one of this object, whatever else its queue has to do.
+pub(crate) fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
+    // SAFETY: A reference is valid.
+    let work = unsafe { Work::raw_get(work) };
+    // SAFETY: Initialised, as all work items are, and live while it is borrowed.
+    unsafe { bindings::flush_work(work) };
 }
 
 impl Deref for WorkQueue {

@@ -82,7 +82,7 @@ fn structures(facts: &mut Facts) {
         store_used_sectors, latest, epoch, snapshots, bookmarks, changed_chunks, backup_chunks,
         protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event, damaged_reads });
     structure!(facts, SnapshotInfo = "snapshot_info" {
-        size, flags, device, id, time_ns, base, kind, scope, epoch });
+        size, flags, device, id, time_ns, base, kind, scope, epoch, sectors });
     structure!(facts, WaitEvent = "wait_event" { size, flags, device, event, timeout_ms, kinds });
 }
 

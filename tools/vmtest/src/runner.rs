@@ -103,7 +103,9 @@ pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
     }
     println!("the tests took {} s", start.elapsed().as_secs());
     println!("{passed} passed, {failed} failed");
-    Ok(match failed == 0 && passed > 0 {
+    // With a pattern there may be nothing to run.
+    let is_enough = passed > 0 || !pattern.is_empty();
+    Ok(match failed == 0 && is_enough {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })

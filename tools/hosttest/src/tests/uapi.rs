@@ -44,7 +44,7 @@ fn structs_have_no_padding_and_keep_their_size() {
     layout!(Info 160: size flags device generation state chunk_sectors origin_sectors store_sectors
         store_used_sectors latest epoch snapshots bookmarks changed_chunks backup_chunks protected_chunks
         preserved_chunks waited_writes gone_chunks invalidated event damaged_reads);
-    layout!(SnapshotInfo 56: size flags device id time_ns base kind scope epoch);
+    layout!(SnapshotInfo 64: size flags device id time_ns base kind scope epoch sectors);
     layout!(WaitEvent 32: size flags device event timeout_ms kinds);
     assert_eq!(size_of::<Device>(), 8);
 }

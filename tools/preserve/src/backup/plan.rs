@@ -11,9 +11,11 @@ use crate::source::Source;
 use crate::stream::Header;
 use crate::uapi;
 use crate::uapi::Extent;
+use crate::uapi::SnapshotInfo;
 use crate::uapi::ATTR_CHANGED;
 use crate::uapi::ATTR_GONE;
 use crate::uapi::ATTR_PROTECTED;
+use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;
 
@@ -35,9 +37,17 @@ impl Plan {
         let Identity {
             generation,
             chunk_bytes,
-            origin_bytes,
+            ..
         } = source.identity()?;
-        let time_ns = source.find(to)?.time_ns;
+        let SnapshotInfo {
+            time_ns, sectors, ..
+        } = source.find(to)?;
+        // The size then: the device may have grown since.
+        let origin_bytes = sectors.checked_mul(SECTOR).ok_or_else(|| {
+            Error::Failed(format!(
+                "the module reports an impossible size of snapshot {to}"
+            ))
+        })?;
         let header = Header {
             generation,
             from,

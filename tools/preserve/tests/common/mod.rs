@@ -145,6 +145,7 @@ impl Source for Fake {
             id,
             kind,
             time_ns: 1000 * id,
+            sectors: self.identity()?.origin_bytes / 512,
             ..SnapshotInfo::default()
         })
     }

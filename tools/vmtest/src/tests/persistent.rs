@@ -25,7 +25,9 @@ use anyhow::Context;
 use anyhow::Result;
 use preserve::uapi::Range;
 use preserve::uapi::ATTR_PRESERVED;
+use rustix::io::Errno;
 use vmtest::cmd;
+use vmtest::disk::expect_errno;
 use vmtest::disk::Disk;
 use vmtest::kmsg::Kmsg;
 use vmtest::rig::Rig;
@@ -42,6 +44,10 @@ pub const TESTS: &[Test] = &[
     test("persistent_views_show_the_same_again", views),
     test("persistent_survives_rmmod", rmmod),
     test("persistent_suspend_closes_and_resume_opens", suspended),
+    test(
+        "i1_i3_persistent_nothing_is_changed_while_suspended",
+        refused_while_suspended,
+    ),
     test("persistent_scopes_narrow_with_a_checkpoint", narrows),
     test("persistent_checkpoint_leaves_nothing_to_replay", checkpoint),
     test("persistent_reset_and_default_protection_stay", designation),
@@ -98,6 +104,38 @@ fn history(rig: &Rig, disk: &Disk) -> Result<()> {
         "live snapshots"
     );
     Ok(())
+}
+
+/// The store is closed then: what was logged would not be replayed. Every control is refused, and after a power cut nothing is missing.
+fn refused_while_suspended(_: &Env) -> Result<()> {
+    let (mut rig, disk) = rig(&[])?;
+    let first = rig.control.snapshot_keeping(None, 8)?;
+    disk.stamp(0, 80, 2)?;
+    let second = rig.control.snapshot_keeping(None, 8)?;
+    rig.dm.suspend()?;
+    for message in [
+        &format!("drop {first}"),
+        &format!("forget {first}"),
+        &format!("release {first} 800 8"),
+        "unprotect 0 800",
+        "snapshot keep=8",
+        "checkpoint",
+        "grow",
+    ] {
+        ensure!(!rig.dm.try_message(message)?.ok, "{message} was accepted");
+    }
+    expect_errno("a snapshot", rig.control.snapshot(), Errno::NODEV)?;
+    expect_errno("a drop", rig.control.drop_snapshot(first), Errno::NODEV)?;
+    rig.dm.resume()?;
+    ensure!(portrait::snapshots(&rig)? == [first, second], "snapshots");
+    disk.stamp(400, 80, 3)?;
+    let before = Portrait::of(&rig)?;
+    drop(disk);
+    rig.cut(true)?;
+    rig.close()?;
+    rig.mend()?;
+    rig.open()?;
+    before.compare(&Portrait::of(&rig)?)
 }
 
 /// Removes the device and creates it again; nothing was left to replay.

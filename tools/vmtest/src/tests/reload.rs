@@ -62,6 +62,8 @@ fn larger_origin(_: &Env) -> Result<()> {
     frozen.check(0, &[1; 2053])?;
     drop(frozen);
     drop(view);
+    // Tools see how long it is.
+    ensure!(rig.control.at_least(first)?.sectors == 2053, "the old size");
     // The next one has all of it, and the new part counts as changed.
     let second = rig.control.incremental(first)?;
     let changed = rig.control.chunks(first, second, 1, 1)?;

@@ -50,7 +50,8 @@ pub fn view(args: &View, output: Output) -> Result<()> {
             ))
         })?,
     };
-    if live.find(id)?.kind != KIND_SNAPSHOT {
+    let snapshot = live.find(id)?;
+    if snapshot.kind != KIND_SNAPSHOT {
         let name = live.name();
         return Err(Error::Missing(format!(
             "{name}: snapshot {id} was dropped, only its bookmark is left"
@@ -63,7 +64,7 @@ pub fn view(args: &View, output: Output) -> Result<()> {
     if args.unprotected != Unprotected::default() {
         target += &format!(" 1 unprotected={}", word(args.unprotected));
     }
-    let path = dm::create(&args.view_name, live.info()?.origin_sectors, &target, true)?;
+    let path = dm::create(&args.view_name, snapshot.sectors, &target, true)?;
     let result =
         json!({ "name": args.view_name, "path": path, "device": live.name(), "snapshot": id });
     output.result(&result, || path.display().to_string())
