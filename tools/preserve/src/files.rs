@@ -42,6 +42,11 @@ pub struct Found {
 /// matches one of `globs` count; without any, all do.
 pub fn locate(device: &Mapped, paths: &[PathBuf], globs: &[Pattern], edit: Edit) -> Result<Found> {
     let mut found = Found::default();
+    if let Some(glob) = globs.iter().find(|glob| glob.as_str().contains('/')) {
+        return Err(Error::Usage(format!(
+            "--glob {glob}: a pattern is compared with names of files, without directories; name the directory with --file"
+        )));
+    }
     for path in paths {
         for entry in WalkDir::new(path).same_file_system(true) {
             let entry = entry

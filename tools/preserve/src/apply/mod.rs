@@ -113,11 +113,10 @@ fn transfer(staged: &Staged, target: &Target, quiet: bool) -> Result<()> {
     let Contents { header, moved, .. } = staged.contents();
     target.prepare(header.from == 0)?;
     let bar = progress::bytes("applying", moved.bytes, quiet);
-    let mut reader = staged.reader()?;
-    let mut content = Vec::new();
-    while let Some(at) = reader.extent(&mut content)? {
-        target.write(at, &content)?;
+    staged.read(|at, content| {
+        target.write(at, content)?;
         bar.inc(content.len() as u64);
-    }
+        Ok(())
+    })?;
     target.sync()
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::fs::File;
 use std::io;
 use std::io::BufReader;
+use std::io::Seek;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -29,6 +30,8 @@ const BUFFER: usize = 1 << 20;
 /// A verified stream in a file.
 pub struct Staged {
     path: PathBuf,
+    /// Open all the time: another file may come to the same path.
+    file: File,
     contents: Contents,
     spool: Option<Spool>,
 }
@@ -69,9 +72,11 @@ impl Staged {
             Some(file) => file.path().to_path_buf(),
             None => stream.to_path_buf(),
         };
-        let contents = verify(&path, quiet)?;
+        let file = open(&path)?;
+        let contents = verify_file(&file, quiet)?;
         Ok(Staged {
             path,
+            file,
             contents,
             spool,
         })
@@ -87,9 +92,15 @@ impl Staged {
         &self.path
     }
 
-    /// Reads it again.
-    pub fn reader(&self) -> Result<Reader<BufReader<File>>> {
-        Reader::new(BufReader::with_capacity(BUFFER, open(&self.path)?))
+    /// Reads it again, and hands each extent's first byte and content to `take`. An error when it is not what was verified.
+    pub fn read(&self, take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+        match read(&self.file, take)? == self.contents {
+            true => Ok(()),
+            false => Err(Error::Failed(format!(
+                "{} was written while it was being applied",
+                self.path.display()
+            ))),
+        }
     }
 
     /// From here on a crash must leave the stream: it is needed to finish.
@@ -134,17 +145,28 @@ impl Spool {
 
 /// Reads a whole stream and says what is in it.
 pub fn verify(path: &Path, quiet: bool) -> Result<Contents> {
-    let file = open(path)?;
+    verify_file(&open(path)?, quiet)
+}
+
+fn verify_file(file: &File, quiet: bool) -> Result<Contents> {
     let bar = progress::bytes(
         "verifying",
         file.metadata().map(|m| m.len()).unwrap_or(0),
         quiet,
     );
+    read(file, |_, content| {
+        bar.inc(content.len() as u64);
+        Ok(())
+    })
+}
+
+fn read(mut file: &File, mut take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<Contents> {
+    file.rewind().context(|| "cannot read the stream")?;
     let mut reader = Reader::new(BufReader::with_capacity(BUFFER, file))?;
     let header = *reader.header();
     let mut content = Vec::new();
-    while reader.extent(&mut content)?.is_some() {
-        bar.inc(content.len() as u64);
+    while let Some(at) = reader.extent(&mut content)? {
+        take(at, &content)?;
     }
     let (moved, digest) = reader
         .finish()
@@ -158,4 +180,53 @@ pub fn verify(path: &Path, quiet: bool) -> Result<Contents> {
 
 fn open(path: &Path) -> Result<File> {
     File::open(path).context(|| format!("cannot open the stream {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::stream::Writer;
+    use uuid::Uuid;
+
+    fn stream(stamp: u8) -> Vec<u8> {
+        let header = Header {
+            generation: Uuid::from_u128(1),
+            from: 1,
+            to: u64::from(stamp),
+            time_ns: 0,
+            origin_bytes: 8192,
+            chunk_bytes: 4096,
+        };
+        let mut stream = Vec::new();
+        let mut writer = Writer::new(&mut stream, header).unwrap();
+        writer.extent(0, &[stamp; 4096]).unwrap();
+        writer.finish().unwrap();
+        stream
+    }
+
+    /// What is applied is what was verified, whatever comes to the same path; a file written over is noticed.
+    #[test]
+    fn i7_a_stream_that_changes_after_its_verification() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stream");
+        fs::write(&path, stream(2)).unwrap();
+        let staged = Staged::new(&path, &folder.path().join("state"), true).unwrap();
+        let stamps = || {
+            let mut stamps = Vec::new();
+            let read = staged.read(|_, content| {
+                stamps.extend(content.first());
+                Ok(())
+            });
+            (stamps, read.is_ok())
+        };
+        let other = folder.path().join("other");
+        fs::write(&other, stream(3)).unwrap();
+        let same = File::options().write(true).open(&path).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(stamps(), (vec![2], true));
+        io::Write::write_all(&mut &same, &stream(3)).unwrap();
+        assert_eq!(stamps(), (vec![3], false));
+    }
 }
