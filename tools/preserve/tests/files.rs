@@ -15,6 +15,7 @@ use preserve::device::Mapped;
 use preserve::files::locate;
 use preserve::ranges::Edit;
 use preserve::uapi::Device;
+use preserve::Error;
 use tempfile::TempDir;
 
 fn device_of(path: &Path) -> Mapped {
@@ -106,4 +107,13 @@ fn a_file_elsewhere_is_refused() {
     assert_eq!(e.exit_code(), 2);
     assert!(locate(&device, &[dir.path().join("none")], &[], Edit::Protect).is_err());
     assert!(locate(&device, &["/dev/null".into()], &[], Edit::Protect).is_err());
+}
+
+#[test]
+fn a_glob_with_directories_matches_nothing_and_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let paths = [dir.path().to_path_buf()];
+    let globs = [Pattern::new("/srv/*.tmp").unwrap()];
+    let e = locate(&device_of(dir.path()), &paths, &globs, Edit::Unprotect).unwrap_err();
+    assert!(matches!(e, Error::Usage(_)), "{e}");
 }

@@ -144,7 +144,7 @@ fn text(args: &Rollback, report: &RollbackReport) -> String {
         }
     }
     if report.under_way {
-        text += "  it was begun earlier, and is finished now\n";
+        text += "  it was begun earlier, and is finished now; nothing tells whether this is its origin: make sure\n";
     } else if report.was_open {
         text += "  the store was not shut down cleanly, so nothing tells whether this is its origin: make sure\n";
     }
