@@ -106,9 +106,8 @@ impl Medium for Wire {
         let blocks = (first / BLOCK_BYTES..=last / BLOCK_BYTES).map(|block| {
             let mut data = **disk.get(block as u64).unwrap();
             let start = block * BLOCK_BYTES;
-            for place in first.max(start)..=last.min(start + BLOCK_BYTES - 1) {
-                data[place - start] = bytes[place - first];
-            }
+            let (from, to) = (first.max(start), last.min(start + BLOCK_BYTES - 1));
+            data[from - start..=to - start].copy_from_slice(&bytes[from - first..=to - first]);
             (block as u64, Rc::new(data))
         });
         let blocks = blocks.collect();
