@@ -26,7 +26,6 @@ use crate::journal::Whose;
 use crate::live::LiveBio;
 use crate::region;
 use kernel::prelude::*;
-use kernel::sync::atomic::Acquire;
 use kernel::sync::Arc;
 
 /// Most regions being announced.
@@ -67,7 +66,7 @@ impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
     /// nothing be under way that ends its waiting, it is looked at again.
     pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
-        if self.is_failing() && self.requeue.load(Acquire) {
+        if self.is_failing() && self.can_requeue() {
             return bio.end(Status::REQUEUE);
         }
         let Some(present) = self.gate.enter() else {

@@ -411,7 +411,7 @@ impl Engine {
                 self.give_up_oldest(c"the store is full");
                 slow.pending.push(bio);
             }
-            OnFull::Block if self.requeue.load(Acquire) => bio.end(Status::REQUEUE),
+            OnFull::Block if self.can_requeue() => bio.end(Status::REQUEUE),
             OnFull::Block => {
                 slow.wait_space.push(bio);
                 if !self.blocked.load(Acquire) {

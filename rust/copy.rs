@@ -135,7 +135,12 @@ impl Engine {
 
     /// Takes everything that settling a copy will need: space, room in the index, leaves for the marks. The
     /// result is the part of the run that there is space for.
-    fn reserve(&self, copy: &mut Copy, run: Chunks, epoch: u64) -> Result<Option<Chunks>> {
+    fn reserve(
+        self: &Arc<Self>,
+        copy: &mut Copy,
+        run: Chunks,
+        epoch: u64,
+    ) -> Result<Option<Chunks>> {
         copy.epoch = epoch;
         let timeline = self.timeline();
         let Some(present) = timeline.present().filter(|present| present.id == epoch) else {
@@ -390,7 +395,7 @@ impl Engine {
     }
 
     /// Chunks could not be read before they were overwritten: they have no frozen content any longer.
-    pub(crate) fn tell_lost(&self, chunks: u64) {
+    pub(crate) fn tell_lost(self: &Arc<Self>, chunks: u64) {
         self.counters.gone.add(chunks, Relaxed);
         pr_warn!(
             "{}: {chunks} chunks of the origin cannot be read, their frozen content is gone\n",

@@ -51,6 +51,7 @@ mod loaded;
 mod logbook;
 mod ondisk;
 mod persist;
+mod queues;
 mod quiesce;
 mod records;
 mod recover;

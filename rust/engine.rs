@@ -30,18 +30,19 @@ use crate::designation::Designation;
 use crate::dm;
 use crate::dm::BlockDevice;
 use crate::dm::DevT;
+use crate::dm::Events;
 use crate::dm::Gate;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
 use crate::dm::NoIo;
-use crate::dm::WorkQueue;
 use crate::events::EventLog;
 use crate::journal::Journal;
 use crate::live::LiveBio;
 use crate::ondisk::BLOCK_SECTORS;
 use crate::persist;
 use crate::persist::Persist;
+use crate::queues::Queues;
 use crate::recover::Trouble;
 use crate::region;
 use crate::timeline;
@@ -54,7 +55,6 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Relaxed;
-use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::Mutex;
@@ -162,8 +162,9 @@ pub(crate) struct Engine {
     pub(crate) blocked: Atomic<bool>,
     /// The store is filled beyond the mark, and that has been told.
     pub(crate) low_space: Atomic<bool>,
-    /// Bios that wait for space go back to device-mapper: a noflush suspend is under way.
-    pub(crate) requeue: Atomic<bool>,
+    /// The target that is being suspended noflush.
+    #[pin]
+    suspending: SpinLock<Option<Arc<Events>>>,
 
     #[pin]
     phase: Mutex<Phase>,
@@ -185,13 +186,11 @@ pub(crate) struct Engine {
     #[pin]
     checkpoint_work: Work<Engine, CHECKPOINT>,
 
-    /// The module's, so that the engine may be dropped by its own work item.
-    queue: Arc<WorkQueue>,
-    /// The same, for the journals alone: the other work may wait for a journal, so its own must never have to
-    /// wait for a worker that does.
-    journal_queue: Arc<WorkQueue>,
+    queues: Arc<Queues>,
     #[pin]
     work: Work<Engine, COPIER>,
+    #[pin]
+    events_work: Work<Engine, EVENTS>,
     /// No copy is in flight; belongs to `slow`.
     #[pin]
     pub(crate) copies_done: CondVar,
@@ -206,11 +205,14 @@ pub(crate) const COPIER: u64 = 0;
 pub(crate) const JOURNAL: u64 = 1;
 /// Number of the checkpoint's.
 pub(crate) const CHECKPOINT: u64 = 2;
+/// Number of that which tells of events.
+pub(crate) const EVENTS: u64 = 3;
 
 impl_has_work! {
     impl HasWork<Self, COPIER> for Engine { self.work }
     impl HasWork<Self, JOURNAL> for Engine { self.journal_work }
     impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
+    impl HasWork<Self, EVENTS> for Engine { self.events_work }
 }
 
 impl WorkItem<JOURNAL> for Engine {
@@ -252,8 +254,7 @@ impl Engine {
         identity: Identity,
         shape: Geometry,
         options: Options,
-        queue: Arc<WorkQueue>,
-        journal_queue: Arc<WorkQueue>,
+        queues: Arc<Queues>,
     ) -> Result<Arc<Self>, Trouble> {
         let origin = BlockDevice::open(identity.origin, true)?;
         let store_device = BlockDevice::open(identity.store, true)?;
@@ -324,7 +325,7 @@ impl Engine {
             slow <- new_mutex!(slow, "Engine::slow"),
             blocked: Atomic::new(false),
             low_space: Atomic::new(false),
-            requeue: Atomic::new(false),
+            suspending <- new_spinlock!(None, "Engine::suspending"),
             phase <- new_mutex!(Phase::Setup, "Engine::phase"),
             phase_changed <- new_condvar!("Engine::phase_changed"),
             log <- EventLog::new(),
@@ -333,9 +334,9 @@ impl Engine {
             persistent,
             journal_work <- new_work!("Engine::journal_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),
-            queue,
-            journal_queue,
+            queues,
             work <- new_work!("Engine::work"),
+            events_work <- new_work!("Engine::events_work"),
             copies_done <- new_condvar!("Engine::copies_done"),
             editor <- new_mutex!((), "Engine::editor"),
         }? Error);
@@ -402,19 +403,24 @@ impl Engine {
     /// Lets the copier run.
     pub(crate) fn kick(self: &Arc<Self>) {
         // When it is queued already it will see what there is to do.
-        let _ = self.queue.enqueue::<_, COPIER>(self.clone());
+        let _ = self.queues.writes.enqueue::<_, COPIER>(self.clone());
     }
 
     /// Lets the journal take in what has been written.
     pub(crate) fn kick_journal(self: &Arc<Self>) {
-        let _ = self.journal_queue.enqueue::<_, JOURNAL>(self.clone());
+        let _ = self.queues.journal.enqueue::<_, JOURNAL>(self.clone());
     }
 
     /// Has a checkpoint made.
     pub(crate) fn kick_checkpoint(self: &Arc<Self>) {
         if self.persistent {
-            let _ = self.queue.enqueue::<_, CHECKPOINT>(self.clone());
+            let _ = self.queues.writes.enqueue::<_, CHECKPOINT>(self.clone());
         }
+    }
+
+    /// Has events sent.
+    pub(crate) fn kick_events(self: &Arc<Self>) {
+        let _ = self.queues.events.enqueue::<_, EVENTS>(self.clone());
     }
 
     /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting for this one to be resumed.
@@ -478,15 +484,24 @@ impl Engine {
     }
 
     /// A noflush suspend begins: what waits for space goes back.
-    pub(crate) fn requeue_held(self: &Arc<Self>) {
-        self.requeue.store(true, Release);
+    pub(crate) fn requeue_held(self: &Arc<Self>, target: &Arc<Events>) {
+        *self.suspending.lock() = Some(target.clone());
         self.kick();
     }
 
     /// No noflush suspend is under way (any longer): bios wait for space again.
     pub(crate) fn keep_held(self: &Arc<Self>) {
-        self.requeue.store(false, Release);
+        *self.suspending.lock() = None;
         self.kick();
+    }
+
+    /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when the suspend is interrupted,
+    /// device-mapper ends what comes back later with an error, and tells the target only after that.
+    pub(crate) fn can_requeue(&self) -> bool {
+        let suspending = self.suspending.lock();
+        (*suspending)
+            .as_ref()
+            .is_some_and(|target| target.is_suspending_noflush())
     }
 
     /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were submitted
@@ -508,6 +523,8 @@ impl Engine {
         // A completion that has handed its copy back may still hold a reference.
         dm::synchronize_rcu();
         self.flush_work();
+        // With it goes its reference to the engine, and so the claim on the devices.
+        dm::flush_work(&self.events_work);
         self.log.wake();
     }
 

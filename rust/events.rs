@@ -1,13 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What happens to a live device, told to user space: event number, uevent, polls, and the wait ioctl.
+//!
+//! # States of an event
+//!
+//! 1. *Logged*: it has its number, and the wait ioctl returns it.
+//! 2. *Sent*, by a work item, soon after: uevent, `dmsetup wait`, polls.
+//!
+//! Sending takes locks under which others wait for writes, and the copier has events too, so it must not send them itself;
+//! see [`queues`](crate::queues).
 
 #![forbid(unsafe_code)]
 
 use crate::dm::Events;
-use crate::dm::NoIo;
 use crate::engine::Engine;
 use crate::engine::Phase;
+use crate::engine::EVENTS;
 use crate::uapi;
 use kernel::new_condvar;
 use kernel::new_mutex;
@@ -17,6 +25,7 @@ use kernel::sync::CondVar;
 use kernel::sync::CondVarTimeoutResult;
 use kernel::sync::Mutex;
 use kernel::time::msecs_to_jiffies;
+use kernel::workqueue::WorkItem;
 
 /// The kinds of events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,14 +74,16 @@ impl Event {
     }
 }
 
-/// Events remembered for [`EventLog::kinds_since`].
-const REMEMBERED: usize = 64;
+/// Events remembered. Of more at once the oldest are not sent, and the wait ioctl does not know their kinds.
+const REMEMBERED: u64 = 64;
 
 struct Log {
     /// Number of the last event.
     number: u64,
-    /// Kind of event `n`, at `n % REMEMBERED`.
-    kinds: [u32; REMEMBERED],
+    /// Number of the last one that was sent.
+    sent: u64,
+    /// Event `n`, at `n % REMEMBERED`.
+    events: [Event; REMEMBERED as usize],
     /// Where events go: the active target's.
     sink: Option<Arc<Events>>,
 }
@@ -91,7 +102,9 @@ impl EventLog {
     pub(crate) fn new() -> impl PinInit<Self> {
         let log = Log {
             number: 0,
-            kinds: [0; REMEMBERED],
+            sent: 0,
+            // Those with a number have been logged.
+            events: [Event::Snapshot; REMEMBERED as usize],
             sink: None,
         };
         pin_init!(Self {
@@ -119,31 +132,38 @@ impl EventLog {
 }
 
 impl Log {
-    /// Bits of the events after number `seen`, as far as they are remembered.
+    fn add(&mut self, event: Event) {
+        self.number += 1;
+        // CAST: Less than `REMEMBERED`.
+        self.events[(self.number % REMEMBERED) as usize] = event;
+    }
+
+    /// The events after number `seen`, as far as they are remembered.
+    fn since(&self, seen: u64) -> impl Iterator<Item = Event> + '_ {
+        let oldest = self.number.saturating_sub(REMEMBERED);
+        // CAST: Less than `REMEMBERED`.
+        (seen.max(oldest)..self.number).map(|n| self.events[((n + 1) % REMEMBERED) as usize])
+    }
+
     fn kinds_since(&self, seen: u64) -> u32 {
-        let oldest = self.number.saturating_sub(REMEMBERED as u64);
-        (seen.max(oldest)..self.number)
-            .map(|n| self.kinds[(n + 1) as usize % REMEMBERED])
-            .fold(0, |all, kind| all | kind)
+        self.since(seen).fold(0, |all, event| all | event.bit())
+    }
+
+    /// The next event to be sent, and where to.
+    fn next(&mut self) -> Option<(Event, Arc<Events>)> {
+        let event = self.since(self.sent).next()?;
+        let oldest = self.number.saturating_sub(REMEMBERED);
+        self.sent = self.sent.max(oldest) + 1;
+        Some((event, self.sink.clone()?))
     }
 }
 
 impl Engine {
-    /// Tells that something happened. Process context; no lock that a reader of `state` takes is held.
-    pub(crate) fn event(&self, event: Event) {
-        // The copier sends events too; whoever is before it must not wait for I/O.
-        let _noio = NoIo::enter();
-        let sink = {
-            let mut log = self.log.log.lock();
-            log.number += 1;
-            let slot = log.number as usize % REMEMBERED;
-            log.kinds[slot] = event.bit();
-            log.sink.clone()
-        };
+    /// Tells that something happened. Process context.
+    pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        self.log.log.lock().add(event);
         self.log.wake();
-        if let Some(sink) = sink {
-            sink.send(event.environment(), c"preserve", &[c"state", c"event"]);
-        }
+        self.kick_events();
     }
 
     /// Waits until there is an event after number `seen`: the last number, and which kinds there were.
@@ -165,6 +185,20 @@ impl Engine {
                 CondVarTimeoutResult::Timeout => left = 0,
                 CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
             }
+        }
+    }
+}
+
+impl WorkItem<EVENTS> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        loop {
+            let next = this.log.log.lock().next();
+            let Some((event, sink)) = next else {
+                return;
+            };
+            sink.send(event.environment(), c"preserve", &[c"state", c"event"]);
         }
     }
 }

@@ -133,7 +133,7 @@ impl Engine {
 
     /// A look: where the content of the first chunk of `run` is, and up to which chunk that goes on.
     pub(crate) fn look(
-        &self,
+        self: &Arc<Self>,
         timeline: &Timeline,
         snapshot: &Snapshot,
         visible: &Designation,
@@ -187,7 +187,7 @@ impl Engine {
     ///
     /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `ENODEV`, and those of the devices.
     pub(crate) fn read_frozen(
-        &self,
+        self: &Arc<Self>,
         id: u64,
         start: u64,
         sectors: u64,
@@ -243,7 +243,7 @@ impl Engine {
 
     /// Reads contents of a persistent store, and checks them: `len` sectors from the `within`th of the first one on, or fewer.
     fn read_contents(
-        &self,
+        self: &Arc<Self>,
         first: Content,
         within: u64,
         len: u64,
@@ -281,7 +281,7 @@ impl Engine {
     }
 
     /// A content in the store is not what was written there. Each read of it is counted; the log is not flooded.
-    fn tell_damaged(&self, content: &Content) {
+    fn tell_damaged(self: &Arc<Self>, content: &Content) {
         let count = self.counters.damaged.fetch_add(1, Relaxed) + 1;
         if count.is_power_of_two() {
             pr_err!(

@@ -106,7 +106,7 @@ impl Target for Live {
 
     fn presuspend(&self, kind: Suspend) {
         if kind == Suspend::NoFlush {
-            self.engine.requeue_held();
+            self.engine.requeue_held(&self.events);
         }
     }
 

@@ -16,10 +16,10 @@ use crate::dm::DevT;
 use crate::dm::Events;
 use crate::dm::Global;
 use crate::dm::NoIo;
-use crate::dm::WorkQueue;
 use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::engine::Phase;
+use crate::queues::Queues;
 use crate::recover::Trouble;
 use kernel::new_mutex;
 use kernel::prelude::*;
@@ -45,28 +45,23 @@ pub(crate) struct Registry {
     #[pin]
     entries: Mutex<KVec<Entry>>,
     /// Where all engines do their work.
-    queue: Arc<WorkQueue>,
-    /// Where their journals do theirs.
-    journal_queue: Arc<WorkQueue>,
+    queues: Arc<Queues>,
 }
 
 impl Registry {
     /// An empty one.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let queue = Arc::new(WorkQueue::new(c"dm-preserve")?, GFP_KERNEL)?;
-        let journal_queue = Arc::new(WorkQueue::new(c"dm-preserve-journal")?, GFP_KERNEL)?;
+        let queues = Arc::new(Queues::new()?, GFP_KERNEL)?;
         let init = pin_init!(Self {
             entries <- new_mutex!(KVec::new(), "Registry::entries"),
-            queue,
-            journal_queue,
+            queues,
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
 
     /// Waits for all work, with which the last references to engines go.
     pub(crate) fn flush(&self) {
-        self.journal_queue.flush();
-        self.queue.flush();
+        self.queues.flush();
     }
 }
 
@@ -205,8 +200,7 @@ pub(crate) fn acquire(
             identity,
             shape,
             options,
-            registry.queue.clone(),
-            registry.journal_queue.clone(),
+            registry.queues.clone(),
         )?);
     }
 }

@@ -307,11 +307,12 @@ impl Engine {
                 // Somebody else was quicker.
                 return;
             }
-            if self.is_persistent() && !self.journal.is_given_up() {
-                // It cannot be logged, and must not take effect before it is: the store is given up.
+            if self.is_persistent() && !self.journal.has_failed() {
+                // It cannot be logged, and must not take effect before it is: the store is given up, and with it all snapshots.
                 return self.store_failed(error);
             }
-            // The flag needs no memory. Freeing its copies has to wait for the next change.
+            // The flag needs no memory. Freeing its copies has to wait for the next change. That a failed store does not know of
+            // it does no harm: what it has announced is gone then, and nothing else passes that it does not know of.
             oldest.set_dropped();
         }
         self.counters.invalidated.add(1, Relaxed);
@@ -416,7 +417,7 @@ impl Engine {
     }
 
     /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
-    pub(crate) fn watch_space(&self) {
+    pub(crate) fn watch_space(self: &Arc<Self>) {
         let (capacity, used) = self.store_space();
         let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
         if self.low_space.xchg(low, kernel::sync::atomic::Full) != low && low {

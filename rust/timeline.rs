@@ -129,7 +129,7 @@ impl Snapshot {
         Ok(Arc::new(snapshot, GFP_KERNEL)?)
     }
 
-    /// From now on nothing is preserved for it, and reads of it fail.
+    /// From now on nothing is preserved for it: what is overwritten since then is gone for those who still read it.
     pub(crate) fn set_dropped(&self) {
         self.dropped.store(true, Release);
     }

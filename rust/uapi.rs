@@ -219,7 +219,8 @@ pub struct Range {
 /// The most ranges one [`EditRanges`] takes.
 pub const MAX_RANGES: u32 = 65536;
 
-/// Argument of [`NR_EDIT`]. All ranges take effect together, at the next snapshot.
+/// Argument of [`NR_EDIT`]. The ranges take effect at the next snapshot. With a transient store all do or none; with a persistent
+/// one those of each of the log's records do, in their order: should the store fail, or the power, later ones may be missing.
 ///
 /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device; nothing
 /// is changed then.

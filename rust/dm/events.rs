@@ -1,37 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events of a mapped device: `dmsetup wait`, uevents, and polls of sysfs attributes.
+//! Events of a mapped device: `dmsetup wait`, uevents, and polls of sysfs attributes; and whether it is being suspended.
 
 use super::sysfs::DiskKobject;
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::new_mutex;
+use kernel::new_spinlock;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::sync::Mutex;
+use kernel::sync::SpinLock;
 
 /// Sends a target's events, for as long as the target exists; after that it does nothing.
 ///
 /// # Invariants
 ///
-/// `table` is null, or the live table of a target that exists: `vtable.rs` takes it away before the
-/// target is destroyed.
+/// Each of the two is `None`, or a target that exists: `vtable.rs` takes both away before it is destroyed.
 #[pin_data]
 pub(crate) struct Events {
+    /// Held while an event is sent, which may take long.
     #[pin]
-    table: Mutex<Option<Table>>,
+    sender: Mutex<Option<RawTarget>>,
+    /// For what must not wait for that.
+    #[pin]
+    target: SpinLock<Option<RawTarget>>,
 }
 
-struct Table(NonNull<bindings::dm_table>);
+#[derive(Clone, Copy)]
+struct RawTarget(NonNull<bindings::dm_target>);
 
-// SAFETY: Tables may be used from any thread.
-unsafe impl Send for Table {}
+// SAFETY: Targets may be used from any thread.
+unsafe impl Send for RawTarget {}
 
-impl Table {
+impl RawTarget {
+    fn table(&self) -> *mut bindings::dm_table {
+        // SAFETY: Whoever holds a `RawTarget` has made sure that it is valid ([`Events`]' invariant).
+        unsafe { (*self.0.as_ptr()).table }
+    }
+
     /// The kobject of the mapped device's disk.
     fn disk(&self) -> Option<DiskKobject> {
-        // SAFETY: Whoever holds a `Table` has made sure that it is valid ([`Events`]' invariant).
-        let md = unsafe { bindings::dm_table_get_md(self.0.as_ptr()) };
+        // SAFETY: The table of a valid target is valid.
+        let md = unsafe { bindings::dm_table_get_md(self.table()) };
         // SAFETY: A table's mapped device is valid, and has a disk.
         let kobj = unsafe { bindings::dm_preserve_disk_kobj(bindings::dm_disk(md)) };
         // SAFETY: A disk's device is valid as long as the disk.
@@ -42,37 +53,50 @@ impl Table {
 impl Events {
     /// # Safety
     ///
-    /// [`Events::detach`] is called before the table goes away.
-    pub(super) unsafe fn new(table: *mut bindings::dm_table) -> Result<Arc<Self>> {
+    /// The target is valid, and [`Events::detach`] is called before it goes away.
+    pub(super) unsafe fn new(target: NonNull<bindings::dm_target>) -> Result<Arc<Self>> {
+        let target = RawTarget(target);
         // INVARIANT: By the safety requirement.
         let init = pin_init!(Self {
-            table <- new_mutex!(NonNull::new(table).map(Table), "Events::table"),
+            sender <- new_mutex!(Some(target), "Events::sender"),
+            target <- new_spinlock!(Some(target), "Events::target"),
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
 
     /// Nothing is sent after this.
     pub(super) fn detach(&self) {
-        // INVARIANT: Null from now on.
-        *self.table.lock() = None;
+        // INVARIANT: `None` from now on.
+        *self.sender.lock() = None;
+        *self.target.lock() = None;
+    }
+
+    /// Whether a noflush suspend is under way: only then does device-mapper take a bio back that ends with
+    /// [`Status::REQUEUE`](super::Status::REQUEUE). An interrupted suspend says so here before it tells the target. Atomic context.
+    pub(crate) fn is_suspending_noflush(&self) -> bool {
+        let target = self.target.lock();
+        target.as_ref().is_some_and(|target| {
+            // SAFETY: By the type invariant the target is valid while the lock is held.
+            unsafe { bindings::dm_noflush_suspending(target.0.as_ptr()) != 0 }
+        })
     }
 
     /// The disk's kobject, if the target still exists.
     pub(super) fn disk(&self) -> Option<DiskKobject> {
-        let guard = self.table.lock();
-        guard.as_ref().and_then(Table::disk)
+        let target = self.target.lock();
+        target.as_ref().and_then(RawTarget::disk)
     }
 
     /// Raises the device's event number, sends a `change` uevent with the string `environment`
     /// (`NAME=value`), and wakes polls of the attributes `files` in the sysfs directory `directory`.
     pub(crate) fn send(&self, environment: &CStr, directory: &CStr, files: &[&CStr]) {
-        let guard = self.table.lock();
-        let Some(table) = guard.as_ref() else {
+        let guard = self.sender.lock();
+        let Some(target) = guard.as_ref() else {
             return;
         };
-        // SAFETY: By the type invariant the table is valid while the lock is held.
-        unsafe { bindings::dm_table_event(table.0.as_ptr()) };
-        let Some(kobj) = table.disk() else {
+        // SAFETY: By the type invariant the target, and so its table, is valid while the lock is held.
+        unsafe { bindings::dm_table_event(target.table()) };
+        let Some(kobj) = target.disk() else {
             return;
         };
         let mut strings = [environment.as_char_ptr().cast_mut(), core::ptr::null_mut()];

@@ -124,10 +124,8 @@ impl<T: Target> VTable<T> {
         let raw = target.as_ptr();
         let place = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
         let mut devices = Devices(KVec::new());
-        // SAFETY: A target being constructed is valid.
-        let table = unsafe { (*raw).table };
-        // SAFETY: `detach` is called below on failure, and in `dtr`.
-        let events = unsafe { Events::new(table) }?;
+        // SAFETY: A target being constructed is valid; `detach` is called below on failure, and in `dtr`.
+        let events = unsafe { Events::new(target) }?;
         // INVARIANT: By the safety requirement.
         let mut constructor = Constructor {
             target,

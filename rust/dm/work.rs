@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A work queue of our own that makes progress under memory pressure.
+//! Work queues of our own.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -11,7 +11,7 @@ use kernel::prelude::*;
 use kernel::workqueue::Queue;
 use kernel::workqueue::Work;
 
-/// A `WQ_MEM_RECLAIM` work queue, destroyed when dropped.
+/// A work queue, destroyed when dropped.
 ///
 /// Dropping waits for queued work, so a work item must not drop the queue that it runs on.
 ///
@@ -26,9 +26,19 @@ unsafe impl Send for WorkQueue {}
 unsafe impl Sync for WorkQueue {}
 
 impl WorkQueue {
-    /// Creates a queue that is not bound to a CPU. `name` is shown in the kernel's tools.
+    /// Creates a queue that is not bound to a CPU, and makes progress under memory pressure (`WQ_MEM_RECLAIM`). `name` is
+    /// shown in the kernel's tools.
     pub(crate) fn new(name: &'static CStr) -> Result<Self> {
-        let flags = bindings::wq_flags_WQ_MEM_RECLAIM | bindings::wq_flags_WQ_UNBOUND;
+        Self::with_flags(name, bindings::wq_flags_WQ_MEM_RECLAIM)
+    }
+
+    /// The same without a thread in reserve: for work that nobody waits for who has to free memory.
+    pub(crate) fn new_unhurried(name: &'static CStr) -> Result<Self> {
+        Self::with_flags(name, 0)
+    }
+
+    fn with_flags(name: &'static CStr, flags: bindings::wq_flags) -> Result<Self> {
+        let flags = flags | bindings::wq_flags_WQ_UNBOUND;
         // SAFETY: The format takes one string, which is valid and nul-terminated.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())

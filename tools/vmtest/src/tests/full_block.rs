@@ -14,6 +14,7 @@ use preserve::uapi::EVENT_BLOCKED;
 use preserve::uapi::STATE_ACTIVE;
 use preserve::uapi::STATE_BLOCKED;
 use vmtest::cmd::wait_until;
+use vmtest::cmd::Background;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
 use vmtest::rig::Rig;
@@ -40,6 +41,9 @@ pub const TESTS: &[Test] = &[
     }),
     test("blocked_writes_do_not_hold_up_others", |_| others()),
     test("full_store_blocks_within_one_large_write", |_| one_write()),
+    test("i1_an_interrupted_noflush_suspend_ends_no_write", |_| {
+        interrupted()
+    }),
 ];
 
 const SECTORS: u64 = 512;
@@ -259,4 +263,33 @@ fn one_write() -> Result<()> {
         .join()
         .map_err(|_| anyhow::anyhow!("the writer died"))??;
     disk.check(0, &[2; SECTORS as usize])
+}
+
+/// The write that waits goes back to device-mapper; another one is held up on the origin, so the suspend cannot end, until it
+/// is interrupted. Then the first one waits as before.
+fn interrupted() -> Result<()> {
+    let blocked = blocked()?;
+    let rig = &blocked.rig;
+    rig.origin.suspend_noflush()?;
+    let other = rig.disk()?;
+    let held = thread::spawn(move || other.stamp(0, 8, 3));
+    let interrupted = (|| {
+        thread::sleep(Duration::from_millis(300));
+        let args = ["suspend", "--nolockfs", "--noflush", rig.dm.name()];
+        let mut suspend = Background::start("dmsetup", &args)?;
+        thread::sleep(Duration::from_millis(500));
+        ensure!(!suspend.ended()?, "it ended: {}", suspend.output());
+        // This kills it.
+        drop(suspend);
+        // What waits looks again.
+        Ok(blocked.rig.control.release(blocked.id, 400, 8)?)
+    })();
+    rig.origin.resume()?;
+    interrupted?;
+    let held = held.join();
+    held.map_err(|_| anyhow::anyhow!("the writer died"))??;
+    thread::sleep(Duration::from_millis(300));
+    ensure!(!blocked.writer.is_finished(), "it went on without space");
+    blocked.rig.control.drop_snapshot(blocked.id)?;
+    blocked.unblocked().map(drop)
 }

@@ -140,13 +140,18 @@ fn continues() -> Result<()> {
 /// No write has passed that the store does not know of: when it is there again, everything in it counts.
 fn keeps(_: &Env) -> Result<()> {
     let (mut rig, disk) = rig()?;
+    disk.stamp(1600, 8, 3)?;
+    rig.settle()?;
     let before = Portrait::of(&rig)?;
     break_store(&rig)?;
     expect_errno("a snapshot", rig.control.snapshot(), Errno::IO)?;
     ensure!(rig.control.info()?.state == STATE_BLOCKED, "the state");
+    // This the store knows of already.
+    disk.stamp(1600, 8, 4)?;
     drop(disk);
     rig.close()?;
     rig.mend()?;
     rig.open()?;
-    before.compare(&Portrait::of(&rig)?)
+    before.compare(&Portrait::of(&rig)?)?;
+    rig.dm.check(1600, &[4; 8])
 }

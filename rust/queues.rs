@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The module's work queues, which all engines share.
+//!
+//! They are the module's, not an engine's, so that an engine may be dropped by its own work item: destroying a queue waits
+//! for its work. Each has its own reason:
+//!
+//! - `writes`: the copier and checkpoints, which writes wait for.
+//! - `journal`: the journals alone. The others may wait for a journal, so its work must never have to wait for a worker that does.
+//! - `events`: what is told to user space. The kernel allocates with I/O under the locks that this takes (`uevent_sock_mutex`),
+//!   so whoever holds them may be waiting for a write to one of our devices; no write may wait for this queue.
+
+#![forbid(unsafe_code)]
+
+use crate::dm::WorkQueue;
+use kernel::prelude::*;
+
+/// See the [module's documentation](self).
+pub(crate) struct Queues {
+    /// The copier's and the checkpoints'.
+    pub(crate) writes: WorkQueue,
+    /// The journals'.
+    pub(crate) journal: WorkQueue,
+    /// Where events are sent from.
+    pub(crate) events: WorkQueue,
+}
+
+impl Queues {
+    /// Creates the queues.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            writes: WorkQueue::new(c"dm-preserve")?,
+            journal: WorkQueue::new(c"dm-preserve-journal")?,
+            events: WorkQueue::new_unhurried(c"dm-preserve-events")?,
+        })
+    }
+
+    /// Waits for all work, with which the last references to engines go.
+    pub(crate) fn flush(&self) {
+        self.journal.flush();
+        self.writes.flush();
+        self.events.flush();
+    }
+}
