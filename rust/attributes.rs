@@ -13,7 +13,7 @@ use crate::dm::sysfs::File;
 use crate::dm::DevT;
 use crate::engine::Engine;
 use crate::engine::Epoch;
-use crate::engine::Phase;
+use crate::phases::Phase;
 use crate::registry;
 use core::fmt;
 use core::fmt::Write;

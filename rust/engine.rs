@@ -2,15 +2,9 @@
 
 //! The engine: all state of one live device, shared by the targets, views and controls that use it.
 //!
-//! # States ([`Phase`])
-//!
-//! 1. `Setup`: made by a target's constructor; no write has come yet.
-//! 2. `Active`: a target of the engine is resumed, every write passes through it.
-//! 3. `Suspended`: nothing is written, or writes no longer pass through here (after a reload to another
-//!    target): "unmarked" proves nothing until the engine is active again.
-//! 4. `Dead`: the last target is gone.
-//!
-//! 1 or 3 leads to 2 at resume, 2 to 3 at postsuspend, all to 4 when the last target is destroyed.
+//! What it does is in other files: its [phases](crate::phases), a write's way ([`write`](crate::write), [`copier`](crate::copier),
+//! [`copy`](crate::copy)), [snapshots](crate::snapshot), the persistent store ([`session`](crate::session),
+//! [`checkpoint`](crate::checkpoint), [`journal`](crate::journal)).
 //!
 //! # Lock order
 //!
@@ -35,13 +29,14 @@ use crate::dm::Gate;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
-use crate::dm::NoIo;
+use crate::events::Event;
 use crate::events::EventLog;
 use crate::journal::Journal;
 use crate::live::LiveBio;
 use crate::ondisk::BLOCK_SECTORS;
 use crate::persist;
 use crate::persist::Persist;
+use crate::phases::Phase;
 use crate::queues::Queues;
 use crate::recover::Trouble;
 use crate::region;
@@ -54,13 +49,11 @@ use kernel::new_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
-use kernel::workqueue::WorkItem;
 
 /// Epochs with our copies.
 pub(crate) type Epoch = timeline::Epoch<Copies>;
@@ -83,19 +76,6 @@ pub(crate) struct Present {
 pub(crate) struct Control {
     /// The checkpoint generation.
     pub(crate) generation: u64,
-}
-
-/// See the [module's documentation](self).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Phase {
-    /// No target has been resumed yet.
-    Setup,
-    /// Every write passes through the engine.
-    Active,
-    /// No write passes through the engine.
-    Suspended,
-    /// The last target is gone.
-    Dead,
 }
 
 /// Things counted since the engine exists.
@@ -149,7 +129,7 @@ pub(crate) struct Engine {
     #[pin]
     designation: SpinLock<Arc<Designation>>,
     #[pin]
-    options: SpinLock<Options>,
+    pub(crate) options: SpinLock<Options>,
 
     /// Bios for the copier.
     #[pin]
@@ -164,12 +144,12 @@ pub(crate) struct Engine {
     pub(crate) low_space: Atomic<bool>,
     /// The target that is being suspended noflush.
     #[pin]
-    suspending: SpinLock<Option<Arc<Events>>>,
+    pub(crate) suspending: SpinLock<Option<Arc<Events>>>,
 
     #[pin]
-    phase: Mutex<Phase>,
+    pub(crate) phase: Mutex<Phase>,
     #[pin]
-    phase_changed: CondVar,
+    pub(crate) phase_changed: CondVar,
 
     #[pin]
     pub(crate) log: EventLog,
@@ -182,15 +162,15 @@ pub(crate) struct Engine {
     pub(crate) persist: Mutex<Option<Persist>>,
     persistent: bool,
     #[pin]
-    journal_work: Work<Engine, JOURNAL>,
+    pub(crate) journal_work: Work<Engine, JOURNAL>,
     #[pin]
-    checkpoint_work: Work<Engine, CHECKPOINT>,
+    pub(crate) checkpoint_work: Work<Engine, CHECKPOINT>,
 
     queues: Arc<Queues>,
     #[pin]
-    work: Work<Engine, COPIER>,
+    pub(crate) work: Work<Engine, COPIER>,
     #[pin]
-    events_work: Work<Engine, EVENTS>,
+    pub(crate) events_work: Work<Engine, EVENTS>,
     /// No copy is in flight; belongs to `slow`.
     #[pin]
     pub(crate) copies_done: CondVar,
@@ -213,24 +193,6 @@ impl_has_work! {
     impl HasWork<Self, JOURNAL> for Engine { self.journal_work }
     impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
     impl HasWork<Self, EVENTS> for Engine { self.events_work }
-}
-
-impl WorkItem<JOURNAL> for Engine {
-    type Pointer = Arc<Engine>;
-
-    fn run(this: Arc<Engine>) {
-        let _noio = NoIo::enter();
-        this.run_journal();
-    }
-}
-
-impl WorkItem<CHECKPOINT> for Engine {
-    type Pointer = Arc<Engine>;
-
-    fn run(this: Arc<Engine>) {
-        let _noio = NoIo::enter();
-        this.run_checkpoint();
-    }
 }
 
 /// A map of regions, none of which is announced.
@@ -373,6 +335,15 @@ impl Engine {
         }
     }
 
+    /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
+    pub(crate) fn watch_space(self: &Arc<Self>) {
+        let (capacity, used) = self.store_space();
+        let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
+        if self.low_space.xchg(low, kernel::sync::atomic::Full) != low && low {
+            self.event(Event::LowSpace);
+        }
+    }
+
     /// The device's size and chunk size as they are now.
     pub(crate) fn geometry(&self) -> Geometry {
         let now = self.shape.with_sectors(self.sectors.load(Acquire));
@@ -421,118 +392,6 @@ impl Engine {
     /// Has events sent.
     pub(crate) fn kick_events(self: &Arc<Self>) {
         let _ = self.queues.events.enqueue::<_, EVENTS>(self.clone());
-    }
-
-    /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting for this one to be resumed.
-    pub(crate) fn flush_work(&self) {
-        // Each may let the next run.
-        dm::flush_work(&self.journal_work);
-        dm::flush_work(&self.checkpoint_work);
-        dm::flush_work(&self.work);
-    }
-
-    /// What the engine is doing.
-    pub(crate) fn phase(&self) -> Phase {
-        *self.phase.lock()
-    }
-
-    fn set_phase(&self, phase: Phase) {
-        *self.phase.lock() = phase;
-        self.phase_changed.notify_all();
-    }
-
-    /// Waits until writes pass through the engine again; `ENODEV` when they never will.
-    pub(crate) fn wait_until_active(&self) -> Result {
-        let mut phase = self.phase.lock();
-        loop {
-            match *phase {
-                Phase::Active => return Ok(()),
-                Phase::Dead => return Err(ENODEV),
-                Phase::Setup | Phase::Suspended => {
-                    if self.phase_changed.wait_interruptible(&mut phase) {
-                        return Err(EINTR);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A target is about to become active, with these options and this length. Allocates only when the
-    /// device has grown.
-    pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
-        *self.options.lock() = options;
-        if self.persistent {
-            self.open_store();
-        } else {
-            let store_chunks = self.shape.chunk(self.store_device.sectors());
-            self.store.pool.lock().grow(store_chunks);
-        }
-        if sectors > self.sectors.load(Relaxed) {
-            self.grow(sectors)?;
-        }
-        Ok(())
-    }
-
-    /// A target is active: writes come.
-    pub(crate) fn activate(self: &Arc<Self>) {
-        self.store.set_owner(Some(self.clone()));
-        self.keep_held();
-        self.set_phase(Phase::Active);
-        if self.is_failing() {
-            self.kick_checkpoint();
-        }
-    }
-
-    /// A noflush suspend begins: what waits for space goes back.
-    pub(crate) fn requeue_held(self: &Arc<Self>, target: &Arc<Events>) {
-        *self.suspending.lock() = Some(target.clone());
-        self.kick();
-    }
-
-    /// No noflush suspend is under way (any longer): bios wait for space again.
-    pub(crate) fn keep_held(self: &Arc<Self>) {
-        *self.suspending.lock() = None;
-        self.kick();
-    }
-
-    /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when the suspend is interrupted,
-    /// device-mapper ends what comes back later with an error, and tells the target only after that.
-    pub(crate) fn can_requeue(&self) -> bool {
-        let suspending = self.suspending.lock();
-        (*suspending)
-            .as_ref()
-            .is_some_and(|target| target.is_suspending_noflush())
-    }
-
-    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were submitted
-    /// without them as need had shrunk; the devices are left alone only when these have ended.
-    pub(crate) fn deactivate(self: &Arc<Self>) {
-        self.set_phase(Phase::Suspended);
-        self.wait_for_copies();
-        self.flush_work();
-        if self.persistent {
-            self.close_store();
-        }
-    }
-
-    /// The last target is gone. The caller keeps a reference.
-    pub(crate) fn shut_down(&self) {
-        self.set_phase(Phase::Dead);
-        self.store.set_owner(None);
-        self.wait_for_copies();
-        // A completion that has handed its copy back may still hold a reference.
-        dm::synchronize_rcu();
-        self.flush_work();
-        // With it goes its reference to the engine, and so the claim on the devices.
-        dm::flush_work(&self.events_work);
-        self.log.wake();
-    }
-
-    fn wait_for_copies(&self) {
-        let mut slow = self.slow.lock();
-        while slow.is_copying() {
-            self.copies_done.wait(&mut slow);
-        }
     }
 
     /// Publishes a timeline; the old one is freed here at the earliest.

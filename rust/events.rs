@@ -14,8 +14,8 @@
 
 use crate::dm::Events;
 use crate::engine::Engine;
-use crate::engine::Phase;
 use crate::engine::EVENTS;
+use crate::phases::Phase;
 use crate::uapi;
 use kernel::new_condvar;
 use kernel::new_mutex;

@@ -7,7 +7,7 @@
 use crate::bitmap::Bitmap;
 use crate::engine::Engine;
 use crate::engine::Epoch;
-use crate::engine::Phase;
+use crate::phases::Phase;
 use crate::timeline::Scope;
 use crate::timeline::Snapshot;
 use crate::uapi;

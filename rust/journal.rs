@@ -36,8 +36,10 @@ use crate::dm::GatherDone;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
+use crate::dm::NoIo;
 use crate::dm::Status;
 use crate::engine::Engine;
+use crate::engine::JOURNAL;
 use crate::entry::Entry;
 use crate::layout::Layout;
 use crate::logbook::Logbook;
@@ -54,6 +56,7 @@ use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::Mutex;
+use kernel::workqueue::WorkItem;
 
 /// Most records in flight.
 pub(crate) const IN_FLIGHT: usize = 8;
@@ -483,5 +486,14 @@ impl Engine {
             false => Status::OK,
         };
         self.finished.push(io);
+    }
+}
+
+impl WorkItem<JOURNAL> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        let _noio = NoIo::enter();
+        this.run_journal();
     }
 }

@@ -18,7 +18,7 @@ use crate::dm::Global;
 use crate::dm::NoIo;
 use crate::engine::Engine;
 use crate::engine::Identity;
-use crate::engine::Phase;
+use crate::phases::Phase;
 use crate::queues::Queues;
 use crate::recover::Trouble;
 use kernel::new_mutex;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking, dropping and releasing snapshots, editing the designation, and giving up.
+//! Taking snapshots, and what else begins an epoch.
 //!
 //! # The instant
 //!
@@ -13,15 +13,12 @@
 //! the origin is flushed before step 2 and, shortly, after it, so that what the snapshot shows cannot vanish with
 //! a volatile cache; and step 3 waits until the log has the new epoch. A transient store makes nothing durable.
 //!
-//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect.
-//!
 //! All here happens under the control lock, in a [`NoIo`] scope, since the copier may need that lock.
 
 #![forbid(unsafe_code)]
 
 use crate::args::ScopeWanted;
 use crate::bitmap::Bitmap;
-use crate::chunk::Chunks;
 use crate::chunk::Geometry;
 use crate::copies::Copies;
 use crate::designation::Designation;
@@ -36,7 +33,6 @@ use crate::engine::Timeline;
 use crate::entry::Entry;
 use crate::events::Event;
 use crate::journal::Whose;
-use crate::ondisk::MAX_ENTRIES;
 use crate::segments::Segments;
 use crate::timeline::Change;
 use crate::timeline::NewSnapshot;
@@ -46,9 +42,6 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
-
-/// How many chunks are released before others may run.
-const RELEASED_AT_ONCE: u64 = 1 << 16;
 
 impl Engine {
     /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
@@ -247,182 +240,6 @@ impl Engine {
         self.begin_epoch(self.timeline(), Change::NONE, grown)?;
         self.sectors.store(sectors, Release);
         Ok(())
-    }
-
-    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id.
-    pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
-        self.end_snapshot(id)?;
-        self.kick();
-        self.event(Event::Dropped);
-        Ok(())
-    }
-
-    fn end_snapshot(self: &Arc<Self>, id: u64) -> Result {
-        let _noio = NoIo::enter();
-        let mut control = self.control.lock();
-        let now = self.timeline();
-        let snapshot = now.snapshot(id).ok_or(ENOENT)?;
-        let new = now.changed(Change {
-            drop: Some(id),
-            ..Change::NONE
-        })?;
-        let new = Arc::new(new, GFP_KERNEL)?;
-        self.make_durable(&mut control, &[Entry::Drop(id)])?;
-        snapshot.set_dropped();
-        self.publish(new);
-        Ok(())
-    }
-
-    /// Forgets a bookmark. `ENOENT` when there is none with this id.
-    pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
-        let _noio = NoIo::enter();
-        let mut control = self.control.lock();
-        let now = self.timeline();
-        if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {
-            return Err(ENOENT);
-        }
-        let new = now.changed(Change {
-            forget: Some(id),
-            ..Change::NONE
-        })?;
-        let new = Arc::new(new, GFP_KERNEL)?;
-        self.make_durable(&mut control, &[Entry::Forget(id)])?;
-        self.publish(new);
-        Ok(())
-    }
-
-    /// Gives up the oldest snapshot, so that writes can go on.
-    pub(crate) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
-        let timeline = self.timeline();
-        let mut live = timeline
-            .snapshots()
-            .iter()
-            .filter(|snapshot| !snapshot.is_dropped());
-        let Some(oldest) = live.next() else {
-            return;
-        };
-        let id = oldest.id;
-        if let Err(error) = self.end_snapshot(id) {
-            if error == ENOENT {
-                // Somebody else was quicker.
-                return;
-            }
-            if self.is_persistent() && !self.journal.has_failed() {
-                // It cannot be logged, and must not take effect before it is: the store is given up, and with it all snapshots.
-                return self.store_failed(error);
-            }
-            // The flag needs no memory. Freeing its copies has to wait for the next change. That a failed store does not know of
-            // it does no harm: what it has announced is gone then, and nothing else passes that it does not know of.
-            oldest.set_dropped();
-        }
-        self.counters.invalidated.add(1, Relaxed);
-        pr_warn!(
-            "{}: snapshot {id} is given up: {}\n",
-            self.identity.live,
-            why.to_str().unwrap_or("")
-        );
-        self.event(Event::Invalid);
-    }
-
-    /// Gives up all snapshots.
-    pub(crate) fn give_up_all(self: &Arc<Self>, why: &CStr) {
-        let live = self.timeline();
-        for _ in live
-            .snapshots()
-            .iter()
-            .filter(|snapshot| !snapshot.is_dropped())
-        {
-            self.give_up_oldest(why);
-        }
-    }
-
-    /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that does not
-    /// end within the device.
-    fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVVec<Chunks>> {
-        let geometry = self.geometry();
-        let mut runs = KVVec::with_capacity(ranges.len(), GFP_KERNEL)?;
-        for (start, len) in ranges {
-            if *len == 0 {
-                return Err(EINVAL);
-            }
-            let end = geometry.range_end(*start, *len).ok_or(ERANGE)?;
-            let run = match outward {
-                true => geometry.outward(*start, end),
-                false => geometry.inward(*start, end),
-            };
-            runs.push(run, GFP_KERNEL)?;
-        }
-        Ok(runs)
-    }
-
-    /// Protects or unprotects ranges of sectors, for the next snapshot: protecting rounds outwards,
-    /// unprotecting inwards, so that nothing that was to be protected is left out.
-    ///
-    /// With a persistent store many ranges are logged in batches, each of which takes effect on its own.
-    pub(crate) fn edit_designation(
-        self: &Arc<Self>,
-        ranges: &[(u64, u64)],
-        protect: bool,
-    ) -> Result {
-        let _noio = NoIo::enter();
-        let runs = self.runs(ranges, protect)?;
-        // Not the control lock: the copier may need that, and many ranges take their time.
-        let _editor = self.editor.lock();
-        if !self.is_persistent() {
-            let edited = self.designation().edited(&runs, protect)?;
-            self.set_designation(Arc::new(edited, GFP_KERNEL)?);
-            return Ok(());
-        }
-        let mut entries = KVec::with_capacity(MAX_ENTRIES, GFP_KERNEL)?;
-        for batch in runs.chunks(MAX_ENTRIES) {
-            entries.clear();
-            for run in batch {
-                entries.push(Entry::Protect(*run, protect), GFP_KERNEL)?;
-            }
-            let edited = self.designation().edited(batch, protect)?;
-            let edited = Arc::new(edited, GFP_KERNEL)?;
-            let mut control = self.control.lock();
-            self.make_durable(&mut control, &entries)?;
-            self.set_designation(edited);
-        }
-        Ok(())
-    }
-
-    /// A range of a snapshot need not be preserved any longer.
-    pub(crate) fn release(self: &Arc<Self>, id: u64, start: u64, len: u64) -> Result {
-        let _noio = NoIo::enter();
-        let runs = self.runs(&[(start, len)], false)?;
-        let timeline = self.timeline();
-        let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
-        let mut control = self.control.lock();
-        for run in runs {
-            // The device may have grown since.
-            let end = run.end.min(snapshot.released.len());
-            let run = Chunks { end, ..run };
-            if run.is_empty() {
-                continue;
-            }
-            snapshot.released.prepare(run)?;
-            self.make_durable(&mut control, &[Entry::Release(id, run)])?;
-            for chunk in run.start..run.end {
-                if chunk % RELEASED_AT_ONCE == 0 {
-                    dm::let_others_run();
-                }
-                snapshot.released.set(chunk);
-            }
-        }
-        // Writes that wait for space may not need it any longer.
-        self.kick();
-        Ok(())
-    }
-
-    /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
-    pub(crate) fn watch_space(self: &Arc<Self>) {
-        let (capacity, used) = self.store_space();
-        let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
-        if self.low_space.xchg(low, kernel::sync::atomic::Full) != low && low {
-            self.event(Event::LowSpace);
-        }
     }
 }
 
