@@ -31,7 +31,7 @@ use crate::dm::Status;
 use crate::engine::Engine;
 use crate::engine::Present;
 use crate::events::Event;
-use crate::journal::Whose;
+use crate::queue::Whose;
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;

@@ -14,6 +14,7 @@ use crate::timeline::Change;
 use kernel::prelude::*;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
+
 impl Engine {
     /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id.
     pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {

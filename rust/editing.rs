@@ -14,6 +14,7 @@ use crate::entry::Entry;
 use crate::ondisk::MAX_ENTRIES;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+
 /// How many chunks are released before others may run.
 const RELEASED_AT_ONCE: u64 = 1 << 16;
 

@@ -7,8 +7,8 @@
 use crate::designation::Designation;
 use crate::engine::Engine;
 use crate::engine::Timeline;
+use crate::instant::Snapshot;
 use crate::timeline::Place;
-use crate::timeline::Snapshot;
 use crate::uapi;
 use kernel::prelude::*;
 use kernel::sync::Arc;

@@ -7,9 +7,9 @@
 use crate::bitmap::Bitmap;
 use crate::engine::Engine;
 use crate::engine::Epoch;
+use crate::instant::Scope;
+use crate::instant::Snapshot;
 use crate::phases::Phase;
-use crate::timeline::Scope;
-use crate::timeline::Snapshot;
 use crate::uapi;
 use core::fmt;
 use kernel::sync::atomic::Acquire;

@@ -44,9 +44,9 @@ use crate::entry::Entry;
 use crate::layout::Layout;
 use crate::logbook::Logbook;
 use crate::logbook::Place;
-use crate::logbook::RING_RESERVE;
 use crate::ondisk::MAX_CONTENTS;
-use crate::ondisk::MAX_ENTRIES;
+use crate::queue::Queue;
+use crate::queue::Whose;
 use kernel::new_condvar;
 use kernel::new_mutex;
 use kernel::prelude::*;
@@ -67,8 +67,6 @@ pub(crate) const CONTENTS_IN_FLIGHT: usize = 2;
 const MIN_SEGMENTS: u64 = 64;
 /// ... and they are so many times the last one's image.
 const IMAGE_SHARE: u64 = 16;
-/// Most entries that wait.
-const MAX_WAITING: usize = 4 * MAX_ENTRIES;
 
 /// A record's write.
 pub(crate) type Write = KBox<Gather<Copy, Record>>;
@@ -102,89 +100,6 @@ pub(crate) struct Flight {
     pub(crate) has_contents: bool,
     /// Set when it is complete.
     pub(crate) written: Option<Write>,
-}
-
-/// Whose entries: which of the two lists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Whose {
-    /// Of those who hold the control lock; they go first, and may use the ring's reserve.
-    Control,
-    /// Of the copier.
-    Copier,
-}
-
-impl Whose {
-    pub(crate) const ALL: [Self; 2] = [Self::Control, Self::Copier];
-
-    pub(crate) fn reserve(self) -> u64 {
-        match self {
-            Self::Control => 0,
-            Self::Copier => RING_RESERVE,
-        }
-    }
-}
-
-/// Entries that wait for a record. A group is never divided.
-pub(crate) struct Queue {
-    pub(crate) entries: KVec<Entry>,
-    /// Number of entries of each group.
-    groups: KVec<usize>,
-    /// Ticket of the last group added, and of the last one in a record.
-    added: u64,
-    pub(crate) formed: u64,
-}
-
-impl Queue {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            entries: KVec::with_capacity(MAX_WAITING, GFP_KERNEL)?,
-            groups: KVec::with_capacity(MAX_WAITING, GFP_KERNEL)?,
-            added: 0,
-            formed: 0,
-        })
-    }
-
-    fn add(&mut self, entries: &[Entry]) -> Option<u64> {
-        if self.entries.len() + entries.len() > MAX_WAITING || entries.is_empty() {
-            return None;
-        }
-        for entry in entries {
-            // There is room.
-            self.entries.push_within_capacity(*entry).ok()?;
-        }
-        self.groups.push_within_capacity(entries.len()).ok()?;
-        self.added += 1;
-        Some(self.added)
-    }
-
-    /// How many groups, and entries in them, fit into one record.
-    pub(crate) fn fitting(&self) -> (usize, usize) {
-        let mut fitting = (0, 0);
-        for group in self.groups.iter() {
-            if fitting.1 + group > MAX_ENTRIES {
-                break;
-            }
-            fitting = (fitting.0 + 1, fitting.1 + group);
-        }
-        fitting
-    }
-
-    pub(crate) fn remove(&mut self, (groups, entries): (usize, usize)) {
-        let mut left = entries;
-        self.entries.retain(|_| {
-            let keep = left == 0;
-            left = left.saturating_sub(1);
-            keep
-        });
-        let mut left = groups;
-        self.groups.retain(|_| {
-            let keep = left == 0;
-            left = left.saturating_sub(1);
-            keep
-        });
-        // CAST: A count in memory.
-        self.formed += groups as u64;
-    }
 }
 
 /// What the journal's lock protects.

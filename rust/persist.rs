@@ -27,11 +27,12 @@ use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::ondisk::STATE_ROLLBACK;
 use crate::recover;
-use crate::recover::Found;
-use crate::recover::Trouble;
 use crate::saved;
 use crate::saved::State;
 use crate::segments::Segments;
+use crate::superblock;
+use crate::superblock::Found;
+use crate::superblock::Trouble;
 use crate::timeline;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -198,7 +199,7 @@ pub(crate) fn recover(
 ) -> Result<Recovered, Trouble> {
     let mut io = Io::new(PIECE_BYTES, ())?;
     let mut disk = StoreDisk::new(store_device, &mut io).reading_ahead();
-    let found = recover::superblock(&mut disk)?;
+    let found = superblock::superblock(&mut disk)?;
     let mut known = None;
     let mut exact = false;
     if let Found::Store(superblock) = &found {
@@ -343,7 +344,7 @@ fn format(
 pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
     let mut io = Io::new(PIECE_BYTES, ())?;
     let mut disk = StoreDisk::new(device, &mut io);
-    match recover::superblock(&mut disk) {
+    match superblock::superblock(&mut disk) {
         Ok(Found::Store(_)) => Ok(true),
         Err(Trouble::Error(ENOMEM)) => Err(ENOMEM),
         // Blank, somebody else's, or too small for superblocks.

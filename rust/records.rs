@@ -15,7 +15,6 @@ use crate::engine::Engine;
 use crate::entry::Entry;
 use crate::journal::Flight;
 use crate::journal::Inner;
-use crate::journal::Whose;
 use crate::journal::Write;
 use crate::journal::CONTENTS_IN_FLIGHT;
 use crate::journal::IN_FLIGHT;
@@ -25,6 +24,7 @@ use crate::logbook::RING_RESERVE;
 use crate::ondisk::BLOCK_BYTES;
 use crate::ondisk::BLOCK_SECTORS;
 use crate::ondisk::MAX_CONTENTS;
+use crate::queue::Whose;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::phases::Phase;
 use crate::queues::Queues;
-use crate::recover::Trouble;
+use crate::superblock::Trouble;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;

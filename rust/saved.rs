@@ -24,10 +24,10 @@ use crate::image::FLAG_KEEP_UNPROTECTED;
 use crate::image::FLAG_NARROWED;
 use crate::image::MAX_DATA;
 use crate::image::POSITION_BITS;
+use crate::instant::Scope;
+use crate::instant::Snapshot;
 use crate::logbook::Place;
 use crate::timeline::Epoch;
-use crate::timeline::Scope;
-use crate::timeline::Snapshot;
 use crate::timeline::Timeline;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -299,4 +299,18 @@ fn save_snapshot<D: Disk>(
     }
     let words = [snapshot.id, snapshot.time_ns, snapshot.epoch];
     out.item(Kind::Snapshot, words, &data)
+}
+
+/// Calls `f` with every run of an epoch's copies.
+pub(crate) fn for_each_entry<C: Stored>(copies: &C, mut f: impl FnMut(Chunks) -> Result) -> Result {
+    let mut entries = KVec::with_capacity(64, GFP_KERNEL)?;
+    let mut from = Some(0);
+    while let Some(chunk) = from {
+        entries.clear();
+        from = copies.entries(chunk, &mut entries);
+        for (run, _) in entries.iter() {
+            f(*run)?;
+        }
+    }
+    Ok(())
 }

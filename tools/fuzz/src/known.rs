@@ -13,7 +13,7 @@ use crate::ondisk::MAX_NUMBER;
 use crate::saved::State;
 use crate::saved::Stored;
 use crate::segments::Segments;
-use crate::timeline::Scope;
+use crate::instant::Scope;
 
 /// The module's answer to what it has recovered.
 pub(crate) type Known = State<Copies>;

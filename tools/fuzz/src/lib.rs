@@ -30,15 +30,18 @@ sources! {
     #[path = "../../../rust/entry.rs"] entry
     #[path = "../../../rust/image.rs"] image
     #[path = "../../../rust/index.rs"] index
+    #[path = "../../../rust/instant.rs"] instant
     #[path = "../../../rust/layout.rs"] layout
     #[path = "../../../rust/loaded.rs"] loaded
     #[path = "../../../rust/logbook.rs"] logbook
     #[path = "../../../rust/ondisk.rs"] ondisk
     #[path = "../../../rust/recover.rs"] recover
     #[path = "../../../rust/region.rs"] region
+    #[path = "../../../rust/replay.rs"] replay
     #[path = "../../../rust/runs.rs"] runs
     #[path = "../../../rust/saved.rs"] saved
     #[path = "../../../rust/segments.rs"] segments
+    #[path = "../../../rust/superblock.rs"] superblock
     #[path = "../../../rust/timeline.rs"] timeline
     #[path = "../../../rust/uapi.rs"] uapi
 }

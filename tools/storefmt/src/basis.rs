@@ -15,12 +15,12 @@ use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::origin::Origin;
 use crate::recover;
-use crate::recover::Trouble;
+use crate::superblock::Trouble;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Store;
 use crate::store::MEMORY;
-use crate::timeline::Snapshot;
+use crate::instant::Snapshot;
 
 /// What the store holds, as an activation would recover it.
 pub(crate) fn recovered(store: &mut Store<'_>, superblock: &Superblock) -> Result<(Layout, Known)> {

@@ -18,7 +18,7 @@ use crate::layout::Layout;
 use crate::ondisk::Content;
 use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
-use crate::recover::for_each_entry;
+use crate::saved::for_each_entry;
 use crate::report::ContentsReport;
 use crate::report::Report;
 use crate::saved::Stored;

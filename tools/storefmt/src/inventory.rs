@@ -14,14 +14,14 @@ use kernel::prelude::GFP_KERNEL;
 
 use crate::check::Check;
 use crate::copies::Known;
-use crate::recover;
+use crate::saved;
 use crate::report::EpochReport;
 use crate::report::SnapshotReport;
 use crate::segments::Segments;
 use crate::store::Result;
 use crate::timeline::Place;
-use crate::timeline::Scope;
-use crate::timeline::Snapshot;
+use crate::instant::Scope;
+use crate::instant::Snapshot;
 
 impl Check<'_, '_> {
     /// The epochs, and that no segment belongs to two.
@@ -115,7 +115,7 @@ fn preserved(known: &Known, snapshot: &Snapshot) -> kernel::error::Result<u64> {
         let Some(copies) = &epoch.copies else {
             continue;
         };
-        recover::for_each_entry(&**copies, |run| {
+        saved::for_each_entry(&**copies, |run| {
             for chunk in (run.start..run.end).filter(|chunk| visible(*chunk)) {
                 match known.timeline.look(snapshot, chunk) {
                     Place::Epoch(first) if first.id == epoch.id => count += 1,

@@ -18,7 +18,7 @@ use crate::copies::Epoch;
 use crate::copies::Known;
 use crate::layout::Layout;
 use crate::saved::Stored;
-use crate::timeline::Snapshot;
+use crate::instant::Snapshot;
 use crate::timeline::Timeline;
 
 /// The same with another timeline.

@@ -12,7 +12,7 @@ use crate::logbook::Place;
 use crate::ondisk::STATE_CLOSED;
 use crate::recover;
 use crate::recover::Replayed;
-use crate::recover::Trouble;
+use crate::superblock::Trouble;
 use crate::report::LogReport;
 use crate::store::Result;
 

@@ -25,7 +25,7 @@ use crate::ondisk::Superblock;
 use crate::saved::Stored;
 use crate::store::Store;
 use crate::timeline::Place;
-use crate::timeline::Snapshot;
+use crate::instant::Snapshot;
 use crate::timeline::Timeline;
 use crate::walk::Walk;
 

@@ -49,7 +49,7 @@ use crate::store::Result;
 use crate::store::Store;
 use crate::supers;
 use crate::supers::Pair;
-use crate::timeline::Snapshot;
+use crate::instant::Snapshot;
 
 /// Runs of lost chunks that are listed; more are only counted.
 const LISTED: usize = 1000;

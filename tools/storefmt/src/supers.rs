@@ -65,7 +65,7 @@ pub(crate) fn read(store: &mut Store<'_>) -> Result<Pair> {
     }))
 }
 
-/// Which counts: the later valid one, as in [`recover`](crate::recover::superblock). `None` when both are
+/// Which counts: the later valid one, as in [`recover`](crate::superblock::superblock). `None` when both are
 /// damaged; what is no store at all is an error.
 pub(crate) fn choose(pair: &Pair) -> Result<Option<usize>> {
     let valid = (0..)

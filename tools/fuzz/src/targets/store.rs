@@ -26,12 +26,13 @@ use crate::ondisk::BLOCK_BYTES;
 use crate::ondisk::MAX_NUMBER;
 use crate::ondisk::STATE_OPEN;
 use crate::recover;
-use crate::recover::Found;
 use crate::recover::Replayed;
-use crate::recover::Trouble;
 use crate::saved;
 use crate::sparse::Sparse;
 use crate::sparse::BLOCKS;
+use crate::superblock;
+use crate::superblock::Found;
+use crate::superblock::Trouble;
 
 /// Sectors of the device that the store is recovered for.
 const TABLE: u64 = 1 << 20;
@@ -50,7 +51,7 @@ pub fn store(data: &[u8]) {
 
 /// As when a table is loaded and activated. The result is what was replayed.
 fn module(store: &mut Sparse) -> Option<Replayed> {
-    let Ok(Found::Store(superblock)) = recover::superblock(store) else {
+    let Ok(Found::Store(superblock)) = superblock::superblock(store) else {
         return None;
     };
     let (known, replayed, layout) = recovered(store, &superblock).ok()?;

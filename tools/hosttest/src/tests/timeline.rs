@@ -17,7 +17,7 @@ use super::device::FIRST_EPOCH;
 use crate::chunk::Chunks;
 use crate::timeline::Change;
 use crate::timeline::Place;
-use crate::timeline::Snapshot;
+use crate::instant::Snapshot;
 use crate::timeline::Timeline;
 use crate::timeline::MAX_BOOKMARKS;
 use kernel::alloc::host;
@@ -188,7 +188,7 @@ impl Naive {
 }
 
 fn ids<'a>(
-    list: impl IntoIterator<Item = &'a kernel::sync::Arc<crate::timeline::Snapshot>>,
+    list: impl IntoIterator<Item = &'a kernel::sync::Arc<crate::instant::Snapshot>>,
 ) -> Vec<u64> {
     list.into_iter().map(|snapshot| snapshot.id).collect()
 }

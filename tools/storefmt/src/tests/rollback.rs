@@ -10,8 +10,8 @@ use super::world::Disks;
 use super::world::World;
 use crate::ondisk::Superblock;
 use crate::ondisk::STATE_ROLLBACK;
-use crate::recover;
-use crate::recover::Found;
+use crate::superblock;
+use crate::superblock::Found;
 use crate::Error;
 use crate::Rollback;
 use crate::RollbackReport;
@@ -30,7 +30,7 @@ fn plenty() -> Power {
 
 /// What the module goes by.
 fn superblock(disks: &Disks) -> Superblock {
-    match recover::superblock(&mut disks.store.clone()) {
+    match superblock::superblock(&mut disks.store.clone()) {
         Ok(Found::Store(superblock)) => superblock,
         _ => panic!("no superblock"),
     }

@@ -19,9 +19,9 @@ use crate::designation::Designation;
 use crate::entry::Entry;
 use crate::timeline::Change;
 use crate::timeline::Epoch;
-use crate::timeline::NewSnapshot;
-use crate::timeline::Scope;
-use crate::timeline::Snapshot;
+use crate::instant::NewSnapshot;
+use crate::instant::Scope;
+use crate::instant::Snapshot;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 

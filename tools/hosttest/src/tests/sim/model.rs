@@ -177,7 +177,7 @@ impl Model {
                 false => Err(format!("{what}: {there}, should be {here}")),
             }
         };
-        let ids = |list: &[kernel::sync::Arc<crate::timeline::Snapshot>]| -> Vec<u64> {
+        let ids = |list: &[kernel::sync::Arc<crate::instant::Snapshot>]| -> Vec<u64> {
             list.iter().map(|snapshot| snapshot.id).collect()
         };
         let timeline = &state.timeline;
