@@ -60,6 +60,7 @@ pub(crate) const NO_MEMORY_MS: u32 = 10;
 
 /// The chunks that a copy is about, and who waits for it.
 struct Claim {
+    slot: usize,
     chunks: Chunks,
     waiters: List<LiveBio>,
 }
@@ -76,8 +77,9 @@ pub(crate) struct Slow {
     /// Copies that are written but could not settle, as the gate was closed.
     pub(crate) unsettled: List<KBox<Io<Copy>>>,
     pub(crate) idle: List<KBox<Io<Copy>>>,
-    /// By slot.
-    claims: KVec<Option<Claim>>,
+    slots: usize,
+    /// Few as a rule. There is room for one of each slot.
+    claims: KVec<Claim>,
     /// Chunks found unreadable, to be told.
     pub(crate) lost: u64,
     /// Chunks that fit into a slot.
@@ -88,14 +90,12 @@ impl Slow {
     /// Allocates the slots with their pages.
     pub(crate) fn new(chunk_bytes: u64) -> Result<Self> {
         let run_bytes = RUN_BYTES.max(chunk_bytes);
-        let slots = (RESERVE_BYTES / run_bytes).clamp(MIN_SLOTS, MAX_SLOTS);
+        // CAST: At most `MAX_SLOTS`.
+        let slots = (RESERVE_BYTES / run_bytes).clamp(MIN_SLOTS, MAX_SLOTS) as usize;
         let mut idle = List::new();
-        let mut claims = KVec::new();
-        for _ in 0..slots {
-            let copy = Copy::new(claims.len());
+        for slot in 0..slots {
             // CAST: At most 1 MiB.
-            idle.push(Io::new(run_bytes as usize, copy)?);
-            claims.push(None, GFP_KERNEL)?;
+            idle.push(Io::new(run_bytes as usize, Copy::new(slot))?);
         }
         Ok(Self {
             pending: List::new(),
@@ -106,7 +106,8 @@ impl Slow {
             losing: List::new(),
             unsettled: List::new(),
             idle,
-            claims,
+            slots,
+            claims: KVec::with_capacity(slots, GFP_KERNEL)?,
             lost: 0,
             run_chunks: run_bytes.checked_div(chunk_bytes).ok_or(EINVAL)?,
         })
@@ -114,53 +115,61 @@ impl Slow {
 
     /// Number of slots.
     pub(crate) fn slots(&self) -> usize {
-        self.claims.len()
+        self.slots
     }
 
     /// The claim on a chunk.
     fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
-        let mut claims = self.claims.iter_mut().flatten();
+        let mut claims = self.claims.iter_mut();
         claims.find(|claim| claim.chunks.contains(chunk))
     }
 
     fn is_claimed(&self, chunk: u64) -> bool {
-        let mut claims = self.claims.iter().flatten();
+        let mut claims = self.claims.iter();
         claims.any(|claim| claim.chunks.contains(chunk))
+    }
+
+    /// The claim of a copy.
+    fn claim_in(&mut self, slot: usize) -> Option<&mut Claim> {
+        self.claims.iter_mut().find(|claim| claim.slot == slot)
     }
 
     /// Claims the chunks of a copy.
     pub(crate) fn claim(&mut self, slot: usize, chunks: Chunks) {
-        if let Some(claim) = self.claims.get_mut(slot) {
-            *claim = Some(Claim {
-                chunks,
-                waiters: List::new(),
-            });
-        }
+        // There is room: a slot has one claim.
+        let _ = self.claims.push_within_capacity(Claim {
+            slot,
+            chunks,
+            waiters: List::new(),
+        });
     }
 
     /// Gives up all of a claim but some chunks. Who waits looks again when the copy ends.
     pub(crate) fn narrow(&mut self, slot: usize, chunks: Chunks) {
-        if let Some(claim) = self.claims.get_mut(slot).and_then(Option::as_mut) {
+        if let Some(claim) = self.claim_in(slot) {
             claim.chunks = chunks;
         }
     }
 
     /// Whether a copy is in flight, or not settled.
     pub(crate) fn is_copying(&self) -> bool {
-        self.claims.iter().any(Option::is_some)
+        !self.claims.is_empty()
     }
 
     /// Ends a copy: gives up the claim, and lets those who waited for a slot try again.
     pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<LiveBio> {
         io.data.copies = None;
-        let claim = self.claims.get_mut(io.data.slot).and_then(Option::take);
+        let mut claims = self.claims.iter();
+        let at = claims.position(|claim| claim.slot == io.data.slot);
         self.idle.push(io);
         self.pending.append(&mut self.wait_slot);
+        let claim = at.and_then(|at| self.claims.remove(at).ok());
         claim.map_or(List::new(), |claim| claim.waiters)
     }
 
     pub(crate) fn chunks_of(&self, io: &Io<Copy>) -> Option<Chunks> {
-        let claim = self.claims.get(io.data.slot)?.as_ref()?;
+        let mut claims = self.claims.iter();
+        let claim = claims.find(|claim| claim.slot == io.data.slot)?;
         Some(claim.chunks)
     }
 }
@@ -207,6 +216,8 @@ impl Engine {
             while let Some(io) = finished.pop() {
                 self.advance_copy(slow, io);
             }
+            // All that has been read by now in as few records as can be: one header and one durable write for many.
+            self.log_added();
             // Those that become pending meanwhile wait for the next round.
             let mut pending = slow.pending.take();
             while let Some(bio) = pending.pop() {
@@ -363,7 +374,7 @@ impl Engine {
     ) -> Option<u64> {
         match self.begin(slow, run, epoch) {
             Begun::Copying(slot, end) => {
-                match slow.claims.get_mut(slot).and_then(Option::as_mut) {
+                match slow.claim_in(slot) {
                     Some(claim) => claim.waiters.push(bio),
                     None => slow.pending.push(bio),
                 }

@@ -49,6 +49,8 @@ use kernel::new_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Full;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::Mutex;
@@ -339,7 +341,8 @@ impl Engine {
     pub(crate) fn watch_space(self: &Arc<Self>) {
         let (capacity, used) = self.store_space();
         let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
-        if self.low_space.xchg(low, kernel::sync::atomic::Full) != low && low {
+        // Looked at first, as it hardly ever changes.
+        if self.low_space.load(Relaxed) != low && self.low_space.xchg(low, Full) != low && low {
             self.event(Event::LowSpace);
         }
     }

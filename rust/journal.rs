@@ -331,12 +331,18 @@ impl Engine {
         Some(ticket)
     }
 
-    /// Adds a copy's contents to the log. It comes back as a finished copy when they are durable, with its
+    /// Adds a copy's contents to the log, for [`Engine::log_added`]. It comes back as a finished copy when they are durable, with its
     /// position; with an error when that fails; and without a position when its epoch has ended.
-    pub(crate) fn log_contents(self: &Arc<Self>, io: KBox<Io<Copy>>) {
+    pub(crate) fn log_contents(&self, io: KBox<Io<Copy>>) {
+        self.journal.inner.lock().contents.push(io);
+    }
+
+    /// Makes records of the contents that were added.
+    pub(crate) fn log_added(self: &Arc<Self>) {
         let mut inner = self.journal.inner.lock();
-        inner.contents.push(io);
-        self.form_records(&mut inner);
+        if !inner.contents.is_empty() {
+            self.form_records(&mut inner);
+        }
     }
 
     /// The journal's work: takes in what has been written, and goes on.

@@ -162,10 +162,15 @@ impl Runs {
         }
         let mut moving = Packed::from(run);
         let mut first = at % BLOCK;
-        for block in self.blocks.iter_mut().flatten().skip(at / BLOCK) {
-            for place in block.0.iter_mut().skip(core::mem::take(&mut first)) {
-                core::mem::swap(place, &mut moving);
-            }
+        let used = self.blocks.iter_mut().flatten().take(self.len / BLOCK + 1);
+        for block in used.skip(at / BLOCK) {
+            let Block(places) = &mut **block;
+            // `first` is below `BLOCK`, so nothing here can panic.
+            let next = places[BLOCK - 1];
+            places.copy_within(first..BLOCK - 1, first + 1);
+            places[first] = moving;
+            moving = next;
+            first = 0;
         }
         self.len += 1;
         true
