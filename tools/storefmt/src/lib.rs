@@ -54,6 +54,7 @@ mod checksum {
     }
 }
 
+mod advice;
 mod basis;
 #[cfg(any(test, feature = "builder"))]
 pub mod builder;
