@@ -12,7 +12,7 @@ use storefmt::Medium;
 
 const BYTES: usize = 1 << 20;
 /// `TMPFS_MAGIC`: its memory is the device.
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
 
 /// Bytes that this process has had devices read.
 fn read_bytes() -> u64 {
@@ -35,7 +35,7 @@ fn reading(file: &mut File) -> u64 {
 #[test]
 fn what_is_forgotten_is_read_from_the_device() {
     let mut file = tempfile::tempfile_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    if i64::from(rustix::fs::fstatfs(&file).unwrap().f_type) == TMPFS {
+    if rustix::fs::fstatfs(&file).unwrap().f_type == TMPFS {
         return;
     }
     // Not even synced: what the page cache has alone must not be dropped, nor stay.
