@@ -77,6 +77,7 @@ mod repair;
 mod report;
 mod rollback;
 mod rollback_report;
+mod rotten;
 mod store;
 mod supers;
 #[cfg(test)]

@@ -9,7 +9,11 @@ use super::sim::Power;
 use super::sim::Rng;
 use super::world::Disks;
 use super::world::World;
+use crate::commit;
+use crate::disk::Disk;
 use crate::repair;
+use crate::store::Store;
+use crate::supers;
 use crate::Error;
 use crate::Repaired;
 use crate::Report;
@@ -158,6 +162,22 @@ fn a_superblock_that_cannot_be_written_is_an_error() {
     assert!(repaired.failed[0].contains(words), "{:?}", repaired.failed);
     assert!(repaired.repaired.is_empty() && !repaired.report.clean);
     assert!(disks.store() == before);
+}
+
+/// A whole superblock that is read wrong when it is to be copied must not take the other place like that.
+#[test]
+fn only_what_counts_is_copied() {
+    let mut world = world();
+    world.builder.block(1)[100] ^= 1;
+    let mut disks = world.disks();
+    let before = disks.store.get(1).unwrap().clone();
+    disks.with(&plenty(), |store, _| {
+        let mut store = Store::new(store, &Silent).unwrap();
+        let pair = supers::read(&mut store).unwrap();
+        store.write(0, &[7; 4096]).unwrap();
+        commit::mirror(&mut store, &pair, 0).unwrap_err();
+    });
+    assert!(*disks.store.get(1).unwrap() == before);
 }
 
 /// What has been done is told, although a later step failed.
