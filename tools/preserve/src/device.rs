@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
+use std::fs::OpenOptions;
+use std::io;
 use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
@@ -15,6 +17,7 @@ use std::path::PathBuf;
 
 use rustix::fs::major;
 use rustix::fs::minor;
+use rustix::fs::OFlags;
 
 use crate::error::Context;
 use crate::uapi::Device;
@@ -88,22 +91,33 @@ const WIPED_BYTES: usize = 8192;
 
 /// Makes a block device's beginning zero, which a persistent store takes for new. Nobody must be using it.
 pub fn wipe(path: &Path) -> Result<()> {
-    // CAST: A small constant.
-    let exclusive = rustix::fs::OFlags::EXCL.bits() as i32;
-    let mut device = fs::OpenOptions::new()
-        .write(true)
-        .custom_flags(exclusive)
-        .open(path)
-        .map_err(|e| {
-            Error::Failed(format!(
-                "cannot wipe {}: {e}; it must not be in use",
-                path.display()
-            ))
-        })?;
+    let what = || format!("cannot wipe {}", path.display());
+    let mut device = match exclusive(OpenOptions::new().write(true)).open(path) {
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => return Err(busy(path, "")),
+        opened => opened.context(what)?,
+    };
     device
         .write_all(&[0; WIPED_BYTES])
         .and_then(|()| device.sync_all())
-        .context(|| format!("cannot wipe {}", path.display()))
+        .context(what)
+}
+
+/// Has a block device be opened only if nothing uses it: one that is mounted, or used by a live device, is busy.
+pub fn exclusive(options: &mut OpenOptions) -> &mut OpenOptions {
+    // CAST: A bit. O_EXCL without O_CREAT.
+    options.custom_flags(OFlags::EXCL.bits() as i32)
+}
+
+/// Who uses a device. `hint`: what else there is to do about that.
+pub fn busy(path: &Path, hint: &str) -> Error {
+    let names = block_device(path).map(holders).unwrap_or_default();
+    let (shown, names) = (path.display(), names.join(", "));
+    Error::Failed(match names.is_empty() {
+        true => format!("{shown} is in use: unmount it, or end what has it open{hint}"),
+        false => format!(
+            "{shown} is in use by {names}: remove that first (`preserve remove NAME`){hint}"
+        ),
+    })
 }
 
 /// A block device's size in sectors.

@@ -6,13 +6,12 @@
 
 use std::fs;
 use std::fs::File;
+use std::fs::TryLockError;
 use std::io;
 use std::os::unix::fs::FileTypeExt;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rustix::fs::Advice;
-use rustix::fs::OFlags;
 
 use crate::device;
 use crate::error::Context;
@@ -24,14 +23,13 @@ use crate::Result;
 pub enum Access {
     /// Reading, also if something uses it.
     Shared,
-    /// Reading, if nothing uses it.
+    /// Reading, if nothing uses it, or for an image, no other preserve writes to it.
     Read,
-    /// Writing, if nothing uses it.
+    /// Writing, if nothing uses it, or for an image, no other preserve.
     Write,
 }
 
-/// Opens a device or image. Whether something uses an image cannot be told. `hint`: what else there is to do about a device
-/// that is in use.
+/// Opens a device or image. `hint`: what else there is to do about one that is in use.
 pub fn open(path: &Path, access: Access, hint: &str) -> Result<File> {
     let shown = path.display();
     let metadata = fs::metadata(path).map_err(|e| match e.kind() {
@@ -47,39 +45,41 @@ pub fn open(path: &Path, access: Access, hint: &str) -> Result<File> {
             "{shown} is neither a file nor a block device"
         )));
     }
-    // O_EXCL without O_CREAT: a device that is mounted, or used by a live device, is busy.
-    let exclusive = match device && access != Access::Shared {
-        true => OFlags::EXCL.bits() as i32,
-        false => 0,
-    };
-    let opened = File::options()
-        .read(true)
-        .write(access == Access::Write)
-        .custom_flags(exclusive)
-        .open(path);
-    let file = match opened {
-        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => return Err(busy(path, hint)),
+    let mut options = File::options();
+    options.read(true).write(access == Access::Write);
+    if device && access != Access::Shared {
+        device::exclusive(&mut options);
+    }
+    let file = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => return Err(device::busy(path, hint)),
         opened => opened.context(|| format!("cannot open {shown}"))?,
     };
     if device {
         // The live device writes past the cache of whoever has had this one open all the time. If that does not
         // work, there is nothing that could be done about it.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+    } else if access != Access::Shared {
+        lock(&file, path, access == Access::Write, hint)?;
     }
     Ok(file)
 }
 
-/// Who uses a device.
-fn busy(path: &Path, hint: &str) -> Error {
-    let holders = device::block_device(path).map(device::holders);
-    let names = holders.unwrap_or_default().join(", ");
+/// Keeps other preserves from an image until the file is closed; not `alone`, only those that write to it. Nothing else heeds
+/// that, but two writers that know no better are these.
+pub fn lock(file: &File, path: &Path, alone: bool, hint: &str) -> Result<()> {
+    let locked = match alone {
+        true => file.try_lock(),
+        false => file.try_lock_shared(),
+    };
     let shown = path.display();
-    Error::Failed(match names.is_empty() {
-        true => format!("{shown} is in use: unmount it, or end what has it open{hint}"),
-        false => {
-            format!(
-                "{shown} is in use by {names}: remove that first (`preserve remove NAME`){hint}"
-            )
-        }
-    })
+    match locked {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(Error::Failed(format!(
+            "{shown} is in use by another preserve: wait until that has ended{hint}"
+        ))),
+        Err(TryLockError::Error(source)) => Err(Error::Io {
+            what: format!("cannot lock {shown}"),
+            source,
+        }),
+    }
 }

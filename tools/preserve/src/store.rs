@@ -57,6 +57,18 @@ pub fn rollback_under_way(path: &Path) -> Result<Option<u64>> {
     Ok(storefmt::rollback_under_way(file, &storefmt::Silent).unwrap_or(None))
 }
 
+/// What came of a repair as a result.
+pub fn repair_verdict(path: &Path, repaired: &Repaired) -> Result<()> {
+    match repaired.failed.is_empty() {
+        true => verdict(path, &repaired.report),
+        false => Err(Error::Failed(format!(
+            "{}: the repair failed: {}",
+            path.display(),
+            repaired.failed.join("; ")
+        ))),
+    }
+}
+
 /// The report as a result.
 pub fn verdict(path: &Path, report: &Report) -> Result<()> {
     let path = path.display();

@@ -88,7 +88,7 @@ fn the_report_as_json() {
         json!({
             "uuid": "07070707-0707-0707-0707-070707070707",
             "generation": "08080808-0808-0808-0808-080808080808",
-            "state": "open", "session": 1, "chunk_bytes": 4096, "origin_sectors": 40000,
+            "state": "open", "rollback": null, "session": 1, "chunk_bytes": 4096, "origin_sectors": 40000,
         })
     );
 }

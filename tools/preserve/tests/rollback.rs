@@ -201,3 +201,126 @@ fn a_repair() {
         2
     );
 }
+
+/// A file system may be where a superblock was.
+#[test]
+fn a_foreign_superblock_is_not_repaired() {
+    let mut builder = saved();
+    builder.block(1).fill(0x55);
+    let files = Files::new(&mut builder, &origin());
+    let store = files.path("store");
+    let said = files.run(&["check", "--repair", &store]);
+    assert_eq!(said.code, 5, "{}", said.out);
+    let advice = "\nnot repaired: block 1 has something that dm-preserve did not write";
+    assert!(said.out.contains(advice), "{}", said.out);
+    assert!(files.read("store") == *builder.bytes());
+}
+
+#[test]
+fn a_repair_of_a_sound_store_changes_nothing() {
+    let mut builder = saved();
+    let files = Files::new(&mut builder, &origin());
+    let said = files.run(&["check", "--repair", &files.path("store")]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert!(said.out.ends_with("\nclean\n"), "{}", said.out);
+    assert!(files.read("store") == *builder.bytes());
+}
+
+/// Of two steps the second fails: the store may not be written behind its superblocks.
+#[test]
+fn a_failed_repair_says_what_it_did() {
+    let mut builder = saved();
+    flip(&mut builder, 1, 100);
+    let at = builder.segment_block(1) + 1;
+    flip(&mut builder, at, 7);
+    for json in ["", "--json"] {
+        let files = Files::new(&mut builder, &origin());
+        let script = "trap '' XFSZ; ulimit -f 16; exec \"$@\"";
+        let command = env!("CARGO_BIN_EXE_preserve");
+        let mut args = vec!["-c", script, "sh", command, "check", "--repair"];
+        args.extend(Some(json).filter(|json| !json.is_empty()));
+        let store = files.path("store");
+        let output = Command::new("sh").args(args).arg(&store).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let out = String::from_utf8(output.stdout).unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        let words = "contents could not be taken out of the index: cannot write block";
+        assert!(err.contains(words), "{err}");
+        let done = "superblock 1 was damaged: it is the same as superblock 0 again";
+        if json.is_empty() {
+            assert!(out.contains(&format!("repaired: {done}")), "{out}");
+            continue;
+        }
+        let report: Value = serde_json::from_str(&out).unwrap();
+        assert!(report["repaired"][0].as_str().unwrap().contains(done));
+        assert!(report["failed"][0].as_str().unwrap().contains(words));
+        assert_eq!(report["damages"], 1);
+    }
+}
+
+/// Two that write to the same image would not know of each other.
+#[test]
+fn an_image_in_use_is_left_alone() {
+    let mut builder = full();
+    builder.close_over(&origin()).unwrap();
+    let files = Files::new(&mut builder, &origin());
+    let store = files.path("store");
+    let words = "is in use by another preserve";
+    let check = ["check", &store];
+    for name in ["store", "origin"] {
+        let image = fs::File::open(files.path(name)).unwrap();
+        // As by a check.
+        image.try_lock_shared().unwrap();
+        files.refuses(&["1", "--yes"], 1, words);
+        assert_eq!(files.roll(&["1", "--dry-run"]).code, 0);
+        assert_eq!(files.run(&check).code, 0);
+        image.unlock().unwrap();
+        // As by a rollback.
+        image.try_lock().unwrap();
+        files.refuses(&["1", "--yes"], 1, words);
+        files.refuses(&["1", "--dry-run"], 1, words);
+        if name == "store" {
+            let said = files.run(&check);
+            assert_eq!(said.code, 1);
+            assert!(said.err.contains(words) && said.err.contains("--force-in-use"));
+            let repair = ["check", "--repair", &store];
+            let said = files.run(&repair);
+            assert_eq!(said.code, 1);
+            assert!(said.err.contains(words), "{}", said.err);
+            let force = ["check", "--force-in-use", &store];
+            assert_eq!(files.run(&force).code, 0);
+        }
+    }
+    assert!(files.read("store") == *builder.bytes());
+    assert_eq!(files.roll(&["1", "--yes"]).code, 0);
+}
+
+/// Nothing is wrong with the store, but that must not be all that is said.
+#[test]
+fn a_rollback_under_way_is_said() {
+    let mut builder = saved();
+    for at in [0, 1] {
+        forge(&mut builder, at, |block| {
+            // The state, and the snapshot.
+            block[88] = 4;
+            block[184] = 2;
+        });
+    }
+    let report = check(&mut builder);
+    assert_eq!(report["store"]["state"], "rollback", "{report:#}");
+    assert_eq!(report["store"]["rollback"], 2);
+    let finish = "`preserve rollback 2 --origin ORIGIN --store STORE`";
+    assert!(report["notes"][0].as_str().unwrap().contains(finish));
+    let said = run(&["check"], builder.bytes());
+    assert!(said.out.contains(finish), "{}", said.out);
+    let last = "clean, but finish the rollback to snapshot 2\n";
+    assert!(said.out.ends_with(last), "{}", said.out);
+    // A repair leaves it as it is, too.
+    let at = builder.segment_block(1) + 1;
+    flip(&mut builder, at, 7);
+    let files = Files::new(&mut builder, &origin());
+    let said = files.run(&["check", "--repair", &files.path("store")]);
+    assert_eq!(said.code, 5, "{}", said.out);
+    assert!(said.out.contains("finish the rollback first"));
+    assert!(files.read("store") == *builder.bytes());
+}

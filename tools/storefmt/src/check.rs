@@ -61,14 +61,7 @@ fn check_all(medium: impl Medium, progress: &dyn Progress) -> Result<Report> {
 fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Superblock>> {
     let pair = supers::read(store)?;
     let best = supers::choose(&pair)?;
-    for (i, seen) in pair.iter().enumerate() {
-        report.superblocks.push(SuperblockReport {
-            block: SUPERBLOCKS[i],
-            status: seen.status(),
-            sequence: seen.valid().map(|superblock| superblock.sequence.get()),
-            counts: best == Some(i),
-        });
-    }
+    report.superblocks = supers::reports(&pair, best);
     let Some(superblock) = best.and_then(|i| pair[i].valid()).copied() else {
         report.damage("superblock", "both superblocks are damaged".into());
         return Ok(None);
@@ -78,6 +71,7 @@ fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Supe
         uuid: Uuid::from_bytes(superblock.store),
         generation: Uuid::from_bytes(superblock.generation),
         state: supers::state(&superblock),
+        rollback: Some(superblock.rollback.get()).filter(|id| *id != 0),
         session: superblock.session.get(),
         chunk_bytes: u64::from(superblock.chunk_sectors.get()) * SECTOR_BYTES,
         origin_sectors: superblock.origin_sectors.get(),
@@ -88,8 +82,9 @@ fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Supe
             "tracking is broken: the module could not log writes, and gave all snapshots up".into(),
         ),
         STATE_ROLLBACK => report.note(format!(
-            "a rollback to snapshot {} is under way: the origin is at no point in time; finish it with preserve rollback",
-            superblock.rollback.get()
+            "a rollback to snapshot {id} is under way, and the origin at no point in time until that is finished: \
+             `preserve rollback {id} --origin ORIGIN --store STORE`",
+            id = superblock.rollback
         )),
         _ if superblock.image_number.get() == 0 => {
             report.note("there is no checkpoint yet: formatting was cut short");

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+use kernel::error::code::EIO;
 use kernel::error::Result;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
@@ -35,7 +36,11 @@ pub(crate) fn mirror(store: &mut Store<'_>, pair: &Pair, best: usize) -> Result<
     for (n, at) in SUPERBLOCKS.iter().enumerate() {
         if n == best {
             // Every byte of it: a later version may have something behind what this one knows.
-            buffer.load(store, *at)?;
+            let block = buffer.load(store, *at)?;
+            if Superblock::from_block(block).ok().as_ref() != pair[best].valid() {
+                // Read wrong this time; it must not take the other one's place like that.
+                return Err(EIO);
+            }
         }
     }
     for (n, at) in SUPERBLOCKS.iter().enumerate() {

@@ -21,9 +21,13 @@ use crate::ondisk::BLOCK_BYTES;
 use crate::saved::for_each_entry;
 use crate::report::ContentsReport;
 use crate::report::Report;
+use crate::report::Rotten;
 use crate::saved::Stored;
 use crate::store::Store;
 use crate::walk::Walk;
+
+/// What is said of a content without its checksum.
+pub(crate) const ROTTEN: &str = "is not what its checksum says";
 
 /// Checks the contents of all epochs.
 pub(crate) fn check(
@@ -122,8 +126,13 @@ impl Contents<'_> {
                 return Ok(());
             }
             Ok(_) => {
-                report.rotten.push((self.epoch.id, chunk));
-                "is not what its checksum says".to_string()
+                report.rotten.push(Rotten {
+                    epoch: self.epoch.id,
+                    chunk,
+                    block: at,
+                    checksum: content.checksum.get(),
+                });
+                ROTTEN.to_string()
             }
             Err(EIO) => format!("cannot be read: {}", store.why()),
             Err(error) => return Err(error),

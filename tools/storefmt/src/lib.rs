@@ -57,6 +57,7 @@ mod checksum {
     }
 }
 
+mod advice;
 mod basis;
 #[cfg(any(test, feature = "builder"))]
 pub mod builder;
@@ -79,6 +80,7 @@ mod repair;
 mod report;
 mod rollback;
 mod rollback_report;
+mod rotten;
 mod store;
 mod supers;
 #[cfg(test)]

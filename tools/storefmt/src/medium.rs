@@ -10,6 +10,8 @@ use std::io::Seek;
 use std::io::SeekFrom;
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::Advice;
+
 /// Bytes that can be read, and written if it was opened for that.
 pub trait Medium {
     /// How many bytes there are.
@@ -20,6 +22,9 @@ pub trait Medium {
     fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Makes durable what was written.
     fn sync(&mut self) -> io::Result<()>;
+    /// Has what is read from now on come from the device itself: what the system remembers of it may be what a bad cable or
+    /// bad memory has made of it.
+    fn forget(&mut self) -> io::Result<()>;
 }
 
 impl Medium for File {
@@ -38,6 +43,13 @@ impl Medium for File {
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
     }
+
+    /// The page cache drops what is on the device already, of files and block devices alike. Reads with `O_DIRECT` would go
+    /// past it too, but not all file systems have that, and those that have differ in what they ask of a buffer.
+    fn forget(&mut self) -> io::Result<()> {
+        self.sync_all()?;
+        Ok(rustix::fs::fadvise(self, 0, None, Advice::DontNeed)?)
+    }
 }
 
 impl<M: Medium + ?Sized> Medium for &mut M {
@@ -55,5 +67,9 @@ impl<M: Medium + ?Sized> Medium for &mut M {
 
     fn sync(&mut self) -> io::Result<()> {
         (**self).sync()
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        (**self).forget()
     }
 }

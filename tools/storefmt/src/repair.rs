@@ -2,189 +2,145 @@
 
 //! Repairs of a store, where the outcome is provably right. There are two:
 //!
-//! - One superblock is damaged. The other one is what every reader goes by already; it is written to both places.
+//! - The place of one superblock is *damaged*, *blank* or *unreadable*. No program has anything of what is there, whoever
+//!   wrote it, and every reader goes by the other superblock already: that is written to both places. It may be the older
+//!   one; but then the power went between the two, and what it refers to is whole still. What cannot be read may be
+//!   written, as a disk replaces a bad sector then; if it does not, that is an error.
+//!   What is *foreign* may be the beginning of a file system that somebody wants, and what is *unsupported* a later
+//!   version's: these stay, and with them, as a commit writes both places, everything else. Two *valid* ones that contradict
+//!   each other stay too, and so does a store whose formatting was cut short, where there is nothing to be saved.
 //! - A content is not what its checksum says. Nobody has it any longer, and a read of it is wrong, or at best an error: its
 //!   entry in the index goes, by a checkpoint of everything else. Its chunk stays marked, and without a copy it is gone.
 //!
+//! That something was read wrong proves nothing, as a cable, a controller or the page cache's memory may be what is bad, and
+//! the device good. So everything is read again just before it is written, past the page cache, and what comes out
+//! differently then is said, and left as it is.
+//!
 //! Everything else stays as it is. With a damaged checkpoint, or a log that is damaged in its middle, it is not known
 //! which snapshots there were, or what has changed since; the module gives up what cannot be relied on by itself. A content
-//! that no record accounts for, or that cannot be read today, may be good.
+//! that no record accounts for, or that cannot be read today, the first or the second time, may be good.
 //!
 //! Each step leaves a store that is at least as good as it was (see [`commit`](crate::commit)).
 
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
-use crate::basis;
+use crate::advice::advice;
 use crate::check::check;
 use crate::commit;
-use crate::copies::Known;
-use crate::kept;
 use crate::medium::Medium;
-use crate::ondisk::STATE_ROLLBACK;
 use crate::ondisk::SUPERBLOCKS;
 use crate::report::Report;
 use crate::store::Progress;
 use crate::store::Result;
 use crate::store::Store;
 use crate::supers;
-use crate::timeline::Place;
+use crate::supers::Pair;
 
-/// Lost contents that are listed; more are only counted.
-const LISTED: usize = 1000;
+/// Why something does not read the same twice.
+pub(crate) const DOUBT: &str = "the device, its cable or the memory is not to be trusted";
 
 /// What was repaired, and what a check says of the store then.
 #[derive(Clone, Debug, Serialize)]
 pub struct Repaired {
     /// What was done, and what is lost by it.
     pub repaired: Vec<String>,
-    /// What is to be done about the damages that are left.
+    /// What was left as it is, and what is to be done about it.
     pub advice: Vec<String>,
-    /// The store as it is now.
+    /// Why the repair, or the check of what it left, did not come to its end. What was done before that is done.
+    pub failed: Vec<String>,
+    /// The store as it was seen last.
     #[serde(flatten)]
     pub report: Report,
 }
 
-/// Checks a store, repairs what can be repaired, and checks it again.
+/// Checks a store, repairs what can be repaired, and checks it again. An error means that nothing was written.
 pub fn repair(mut medium: impl Medium, progress: &dyn Progress) -> Result<Repaired> {
-    let before = check(&mut medium, progress)?;
-    let mut repaired = Vec::new();
-    superblock(&mut medium, progress, &mut repaired)?;
-    contents(&mut medium, progress, &before, &mut repaired)?;
-    let report = match repaired.is_empty() {
-        true => before,
-        false => check(&mut medium, progress)?,
-    };
-    Ok(Repaired {
-        repaired,
-        advice: advice(&report),
+    let report = check(&mut medium, progress)?;
+    let mut done = Repaired {
+        repaired: Vec::new(),
+        advice: Vec::new(),
+        failed: Vec::new(),
         report,
-    })
+    };
+    if done.report.clean {
+        return Ok(done);
+    }
+    let store = Store::new(&mut medium, progress)?;
+    let ended = Repair {
+        store,
+        done: &mut done,
+    }
+    .run();
+    done.failed.extend(ended.err().map(|e| e.to_string()));
+    let happened = [&done.repaired, &done.advice, &done.failed];
+    if happened.iter().any(|list| !list.is_empty()) {
+        match again(&mut medium, progress) {
+            Ok(report) => done.report = report,
+            Err(e) => done
+                .failed
+                .push(format!("it could not be checked again: {e}")),
+        }
+    }
+    done.advice.extend(advice(&done.report));
+    Ok(done)
 }
 
-/// Writes the superblock that counts over one that is damaged.
-fn superblock(
-    medium: &mut impl Medium,
-    progress: &dyn Progress,
-    repaired: &mut Vec<String>,
-) -> Result<()> {
-    let mut store = Store::new(medium, progress)?;
-    let pair = supers::read(&mut store)?;
-    let Some(best) = supers::choose(&pair)? else {
-        return Ok(());
-    };
-    let counts = pair[best].valid();
-    let formatting = counts.is_none_or(|superblock| superblock.image_number.get() == 0);
-    let other = pair.iter().zip(SUPERBLOCKS).find(|(seen, _)| {
-        // A later version's is not ours to judge. Anything else the next activation would overwrite, too.
-        !matches!(seen.status(), "valid" | "unsupported")
-    });
-    let Some((seen, at)) = other.filter(|_| !formatting) else {
-        return Ok(());
-    };
-    let text = format!(
-        "superblock {at} was {}: it is the same as superblock {} again; nothing is lost",
-        seen.status(),
-        SUPERBLOCKS[best]
-    );
-    commit::mirror(&mut store, &pair, best).map_err(|e| store.explain(e))?;
-    repaired.push(text);
-    Ok(())
+/// A check of what is on the device, and not of what was meant to go there.
+fn again(medium: &mut impl Medium, progress: &dyn Progress) -> Result<Report> {
+    Store::new(&mut *medium, progress)?.forget()?;
+    check(medium, progress)
 }
 
-/// Takes contents that are not what they were out of the index.
-fn contents(
-    medium: &mut impl Medium,
-    progress: &dyn Progress,
-    before: &Report,
-    repaired: &mut Vec<String>,
-) -> Result<()> {
-    let bad: BTreeSet<(u64, u64)> = before.rotten.iter().copied().collect();
-    let whole = |part: &str| ["superblock", "contents"].contains(&part);
-    if bad.is_empty() || !before.damage.iter().all(|damage| whole(damage.part)) {
-        return Ok(());
+/// A repair under way.
+pub(crate) struct Repair<'a> {
+    pub(crate) store: Store<'a>,
+    /// With the report of before.
+    pub(crate) done: &'a mut Repaired,
+}
+
+/// What keeps a repair from going on, with what was being done.
+pub(crate) type Step<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+impl Repair<'_> {
+    fn run(&mut self) -> Step<()> {
+        self.store.forget()?;
+        self.store.progress.part("metadata", None);
+        let pair = supers::read(&mut self.store)?;
+        let best = supers::choose(&pair)?;
+        if supers::reports(&pair, best) != self.done.report.superblocks {
+            let text = "the superblocks read differently the second time, and nothing was changed";
+            self.done.advice.push(format!("{text}: {DOUBT}"));
+            return Ok(());
+        }
+        if let Some(best) = best {
+            self.superblock(&pair, best)?;
+            self.contents()?;
+        }
+        Ok(())
     }
-    let mut store = Store::new(medium, progress)?;
-    let pair = supers::read(&mut store)?;
-    let best = supers::choose(&pair)?;
-    let both = pair.iter().all(|seen| seen.valid().is_some());
-    let counts = best.and_then(|i| pair[i].valid().copied());
-    let Some((best, superblock)) = best.zip(counts).filter(|_| both) else {
-        return Ok(());
-    };
-    if superblock.state.get() == STATE_ROLLBACK || supers::disagree(&pair) {
-        return Ok(());
-    }
-    let (layout, known) = basis::recovered(&mut store, &superblock)?;
-    let mut write = || {
-        commit::mirror(&mut store, &pair, best)?;
-        let rest = kept::without(&known, &layout, &bad)?;
-        let mut superblock = commit::image(&mut store, &superblock, &layout, &rest)?;
-        commit::superblocks(&mut store, &mut superblock)
-    };
-    write().map_err(|e| store.explain(e))?;
-    for (epoch, chunk) in bad.iter().take(LISTED) {
-        repaired.push(format!(
-            "chunk {chunk} of epoch {epoch} is gone now, {}",
-            of_snapshots(&known, *epoch, *chunk)
+
+    /// Writes the superblock that counts to the other place, if that is lost.
+    fn superblock(&mut self, pair: &Pair, best: usize) -> Step<()> {
+        let counts = pair[best].valid();
+        let formatting = counts.is_none_or(|superblock| superblock.image_number.get() == 0);
+        let mut places = pair.iter().zip(SUPERBLOCKS);
+        let lost = places.find(|(seen, _)| seen.is_lost());
+        let Some((seen, at)) = lost.filter(|_| !formatting) else {
+            return Ok(());
+        };
+        let status = seen.status();
+        if let Err(e) = commit::mirror(&mut self.store, pair, best) {
+            let why = self.store.explain(e);
+            return Err(
+                format!("superblock {at} is {status}, and could not be made again: {why}").into(),
+            );
+        }
+        self.done.repaired.push(format!(
+            "superblock {at} was {status}: it is the same as superblock {} again; nothing is lost",
+            SUPERBLOCKS[best]
         ));
+        Ok(())
     }
-    // CAST: A length in memory.
-    if let more @ 1.. = bad.len().saturating_sub(LISTED) {
-        repaired.push(format!("and {more} more chunks"));
-    }
-    Ok(())
-}
-
-/// Whose content it was.
-fn of_snapshots(known: &Known, epoch: u64, chunk: u64) -> String {
-    let timeline = &known.timeline;
-    let loses = timeline.snapshots().iter().filter(|snapshot| {
-        chunk < snapshot.released.len()
-            && matches!(timeline.look(snapshot, chunk), Place::Epoch(first) if first.id == epoch)
-    });
-    let ids: Vec<String> = loses.map(|snapshot| snapshot.id.to_string()).collect();
-    match ids.is_empty() {
-        true => "and no snapshot needs it".into(),
-        false => format!("for snapshot {}", ids.join(", ")),
-    }
-}
-
-/// What is to be done about the damages that are left.
-fn advice(report: &Report) -> Vec<String> {
-    let anew =
-        "what the snapshots were cannot be known any more: `preserve create --format` begins anew";
-    let sentence = |part: &str, what: &str| {
-        match part {
-        "superblock" if what.contains("tracking is broken") => {
-            "all snapshots are lost; the next activation begins anew by itself"
-        }
-        "superblock" if what.contains("is unsupported") => {
-            "a later version of dm-preserve wrote it; use the preserve of that version"
-        }
-        "superblock" if what.contains("both superblocks are damaged") => anew,
-        "superblock" => "which of the two is right is not known; nothing was changed",
-        "layout" if what.contains("there are only") => "give the store its old size back",
-        "layout" | "checkpoint" | "segments" => anew,
-        "log" => "the next activation gives all snapshots up by itself, and begins anew",
-        _ if report.store.as_ref().is_some_and(|store| store.state == "rollback") => {
-            "finish the rollback first, with `preserve rollback --leave-lost`"
-        }
-        _ => {
-            "contents that cannot be read, or that no record accounts for, may be good: see to the device, or drop the \
-             snapshots that need them"
-        }
-    }
-    };
-    let mut advice: Vec<String> = Vec::new();
-    for damage in &report.damage {
-        let text = sentence(damage.part, &damage.what).to_string();
-        if !advice.contains(&text) {
-            advice.push(text);
-        }
-    }
-    advice
 }

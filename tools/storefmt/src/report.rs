@@ -39,9 +39,19 @@ pub struct Report {
     pub snapshots: Vec<SnapshotReport>,
     /// The preserved contents.
     pub contents: Option<ContentsReport>,
-    /// Contents that are not what their checksum says, each an epoch and a chunk.
+    /// Contents that are not what their checksum says.
     #[serde(skip)]
-    pub(crate) rotten: Vec<(u64, u64)>,
+    pub(crate) rotten: Vec<Rotten>,
+}
+
+/// A content that is not what its checksum says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Rotten {
+    pub(crate) epoch: u64,
+    pub(crate) chunk: u64,
+    /// Its first block.
+    pub(crate) block: u64,
+    pub(crate) checksum: u32,
 }
 
 /// Something that is not as it was written.
@@ -75,6 +85,8 @@ pub struct Identity {
     pub generation: Uuid,
     /// open, closed, broken or rollback.
     pub state: &'static str,
+    /// The snapshot that a rollback is under way to, which must be finished before anything else is done.
+    pub rollback: Option<u64>,
     /// Activations so far.
     pub session: u64,
     /// Bytes of a chunk.

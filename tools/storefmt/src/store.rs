@@ -102,6 +102,14 @@ impl<'a> Store<'a> {
         self.blocks
     }
 
+    /// Has everything be read from the device again, past what the system remembers.
+    pub(crate) fn forget(&mut self) -> Result<()> {
+        self.medium.forget().map_err(|source| Error::Io {
+            what: "cannot have the system forget what it has read".into(),
+            source,
+        })
+    }
+
     /// What an error number of the module's code stands for, other than `EUCLEAN`.
     pub(crate) fn explain(&mut self, error: Errno) -> Error {
         match self.failure.take() {

@@ -15,6 +15,7 @@ use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::ondisk::STATE_ROLLBACK;
 use crate::ondisk::SUPERBLOCKS;
+use crate::report::SuperblockReport;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Store;
@@ -46,6 +47,11 @@ impl Seen {
             Self::Invalid(Invalid::Unsupported) => "unsupported",
             Self::Unreadable(_) => "unreadable",
         }
+    }
+
+    /// Nobody has anything of what is there, whoever wrote it. What is foreign or unsupported is somebody's.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.status(), "blank" | "damaged" | "unreadable")
     }
 
     fn is(&self, why: Invalid) -> bool {
@@ -87,6 +93,18 @@ pub(crate) fn choose(pair: &Pair) -> Result<Option<usize>> {
         return Err(Error::Blank);
     }
     Err(Error::Foreign)
+}
+
+/// What is said of both, of which `best` counts.
+pub(crate) fn reports(pair: &Pair, best: Option<usize>) -> Vec<SuperblockReport> {
+    let each = pair.iter().zip(SUPERBLOCKS).enumerate();
+    let reports = each.map(|(i, (seen, block))| SuperblockReport {
+        block,
+        status: seen.status(),
+        sequence: seen.valid().map(|superblock| superblock.sequence.get()),
+        counts: best == Some(i),
+    });
+    reports.collect()
 }
 
 /// The state in a word.

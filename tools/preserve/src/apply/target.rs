@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::fs::File;
-use std::fs::TryLockError;
 use std::io;
 use std::io::Seek;
 use std::io::SeekFrom;
@@ -16,9 +15,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
-
+use crate::device;
 use crate::error::Context;
+use crate::offline;
 use crate::state::directory;
 use crate::state::sync_directory;
 use crate::stream::Header;
@@ -47,20 +46,17 @@ impl Target {
     pub fn open(path: &Path, header: &Header) -> Result<Self> {
         let what = || format!("cannot open {}", path.display());
         let device = is_block_device(path);
-        // O_EXCL without O_CREAT: a device that is mounted or otherwise claimed is busy.
-        let exclusive = if device {
-            OFlags::EXCL.bits() as i32
-        } else {
-            0
-        };
-        let mut file = File::options()
+        let mut options = File::options();
+        if device {
+            device::exclusive(&mut options);
+        }
+        let mut file = options
             .read(true)
             .write(true)
             .create(!device && header.from == 0)
             .truncate(false)
             // It will hold a disk's content.
             .mode(0o600)
-            .custom_flags(exclusive)
             .open(path)
             .map_err(|e| explain(path, e))?;
         if !device && !file.metadata().context(what)?.is_file() {
@@ -69,7 +65,7 @@ impl Target {
                 path.display()
             )));
         }
-        lock(&file, path)?;
+        offline::lock(&file, path, true, "")?;
         let size = file.seek(SeekFrom::End(0)).context(what)?;
         if device && size < header.origin_bytes {
             return Err(Error::Misfit(format!(
@@ -145,27 +141,13 @@ impl Target {
     }
 }
 
-fn lock(file: &File, path: &Path) -> Result<()> {
-    match file.try_lock() {
-        Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(Error::Failed(format!(
-            "{} is in use: another stream is being applied to it",
-            path.display()
-        ))),
-        Err(TryLockError::Error(source)) => Err(Error::Io {
-            what: format!("cannot lock {}", path.display()),
-            source,
-        }),
-    }
-}
-
 fn explain(path: &Path, e: io::Error) -> Error {
-    let path = path.display();
+    let shown = path.display();
     match e.kind() {
         io::ErrorKind::NotFound => {
-            Error::Misfit(format!("there is no {path} to bring forward, or no directory for it; apply a full stream first"))
+            Error::Misfit(format!("there is no {shown} to bring forward, or no directory for it; apply a full stream first"))
         }
-        io::ErrorKind::ResourceBusy => Error::Failed(format!("{path} is in use; unmount it first")),
-        _ => Error::Io { what: format!("cannot open {path}"), source: e },
+        io::ErrorKind::ResourceBusy => device::busy(path, ""),
+        _ => Error::Io { what: format!("cannot open {shown}"), source: e },
     }
 }

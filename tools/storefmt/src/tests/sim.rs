@@ -45,11 +45,39 @@ impl Power {
     }
 }
 
+/// What is wrong with a block, other than what is on the disk.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is read wrong, until the system forgets what it has read.
+    Cached,
+    /// It is read wrong from then on.
+    Later,
+    /// It cannot be read, from then on.
+    UnreadableLater,
+    /// It cannot be read until it has been written.
+    Unreadable,
+    /// It cannot be read or written.
+    Dead,
+}
+
 /// A disk as a medium of so many bytes.
 pub(super) struct Wire {
     pub(super) disk: Rc<RefCell<SimDisk>>,
     pub(super) bytes: u64,
     pub(super) power: Power,
+    /// Blocks with a fault.
+    pub(super) faults: Vec<(u64, Fault)>,
+    pub(super) forgot: bool,
+}
+
+impl Wire {
+    /// The faults of blocks that bytes are in.
+    fn faults(&self, at: u64, bytes: usize) -> impl Iterator<Item = (u64, Fault)> + '_ {
+        let block = BLOCK_BYTES as u64;
+        let (first, end) = (at / block, (at + bytes as u64).div_ceil(block));
+        let faults = self.faults.iter().copied();
+        faults.filter(move |(at, _)| (first..end).contains(at))
+    }
 }
 
 /// A disk with these bytes.
@@ -84,14 +112,32 @@ impl Medium for Wire {
             at + bytes.len() as u64 <= self.bytes,
             "a read beyond the end"
         );
+        let (start, len) = (at, bytes.len());
         let disk = self.disk.borrow();
-        let (mut at, mut rest) = (at as usize, bytes);
+        let (mut at, mut rest) = (at as usize, &mut *bytes);
         while !rest.is_empty() {
             let block = &disk.get((at / BLOCK_BYTES) as u64).unwrap()[at % BLOCK_BYTES..];
             let (now, later) = rest.split_at_mut(block.len().min(rest.len()));
             now.copy_from_slice(&block[..now.len()]);
             (at, rest) = (at + now.len(), later);
         }
+        drop(disk);
+        for (block, fault) in self.faults(start, len) {
+            match (fault, self.forgot) {
+                (Fault::Cached, false) | (Fault::Later, true) => {
+                    bytes[block as usize * BLOCK_BYTES - start as usize + 100] ^= 1;
+                }
+                (Fault::UnreadableLater, true) | (Fault::Unreadable | Fault::Dead, _) => {
+                    return Err(io::Error::other("a bad sector"));
+                }
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+
+    fn forget(&mut self) -> io::Result<()> {
+        self.forgot = true;
         Ok(())
     }
 
@@ -101,6 +147,14 @@ impl Medium for Wire {
             "a write beyond the end"
         );
         let ends = self.power.spend()?;
+        let dead = |(_, fault)| fault == Fault::Dead;
+        if self.faults(at, bytes.len()).any(dead) {
+            return Err(io::Error::other("a bad sector"));
+        }
+        let written =
+            at / BLOCK_BYTES as u64..(at + bytes.len() as u64).div_ceil(BLOCK_BYTES as u64);
+        self.faults
+            .retain(|(at, fault)| *fault != Fault::Unreadable || !written.contains(at));
         let mut disk = self.disk.borrow_mut();
         let (first, last) = (at as usize, at as usize + bytes.len() - 1);
         let blocks = (first / BLOCK_BYTES..=last / BLOCK_BYTES).map(|block| {

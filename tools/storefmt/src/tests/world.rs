@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use super::sim::bytes_of;
 use super::sim::disk_of;
+use super::sim::Fault;
 use super::sim::Power;
 use super::sim::Rng;
 use super::sim::SimDisk;
@@ -201,6 +202,7 @@ impl World {
             store_bytes: self.builder.bytes().len(),
             origin: disk_of(&self.origin),
             origin_bytes: self.origin.len(),
+            faults: Vec::new(),
         }
     }
 }
@@ -212,6 +214,8 @@ pub(super) struct Disks {
     store_bytes: usize,
     pub(super) origin: SimDisk,
     origin_bytes: usize,
+    /// Of the store's blocks.
+    pub(super) faults: Vec<(u64, Fault)>,
 }
 
 impl Disks {
@@ -229,8 +233,11 @@ impl Disks {
             disk: Rc::new(RefCell::new(disk.clone())),
             bytes: bytes as u64,
             power: power.clone(),
+            faults: Vec::new(),
+            forgot: false,
         };
-        let store = wire(&self.store, self.store_bytes);
+        let mut store = wire(&self.store, self.store_bytes);
+        store.faults = self.faults.clone();
         let origin = wire(&self.origin, self.origin_bytes);
         let kept = [store.disk.clone(), origin.disk.clone()];
         let result = work(store, origin);
@@ -244,6 +251,7 @@ impl Disks {
         Self {
             store: self.store.crash(rng),
             origin: self.origin.crash(rng),
+            faults: self.faults.clone(),
             ..*self
         }
     }

@@ -39,8 +39,8 @@ pub struct Store {
 pub struct Check {
     #[command(flatten)]
     pub store: Store,
-    /// Write: a damaged superblock is made again from the other one; damaged contents are no longer found, and their chunks
-    /// gone. What cannot be repaired for certain is left alone
+    /// Write: a lost superblock is made again from the other one; contents that read wrong twice are no longer found, and their
+    /// chunks gone. What cannot be repaired for certain is left alone
     #[arg(long, conflicts_with = "force_in_use")]
     pub repair: bool,
 }
@@ -78,7 +78,7 @@ fn repair(args: &Store, output: Output) -> Result<()> {
         }
         lines.replace("\n\n", "\n")
     })?;
-    store::verdict(&args.store, &repaired.report)
+    store::repair_verdict(&args.store, &repaired)
 }
 
 pub fn dump(args: &Store, output: Output) -> Result<()> {
@@ -124,7 +124,12 @@ fn text(args: &Store, report: &Report) -> String {
     if more > 0 {
         let _ = writeln!(text, "DAMAGE: {more} more");
     }
-    text + if report.clean { "clean" } else { "" }
+    let rollback = report.store.as_ref().and_then(|store| store.rollback);
+    match (report.clean, rollback) {
+        (false, _) => text,
+        (true, None) => text + "clean",
+        (true, Some(id)) => text + &format!("clean, but finish the rollback to snapshot {id}"),
+    }
 }
 
 fn identity(store: &Identity) -> String {
