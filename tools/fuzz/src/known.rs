@@ -8,12 +8,12 @@ use kernel::prelude::*;
 
 use crate::chunk::Chunks;
 use crate::copies::Copies;
+use crate::instant::Scope;
 use crate::layout::Layout;
 use crate::ondisk::MAX_NUMBER;
 use crate::saved::State;
 use crate::saved::Stored;
 use crate::segments::Segments;
-use crate::instant::Scope;
 
 /// The module's answer to what it has recovered.
 pub(crate) type Known = State<Copies>;

@@ -14,14 +14,14 @@ use kernel::prelude::GFP_KERNEL;
 
 use crate::check::Check;
 use crate::copies::Known;
-use crate::saved;
+use crate::instant::Scope;
+use crate::instant::Snapshot;
 use crate::report::EpochReport;
 use crate::report::SnapshotReport;
+use crate::saved;
 use crate::segments::Segments;
 use crate::store::Result;
 use crate::timeline::Place;
-use crate::instant::Scope;
-use crate::instant::Snapshot;
 
 impl Check<'_, '_> {
     /// The epochs, and that no segment belongs to two.

@@ -16,9 +16,9 @@ use crate::chunk::Chunks;
 use crate::copies::Copies;
 use crate::copies::Epoch;
 use crate::copies::Known;
+use crate::instant::Snapshot;
 use crate::layout::Layout;
 use crate::saved::Stored;
-use crate::instant::Snapshot;
 use crate::timeline::Timeline;
 
 /// The same with another timeline.

@@ -12,9 +12,9 @@ use crate::logbook::Place;
 use crate::ondisk::STATE_CLOSED;
 use crate::recover;
 use crate::recover::Replayed;
-use crate::superblock::Trouble;
 use crate::report::LogReport;
 use crate::store::Result;
+use crate::superblock::Trouble;
 
 impl Check<'_, '_> {
     /// Replays the log, as the module does.

@@ -19,13 +19,13 @@ use crate::copies::Epoch;
 use crate::copies::Known;
 use crate::designation::Designation;
 use crate::follow;
+use crate::instant::Snapshot;
 use crate::layout::Layout;
 use crate::ondisk::Content;
 use crate::ondisk::Superblock;
 use crate::saved::Stored;
 use crate::store::Store;
 use crate::timeline::Place;
-use crate::instant::Snapshot;
 use crate::timeline::Timeline;
 use crate::walk::Walk;
 

@@ -32,6 +32,7 @@ use crate::chunk::Chunks;
 use crate::chunk::Geometry;
 use crate::commit;
 use crate::copies::Known;
+use crate::instant::Snapshot;
 use crate::inventory;
 use crate::kept;
 use crate::layout::Layout;
@@ -49,7 +50,6 @@ use crate::store::Result;
 use crate::store::Store;
 use crate::supers;
 use crate::supers::Pair;
-use crate::instant::Snapshot;
 
 /// Runs of lost chunks that are listed; more are only counted.
 const LISTED: usize = 1000;
@@ -95,6 +95,12 @@ impl<'a> Rollback<'a> {
         let damaged = || Error::Damaged("both superblocks are damaged: see preserve check".into());
         let best = supers::choose(&pair)?.ok_or_else(damaged)?;
         let superblock = *pair[best].valid().ok_or_else(damaged)?;
+        if supers::disagree(&pair) {
+            // It would write over one of them.
+            return Err(Error::Damaged(
+                "its two superblocks contradict each other: see preserve check".into(),
+            ));
+        }
         let (layout, known) = basis::recovered(&mut store, &superblock)?;
         let snapshot = basis::snapshot(&known, &superblock, id)?;
         basis::fits(&mut origin, &superblock, &known)?;

@@ -8,12 +8,12 @@
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
 use crate::designation::Designation;
-use crate::timeline::Change;
-use crate::timeline::Epoch;
 use crate::instant::NewSnapshot;
-use crate::timeline::Place;
 use crate::instant::Scope;
 use crate::instant::Snapshot;
+use crate::timeline::Change;
+use crate::timeline::Epoch;
+use crate::timeline::Place;
 use crate::timeline::Timeline;
 use kernel::prelude::*;
 use kernel::sync::Arc;

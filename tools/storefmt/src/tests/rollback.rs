@@ -204,6 +204,13 @@ fn what_cannot_be_right_is_refused() {
     world.origin.truncate(8 * 512);
     refused(&mut world.disks(), Some(id), "the origin has 8 sectors");
     world.origin = origin;
+    // Another store's, or another history's.
+    for byte in [48, 112] {
+        let (mut world, id) = small();
+        world.builder.block(1)[byte] ^= 1;
+        world.builder.reseal(1);
+        refused(&mut world.disks(), Some(id), "contradict each other");
+    }
     world.builder.give_up().unwrap();
     refused(&mut world.disks(), Some(id), "tracking was lost");
 }

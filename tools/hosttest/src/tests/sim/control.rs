@@ -17,11 +17,11 @@ use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
 use crate::designation::Designation;
 use crate::entry::Entry;
-use crate::timeline::Change;
-use crate::timeline::Epoch;
 use crate::instant::NewSnapshot;
 use crate::instant::Scope;
 use crate::instant::Snapshot;
+use crate::timeline::Change;
+use crate::timeline::Epoch;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
