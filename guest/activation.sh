@@ -6,6 +6,7 @@
 # ios.sh, so the time that goes by tells how many follow one another. Prints one JSON line per case.
 set -euo pipefail
 export DM_DISABLE_UDEV=1
+# shellcheck source=guest/null.sh
 . /run/vm/null.sh
 CHUNKS=${CHUNKS:-1000000} LATENCY=${LATENCY:-400000}
 MIB=$((CHUNKS * 2 / 256 + 1))

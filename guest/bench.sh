@@ -5,6 +5,7 @@
 # layer's cost is the difference to the bare device in the same run. Prints one JSON line per case.
 set -eu
 export DM_DISABLE_UDEV=1
+# shellcheck source=guest/null.sh
 . /run/vm/null.sh
 SIZE=${SIZE:-256}   # MiB
 insmod /lib/dm-preserve.ko

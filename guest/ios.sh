@@ -6,6 +6,7 @@
 # nanosecond, not a whole one. Prints one JSON line per case.
 set -eu
 export DM_DISABLE_UDEV=1
+# shellcheck source=guest/null.sh
 . /run/vm/null.sh
 SIZE=${IOS_SIZE:-8} LATENCY=${LATENCY:-400000}   # SIZE in MiB
 insmod /lib/dm-preserve.ko
@@ -17,7 +18,7 @@ SECTORS=$(blockdev --getsz /dev/origin)
 
 # since BEFORE NAME: what was counted since then, as JSON.
 since() {
-    # shellcheck disable=SC2046 # numbers
+    # shellcheck disable=SC2046,SC2086 # numbers
     set -- $1 $(counters "$2")
     printf '{"reads": %d, "read_sectors": %d, "writes": %d, "write_sectors": %d, "flushes": %d}' \
         $(($6 - $1)) $(($7 - $2)) $(($8 - $3)) $(($9 - $4)) $((${10} - $5))

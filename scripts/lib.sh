@@ -73,6 +73,16 @@ lock() {
     flock -n "$fd" || { say "another run is making this ($1); waiting for it"; flock "$fd"; }
 }
 
+# The mirror this machine already uses for Debian itself.
+debian_mirror() {
+    local mirror=${DEBIAN_MIRROR:-}
+    # shellcheck disable=SC2016 # apt expands it
+    [ -n "$mirror" ] || mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Origin: Debian' 'Component: main' 2>/dev/null |
+        grep -v security | head -n 1)
+    [ -n "$mirror" ] || die "no Debian mirror is configured in apt; set DEBIAN_MIRROR to one"
+    echo "$mirror"
+}
+
 # The Rust part of the kernel's make variables, one a line: the kernel and the module are built with the same.
 rust_flags() {
     local library

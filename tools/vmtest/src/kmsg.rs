@@ -16,23 +16,8 @@ use rustix::fs::OFlags;
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-/// What the kernel says when something is wrong with it.
-const ALARMS: [&str; 14] = [
-    "BUG:",
-    "WARNING:",
-    "INFO: possible",
-    "INFO: task",
-    "INFO: trying",
-    "INFO: rcu",
-    "rcu: INFO",
-    "suspicious RCU",
-    "KASAN:",
-    "UBSAN:",
-    "general protection fault",
-    "Oops:",
-    "possible circular locking",
-    "unreferenced object",
-];
+/// What the kernel says when something is wrong with it; `scripts/vm` looks for the same.
+const ALARMS: &str = include_str!("../../../kernel/alarms");
 
 /// A place in the log.
 pub struct Kmsg {
@@ -77,6 +62,20 @@ impl Kmsg {
 
 /// The lines that mean that something is wrong with the kernel.
 pub fn alarms(lines: &[String]) -> Vec<&String> {
-    let is_alarm = |line: &&String| ALARMS.iter().any(|alarm| line.contains(alarm));
+    let is_alarm = |line: &&String| ALARMS.lines().any(|alarm| line.contains(alarm));
     lines.iter().filter(is_alarm).collect()
+}
+
+#[cfg(test)]
+mod unit {
+    use super::alarms;
+
+    /// An empty line of the list would be in everything.
+    #[test]
+    fn an_alarm_is_told_from_a_message() {
+        let say = |text: &str| vec![text.to_string()];
+        assert!(!alarms(&say("WARNING: CPU: 0 PID: 1 at kernel/x.c")).is_empty());
+        assert!(!alarms(&say("BUG: KASAN: use-after-free in x")).is_empty());
+        assert!(alarms(&say("device-mapper: preserve: activated in 3 ms")).is_empty());
+    }
 }

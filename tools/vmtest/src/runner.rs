@@ -64,10 +64,11 @@ pub fn run_one(name: &str, env: &Env) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Runs all tests whose name contains `pattern`.
+/// Runs those of the tests whose name contains `pattern` that are in this part.
 pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
-    let all = tests::all();
-    let chosen: Vec<Case> = all.filter(|case| case.name().contains(pattern)).collect();
+    let all = tests::all().filter(|case| case.name().contains(pattern));
+    let numbered = all.enumerate().filter(|(index, _)| env.part.has(*index));
+    let chosen: Vec<Case> = numbered.map(|(_, case)| case).collect();
     let start = Instant::now();
     let (mut passed, mut failed) = (0, 0);
     let loaded = load_module();
@@ -99,7 +100,7 @@ pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
         println!("test no_memory_leaks ... FAILED\n    {e:#}");
     }
     if chosen.is_empty() {
-        println!("no test has {pattern:?} in its name");
+        println!("no test of this part has {pattern:?} in its name");
     }
     println!("the tests took {} s", start.elapsed().as_secs());
     println!("{passed} passed, {failed} failed");
