@@ -2,7 +2,7 @@
 
 //! A persistent store's superblocks, and finding out what it holds when a table is loaded. Nothing is written for that.
 //!
-//! What becomes of it then is in [`checkpoint`](crate::checkpoint).
+//! What becomes of it then is in [`session`](crate::session).
 
 #![forbid(unsafe_code)]
 

@@ -8,54 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-// The module uses what the tool does not. Formatting these files is their own directory's business.
-macro_rules! sources {
-    ($($(#[$attribute:meta])* $name:ident)*) => {
-        $(
-            #[allow(dead_code)]
-            $(#[$attribute])*
-            mod $name;
-        )*
-    };
-}
-
-sources! {
-    #[path = "../../../rust/beyond.rs"] beyond
-    #[path = "../../../rust/bitmap.rs"] bitmap
-    #[path = "../../../rust/chunk.rs"] chunk
-    #[path = "../../../rust/designation.rs"] designation
-    #[path = "../../../rust/disk.rs"] disk
-    #[path = "../../../rust/entry.rs"] entry
-    #[path = "../../../rust/fingerprint.rs"] fingerprint
-    #[path = "../../../rust/image.rs"] image
-    #[path = "../../../rust/index.rs"] index
-    #[path = "../../../rust/instant.rs"] instant
-    #[path = "../../../rust/layout.rs"] layout
-    #[path = "../../../rust/loaded.rs"] loaded
-    #[path = "../../../rust/logbook.rs"] logbook
-    #[path = "../../../rust/ondisk.rs"] ondisk
-    #[path = "../../../rust/recover.rs"] recover
-    #[path = "../../../rust/region.rs"] region
-    #[path = "../../../rust/replay.rs"] replay
-    #[path = "../../../rust/runs.rs"] runs
-    #[path = "../../../rust/saved.rs"] saved
-    #[path = "../../../rust/segments.rs"] segments
-    #[path = "../../../rust/superblock.rs"] superblock
-    #[path = "../../../rust/timeline.rs"] timeline
-}
-
-/// Error codes that the module defines for kernels without them.
-mod errors {
-    pub(crate) use kernel::prelude::EUCLEAN;
-}
-
-/// What the module takes from the kernel.
-mod checksum {
-    /// CRC-32C of `data` behind data with checksum `before`.
-    pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
-        crc32c::crc32c_append(before, data)
-    }
-}
+include!("../../kernel-shim/module.rs");
 
 mod advice;
 mod basis;

@@ -145,6 +145,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::errors::TESTS,
     persistent::damage::TESTS,
     persistent::foreign::TESTS,
+        persistent::full_log::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
     persistent::replay::TESTS,

@@ -9,6 +9,7 @@ pub mod damage;
 pub mod errors;
 mod files;
 pub mod foreign;
+pub mod full_log;
 mod keeper;
 mod ledger;
 pub mod offline;

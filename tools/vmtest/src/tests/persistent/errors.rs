@@ -69,7 +69,7 @@ pub const TESTS: &[Test] = &[
 
 /// A part of the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Area {
+pub enum Area {
     Superblocks,
     Second,
     Ring,
@@ -85,7 +85,7 @@ fn number(superblock: &[u8], at: usize) -> Result<u64> {
 
 impl Area {
     /// Its sectors.
-    fn of(self, rig: &Rig) -> Result<Range<u64>> {
+    pub fn of(self, rig: &Rig) -> Result<Range<u64>> {
         let superblock = Disk::open_ro(rig.store_disk())?.read(0, 8)?;
         // As in the module's `ondisk::Superblock`, 16 bytes behind the block's start.
         let field = |at: usize| number(&superblock, 16 + at).map(|block| block * 8);
