@@ -78,7 +78,14 @@ impl Engine {
         };
         self.save(persist, &known, state)?;
         let image_blocks = persist.superblock.image_used.get();
-        let some_wait = self.journal.trim(&place, &persist.layout, image_blocks);
+        let some_wait = match state {
+            STATE_CLOSED => {
+                // What still waits for room would come behind the log's end.
+                self.journal.end();
+                false
+            }
+            _ => self.journal.trim(&place, &persist.layout, image_blocks),
+        };
         self.store
             .with_segments(|segments| segments.free_waiting(waiting));
         if some_wait {
@@ -207,8 +214,9 @@ impl Engine {
                     "{}: the store has no room for all marks: bookmark {id} is forgotten\n",
                     self.identity.live
                 );
-                if let Err(error) = self.forget_bookmark(id) {
-                    pr_err!("{}: that failed: {error:?}\n", self.identity.live);
+                // Somebody else may have been quicker.
+                if self.forget_unlogged(id) == Err(ENOMEM) {
+                    dm::sleep_ms(NO_MEMORY_MS);
                 }
             }
             None => self.give_up_oldest(c"the store has no room for its checkpoint"),

@@ -271,9 +271,13 @@ impl Engine {
                 continue;
             };
             let done = self.journal.is_durable(Whose::Copier, ticket);
-            match done || self.journal.is_given_up() {
-                true => self.settle(slow, io),
-                false => slow.losing.push(io),
+            if done || self.journal.is_given_up() {
+                self.settle(slow, io);
+            } else if self.journal.has_failed() {
+                // It never will be. Those who wait have to be able to go back to device-mapper.
+                self.abandon(slow, io);
+            } else {
+                slow.losing.push(io);
             }
         }
     }
@@ -281,8 +285,14 @@ impl Engine {
     /// The epoch in which need was decided has ended, and with it the place in the store; or there was
     /// none, as nothing was needed any longer.
     fn is_stale(&self, io: &Io<Copy>) -> bool {
+        io.data.copies.is_none() || !self.keeps_copies(io.data.epoch)
+    }
+
+    /// Whether copies of an epoch are kept: it is the present one, and there is a snapshot.
+    pub(crate) fn keeps_copies(&self, epoch: u64) -> bool {
         let timeline = self.timeline();
-        io.data.copies.is_none() || timeline.present().map(|epoch| epoch.id) != Some(io.data.epoch)
+        let present = timeline.present();
+        present.is_some_and(|present| present.id == epoch && present.copies.is_some())
     }
 
     /// Gives up a copy; need is decided again for those who wait.

@@ -8,6 +8,7 @@
 
 use crate::dm::NoIo;
 use crate::engine::Engine;
+use crate::engine::Timeline;
 use crate::entry::Entry;
 use crate::events::Event;
 use crate::timeline::Change;
@@ -44,6 +45,24 @@ impl Engine {
     pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.control.lock();
+        let new = self.without_bookmark(id)?;
+        self.make_durable(&mut control, &[Entry::Forget(id)])?;
+        self.publish(new);
+        Ok(())
+    }
+
+    /// The same so that a checkpoint fits, which is then all that says so: there may be no room in the log. Nothing depends on a bookmark
+    /// but what it is asked for, so it does no harm if a power cut brings it back.
+    pub(crate) fn forget_unlogged(&self, id: u64) -> Result {
+        let _noio = NoIo::enter();
+        let _control = self.control.lock();
+        let new = self.without_bookmark(id)?;
+        self.publish(new);
+        Ok(())
+    }
+
+    /// The timeline without a bookmark. The caller holds the control lock.
+    fn without_bookmark(&self, id: u64) -> Result<Arc<Timeline>> {
         let now = self.timeline();
         if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {
             return Err(ENOENT);
@@ -52,10 +71,7 @@ impl Engine {
             forget: Some(id),
             ..Change::NONE
         })?;
-        let new = Arc::new(new, GFP_KERNEL)?;
-        self.make_durable(&mut control, &[Entry::Forget(id)])?;
-        self.publish(new);
-        Ok(())
+        Ok(Arc::new(new, GFP_KERNEL)?)
     }
 
     /// Gives up the oldest snapshot, so that writes can go on.
@@ -70,8 +86,8 @@ impl Engine {
         };
         let id = oldest.id;
         if let Err(error) = self.end_snapshot(id) {
-            if error == ENOENT {
-                // Somebody else was quicker.
+            if error == ENOENT || error == ENODEV {
+                // Somebody else was quicker; or the device has just been suspended, with a checkpoint that has what is here.
                 return;
             }
             if self.is_persistent() && !self.journal.has_failed() {

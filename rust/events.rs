@@ -151,10 +151,12 @@ impl Log {
 
     /// The next event to be sent, and where to.
     fn next(&mut self) -> Option<(Event, Arc<Events>)> {
+        // Without one they wait for it.
+        let sink = self.sink.clone()?;
         let event = self.since(self.sent).next()?;
         let oldest = self.number.saturating_sub(REMEMBERED);
         self.sent = self.sent.max(oldest) + 1;
-        Some((event, self.sink.clone()?))
+        Some((event, sink))
     }
 }
 

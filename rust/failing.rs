@@ -26,6 +26,8 @@ impl Engine {
     /// whether these writes go on.
     pub(crate) fn store_failed(self: &Arc<Self>, error: Error) {
         self.journal.fail();
+        // Contents that wait for a record come back, also when none is in flight that would see to that.
+        self.log_added();
         let (broken, is_first) = {
             let mut guard = self.persist.lock();
             let Some(persist) = (*guard).as_mut() else {

@@ -233,6 +233,8 @@ impl Engine {
                         end: run_end,
                         ..run
                     };
+                    // That may wait: see there.
+                    drop(timeline);
                     if self.still_on_origin(id, read)? {
                         return Ok(piece(Kind::Data, len));
                     }

@@ -25,7 +25,7 @@
 //!
 //! # Lock order
 //!
-//! `inner`, then the store's segments. A leaf otherwise.
+//! `inner`, then the timeline, and the space of an epoch's copies with the store's segments: a record may need a segment.
 
 #![forbid(unsafe_code)]
 
@@ -104,7 +104,7 @@ pub(crate) struct Flight {
 
 /// What the journal's lock protects.
 pub(crate) struct Inner {
-    /// `None` before the first activation.
+    /// `None` while there is no session.
     pub(crate) book: Option<Logbook>,
     pub(crate) idle: List<Write>,
     pub(crate) flights: KVec<Flight>,
@@ -157,6 +157,11 @@ impl Journal {
         inner.durable = book.place().sequence;
         inner.book = Some(book);
         inner.epoch = epoch;
+    }
+
+    /// Ends a session: no more records until the next begins.
+    pub(crate) fn end(&self) {
+        self.inner.lock().book = None;
     }
 
     /// Whether nothing can be logged any longer.

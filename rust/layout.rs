@@ -33,7 +33,8 @@ const ENTRIES_PER_BLOCK: u64 = 200;
 /// # Invariants
 ///
 /// All areas are within 2^48 blocks, in the order shown above, and do not overlap; a segment holds at
-/// least one header and one content; there are at least one segment and 16 blocks in the ring.
+/// least one header and the contents of one copy; there are at least one segment and 16 blocks in the ring, and no more than
+/// `MAX_RING`, so that there is a bound to what its records can bring about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
     /// First block of the ring.
@@ -133,12 +134,12 @@ impl Layout {
         }
         let data = self.segment_blocks.checked_mul(self.segments);
         self.ring_start >= 2
-            && self.ring_blocks >= 16
+            && (16..=MAX_RING).contains(&self.ring_blocks)
             && self.image_blocks >= 8
             && self.image_start >= self.ring_start + self.ring_blocks
             && self.data_start >= self.image_start + 2 * self.image_blocks
             && (1..=256).contains(&self.chunk_blocks)
-            && self.segment_blocks >= self.chunk_blocks + 2
+            && self.segment_blocks >= run_blocks(self.chunk_blocks) + 2
             && self.segments >= 1
             && data.is_some_and(|data| self.data_start + data <= MAX_BLOCKS)
     }

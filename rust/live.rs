@@ -122,6 +122,8 @@ impl Target for Live {
         let _noio = crate::dm::NoIo::enter();
         self.engine.bind(self.sectors, self.options)?;
         self.engine.log.set_sink(self.events.clone());
+        // The store may have failed already.
+        self.engine.kick_events();
         // Without its files in sysfs the device still does its work.
         if let Err(error) = registry::add_attributes(&self.engine, &self.events) {
             pr_warn!(

@@ -305,11 +305,18 @@ impl<C: Stored> Loader<'_, C> {
             state.next_id,
         ];
         ensure(rising.iter().all(|number| number.get() < MAX_NUMBER))?;
-        ensure(present.id < MAX_NUMBER)?;
+        ensure(present.id < MAX_NUMBER && state.next_id.get() >= 1)?;
         let all = Iterator::chain(self.snapshots.iter(), self.bookmarks.iter());
         for snapshot in all {
             ensure(snapshot.epoch <= present.id && snapshot.id < state.next_id.get())?;
         }
+        // What a snapshot needs has to have somewhere to go.
+        let oldest = self.snapshots.iter().map(|snapshot| snapshot.epoch).min();
+        let mut needed = self
+            .epochs
+            .iter()
+            .filter(|epoch| oldest.is_some_and(|oldest| epoch.id >= oldest));
+        ensure(needed.all(|epoch| epoch.copies.is_some()))?;
         ensure(self.designation.is_none())?;
         ensure(state.sectors.get() == self.shape.sectors())?;
         ensure(present.marks.len() == self.shape.chunks())?;

@@ -14,7 +14,7 @@
 //!
 //! # Lock order
 //!
-//! `phase` and `suspending` are leaves.
+//! `suspending`, then the target's in [`Events`]; the event log's, then `phase`.
 
 #![forbid(unsafe_code)]
 

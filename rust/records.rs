@@ -175,11 +175,12 @@ impl Engine {
         self.launch(inner, formed, Some(write))
     }
 
-    /// The next contents of the present epoch. Those of another go back without a position.
+    /// The next contents that are still kept. Others go back without a position: those of another epoch, and, when the last snapshot
+    /// is gone, all of them, as there is no segment for them any longer.
     fn next_contents(self: &Arc<Self>, inner: &mut Inner) -> Option<KBox<Io<Copy>>> {
         loop {
             let io = inner.contents.pop()?;
-            if io.data.epoch() == inner.epoch {
+            if io.data.epoch() == inner.epoch && self.keeps_copies(inner.epoch) {
                 return Some(io);
             }
             self.give_back_contents(io, false);
@@ -219,7 +220,7 @@ impl Engine {
             .filter(|present| present.id == epoch)
             .and_then(|present| present.copies.as_ref());
         let Some(segment) = copies.and_then(|copies| copies.open_segment()) else {
-            // No memory. What waits is looked at again behind a checkpoint.
+            // No memory, or the last snapshot has just gone. What waits is looked at again behind a checkpoint.
             self.kick_checkpoint();
             return false;
         };

@@ -172,12 +172,16 @@ impl Segments {
 
     /// The first `count` of those that wait are free.
     pub(crate) fn free_waiting(&mut self, count: usize) {
-        for _ in 0..count {
-            match self.waiting.remove(0) {
+        let Self { free, waiting, .. } = self;
+        let mut left = count;
+        waiting.retain(|segment| {
+            let keep = left == 0;
+            if !keep {
+                left -= 1;
                 // There is room for every segment that exists.
-                Ok(segment) => drop(self.free.push_within_capacity(segment)),
-                Err(_) => return,
+                let _ = free.push_within_capacity(*segment);
             }
-        }
+            keep
+        });
     }
 }

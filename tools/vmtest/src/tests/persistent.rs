@@ -11,6 +11,7 @@ mod files;
 pub mod foreign;
 pub mod full_log;
 mod keeper;
+pub mod last_snapshot;
 mod ledger;
 pub mod offline;
 pub mod on_error;
