@@ -22,9 +22,11 @@ use crate::image::ImageWriter;
 use crate::instant::NewSnapshot;
 use crate::instant::Scope;
 use crate::instant::Snapshot;
+use crate::layout::Layout;
 use crate::loaded;
 use crate::logbook::Logbook;
 use crate::logbook::Place;
+use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
 use crate::ondisk::MAX_ENTRIES;
 use crate::saved;
@@ -36,6 +38,7 @@ use crate::timeline::Timeline;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 /// Appends a record to a store's log.
@@ -223,6 +226,75 @@ fn i8_contents_do_not_begin_a_segment() {
     assert_eq!(at(start - layout.chunk_blocks + 1), Err(EUCLEAN));
 }
 
+/// The epochs of a timeline, with their copies or without.
+fn epochs(timeline: &Timeline<SimCopies>, with_copies: bool) -> KVec<Epoch<SimCopies>> {
+    let mut epochs = KVec::new();
+    for epoch in timeline.epochs(0, u64::MAX) {
+        let epoch = Epoch {
+            id: epoch.id,
+            marks: epoch.marks.clone(),
+            copies: epoch.copies.clone().filter(|_| with_copies),
+        };
+        epochs.push(epoch, GFP_KERNEL).unwrap();
+    }
+    epochs
+}
+
+/// Without snapshots, bookmarks and copies, or with the snapshots.
+fn without_copies(state: &mut State<SimCopies>, with_snapshots: bool) {
+    let timeline = &state.timeline;
+    let mut snapshots = KVec::new();
+    for snapshot in timeline.snapshots().iter().filter(|_| with_snapshots) {
+        snapshots.push(snapshot.clone(), GFP_KERNEL).unwrap();
+    }
+    let timeline = Timeline::restored(epochs(timeline, false), snapshots, KVec::new(), 0, 0);
+    state.timeline = Arc::new(timeline, GFP_KERNEL).unwrap();
+}
+
+/// What is to be preserved has somewhere to go, or a write would wait for it without end.
+#[test]
+fn i8_what_a_snapshot_needs_has_copies() {
+    let world = busy(3, 5);
+    let load = |with_snapshots| reloaded(&world, |state| without_copies(state, with_snapshots));
+    assert_eq!(load(false), Ok(()));
+    assert_eq!(load(true), Err(EUCLEAN));
+}
+
+/// The latest snapshot's id is one less.
+#[test]
+fn i8_the_next_snapshot_is_not_number_zero() {
+    let world = busy(3, 5);
+    let load = |next_id| {
+        reloaded(&world, |state| {
+            without_copies(state, false);
+            state.next_id = next_id;
+        })
+    };
+    assert_eq!(load(1), Ok(()));
+    assert_eq!(load(0), Err(EUCLEAN));
+}
+
+/// What the records of a ring may bring about, and how many segments there are, has a bound.
+#[test]
+fn i8_a_ring_is_not_endless_and_a_segment_not_tiny() {
+    let layout = Layout::new(1 << 24, 1 << 24, 8).unwrap();
+    let sound = |change: fn(&mut Superblock)| {
+        let mut superblock = busy(3, 5).superblock;
+        superblock.chunk_sectors = U32::new(8);
+        layout.store(&mut superblock);
+        change(&mut superblock);
+        Layout::from_superblock(&superblock).is_some()
+    };
+    assert!(sound(|_| ()));
+    assert!(sound(|superblock| superblock.segment_blocks = U64::new(18)));
+    assert!(!sound(|superblock| superblock.segment_blocks = U64::new(17)));
+    assert!(!sound(|superblock| {
+        superblock.image_start += U64::new(1);
+        superblock.data_start += U64::new(1);
+        superblock.ring_blocks += U64::new(1);
+    }));
+}
+
 /// A snapshot that is a bookmark as well would be one twice when it is dropped.
 #[test]
 fn i8_a_snapshot_is_no_bookmark() {
@@ -247,15 +319,7 @@ fn i8_a_snapshot_is_no_bookmark() {
             snapshots.push(old.clone(), GFP_KERNEL).unwrap();
             let mut bookmarks = KVec::new();
             bookmarks.push(bookmark, GFP_KERNEL).unwrap();
-            let mut epochs = KVec::new();
-            for epoch in timeline.epochs(0, u64::MAX) {
-                let epoch = Epoch {
-                    id: epoch.id,
-                    marks: epoch.marks.clone(),
-                    copies: epoch.copies.clone(),
-                };
-                epochs.push(epoch, GFP_KERNEL).unwrap();
-            }
+            let epochs = epochs(timeline, true);
             state.next_id = old.id + 2;
             let timeline = Timeline::restored(epochs, snapshots, bookmarks, 0, 0);
             state.timeline = Arc::new(timeline, GFP_KERNEL).unwrap();
