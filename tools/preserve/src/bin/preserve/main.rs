@@ -11,6 +11,7 @@ mod cli;
 mod create;
 mod designation;
 mod events;
+mod format;
 mod map;
 mod output;
 mod rollback;
