@@ -12,6 +12,8 @@ mod create;
 mod designation;
 mod events;
 mod format;
+#[cfg(test)]
+mod manual;
 mod map;
 mod output;
 mod rollback;
