@@ -34,8 +34,8 @@ pub struct Fake {
     pub live: Vec<u8>,
     pub designation: Vec<bool>,
     pub snapshots: Vec<Snap>,
-    /// What has been released.
-    pub released: RefCell<Vec<Range>>,
+    /// What has been released, and of which snapshot.
+    pub released: RefCell<Vec<(u64, Range)>>,
     /// Chunks looked at by one listing.
     pub look: u64,
     /// Reads of these chunks find a hole, whatever the lists said.
@@ -188,7 +188,7 @@ impl Source for Fake {
 
     fn release(&self, id: u64, range: Range) -> Result<()> {
         self.snap(id)?;
-        self.released.borrow_mut().push(range);
+        self.released.borrow_mut().push((id, range));
         Ok(())
     }
 }
