@@ -7,8 +7,6 @@
 
 use std::fs;
 use std::fs::OpenOptions;
-use std::io;
-use std::io::Write;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
@@ -84,22 +82,6 @@ pub fn block_device(path: &Path) -> Result<Device> {
         major: major(metadata.rdev()),
         minor: minor(metadata.rdev()),
     })
-}
-
-/// Where a persistent store has its superblocks, and most others something of theirs.
-const WIPED_BYTES: usize = 8192;
-
-/// Makes a block device's beginning zero, which a persistent store takes for new. Nobody must be using it.
-pub fn wipe(path: &Path) -> Result<()> {
-    let what = || format!("cannot wipe {}", path.display());
-    let mut device = match exclusive(OpenOptions::new().write(true)).open(path) {
-        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => return Err(busy(path, "")),
-        opened => opened.context(what)?,
-    };
-    device
-        .write_all(&[0; WIPED_BYTES])
-        .and_then(|()| device.sync_all())
-        .context(what)
 }
 
 /// Has a block device be opened only if nothing uses it: one that is mounted, or used by a live device, is busy.

@@ -13,6 +13,24 @@ use crate::error::Context;
 use crate::Error;
 use crate::Result;
 
+/// Finds out whether a device can be created: device mapper is there, has the target (it loads the module, if that is
+/// installed), and has nothing of this name.
+pub fn ready(name: &str, target: &str) -> Result<()> {
+    dmsetup(&["target-version", target]).map_err(|e| match e {
+        Error::Failed(text) => Error::Failed(format!(
+            "device mapper has no target {target}: be root, and load the module (insmod dm-preserve.ko); dmsetup says: {text}"
+        )),
+        other => other,
+    })?;
+    // For a name that is free it fails, or says so, depending on its version.
+    match dmsetup(&["info", name]) {
+        Ok(text) if text.contains("State:") => Err(Error::Failed(format!(
+            "there is a device {name} already: take another name, or remove it first (`preserve remove {name}`)"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// Creates a device with one target over its whole length; returns its node.
 pub fn create(name: &str, sectors: u64, target: &str, read_only: bool) -> Result<PathBuf> {
     let table = format!("0 {sectors} {target}");

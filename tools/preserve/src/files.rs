@@ -7,8 +7,12 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::File;
 use std::fs::Metadata;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -16,6 +20,7 @@ use std::path::PathBuf;
 
 use glob::Pattern;
 use rustix::fs::OFlags;
+use walkdir::DirEntry;
 use walkdir::WalkDir;
 
 use crate::device::Mapped;
@@ -34,7 +39,7 @@ pub struct Found {
     pub ranges: Vec<Bytes>,
     /// Files looked at.
     pub files: u64,
-    /// What could not be unprotected, and why.
+    /// What was skipped: what could not be unprotected, or vanished meanwhile.
     pub notices: Vec<String>,
 }
 
@@ -49,23 +54,64 @@ pub fn locate(device: &Mapped, paths: &[PathBuf], globs: &[Pattern], edit: Edit)
     }
     for path in paths {
         for entry in WalkDir::new(path).same_file_system(true) {
-            let entry = entry
-                .map_err(|e| Error::Failed(format!("cannot look at {}: {e}", path.display())))?;
-            let named = entry.depth() == 0 || globs.is_empty() || {
-                let name = entry.file_name().to_string_lossy();
-                globs.iter().any(|glob| glob.matches(&name))
-            };
-            if entry.file_type().is_file() && named {
-                locate_file(device, entry.path(), edit, &mut found)?;
-            } else if entry.depth() == 0 && !entry.file_type().is_dir() {
-                return Err(Error::Usage(format!(
-                    "{} is neither a file nor a directory",
-                    path.display()
-                )));
-            }
+            visit(device, entry, globs, edit, &mut found)?;
         }
     }
     Ok(found)
+}
+
+/// Something that the walk has come to. What vanished since, below what the user named, is none of our business any more.
+fn visit(
+    device: &Mapped,
+    entry: walkdir::Result<DirEntry>,
+    globs: &[Pattern],
+    edit: Edit,
+    found: &mut Found,
+) -> Result<()> {
+    let entry = match entry {
+        Ok(entry) => entry,
+        Err(e) => {
+            let (depth, path) = (
+                e.depth(),
+                e.path().map(Path::to_path_buf).unwrap_or_default(),
+            );
+            let what = || format!("cannot look at {}", path.display());
+            return found.unless_vanished(depth, &path, Err(e.into()).context(what));
+        }
+    };
+    let (depth, path) = (entry.depth(), entry.path());
+    let named = depth == 0 || globs.is_empty() || {
+        let name = entry.file_name().to_string_lossy();
+        globs.iter().any(|glob| glob.matches(&name))
+    };
+    if entry.file_type().is_file() && named {
+        let located = locate_file(device, path, edit, found);
+        found.unless_vanished(depth, path, located)
+    } else if depth == 0 && !entry.file_type().is_dir() {
+        let path = path.display();
+        Err(Error::Usage(format!(
+            "{path} is neither a file nor a directory"
+        )))
+    } else {
+        Ok(())
+    }
+}
+
+impl Found {
+    fn unless_vanished(&mut self, depth: usize, path: &Path, result: Result<()>) -> Result<()> {
+        match result {
+            Err(Error::Io { source, .. })
+                if depth > 0 && source.kind() == io::ErrorKind::NotFound =>
+            {
+                let path = path.display();
+                self.notices.push(format!(
+                    "{path} vanished while it was looked for, and is left out"
+                ));
+                Ok(())
+            }
+            other => other,
+        }
+    }
 }
 
 fn locate_file(device: &Mapped, path: &Path, edit: Edit, found: &mut Found) -> Result<()> {

@@ -17,6 +17,7 @@ pub mod extents;
 pub mod fiemap;
 pub mod files;
 pub mod ioctl;
+pub mod listing;
 pub mod offline;
 pub mod progress;
 pub mod ranges;

@@ -122,7 +122,7 @@ impl State {
         sync_directory(dir)
     }
 
-    /// Where the copy stands, if an increment begins there.
+    /// Where the copy stands, if an increment begins there. It must not be half way to somewhere.
     pub fn accept(&self, increment: &Header) -> Result<&Position> {
         let Header {
             generation,
@@ -131,12 +131,6 @@ impl State {
             ..
         } = increment;
         let misfit = |text: String| Err(Error::Misfit(text));
-        if let Some(Position { snapshot, .. }) = &self.applying {
-            return misfit(format!(
-                "the copy is half way to snapshot {snapshot}; apply the stream that leads there again, \
-                 or a full one with --overwrite"
-            ));
-        }
         match &self.at {
             None => misfit(format!(
                 "the copy is empty, the stream begins at snapshot {from}; apply a full one first"

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
+use std::fs::File;
 use std::path::Path;
 
 use indicatif::ProgressBar;
@@ -28,7 +29,7 @@ pub struct Options {
 }
 
 impl Options {
-    fn open(&self, path: &Path) -> Result<std::fs::File> {
+    fn open(&self, path: &Path) -> Result<File> {
         let hint = "; or give --force-in-use, and expect damage where something is being written";
         match self.force_in_use {
             true => offline::open(path, Access::Shared, ""),
@@ -52,9 +53,8 @@ pub fn repair(path: &Path, quiet: bool) -> Result<Repaired> {
 }
 
 /// The snapshot that a rollback is under way to; `None` also for what cannot be read, or is no store.
-pub fn rollback_under_way(path: &Path) -> Result<Option<u64>> {
-    let file = offline::open(path, Access::Read, "")?;
-    Ok(storefmt::rollback_under_way(file, &storefmt::Silent).unwrap_or(None))
+pub fn rollback_under_way(store: &mut File) -> Option<u64> {
+    storefmt::rollback_under_way(store, &storefmt::Silent).unwrap_or(None)
 }
 
 /// What came of a repair as a result.

@@ -92,6 +92,9 @@ fn wrong_usage_is_2() {
         "create x --origin /dev/null",
         "create x --origin a --store b --chunk-size 3K",
         "create x --origin a --store b --chunk-size 2M",
+        "create x --origin a --store b --chunk-size 1M",
+        "create x/y --origin a --store b",
+        "create x --origin a --store b --format --transient",
         "create x --origin a --store b --on-full panic",
         "create x --origin a --store b --low-space 0",
         "create x --origin a --store b --low-space 101",
@@ -153,6 +156,7 @@ fn no_such_device_is_3() {
         "check /no/such",
         "dump /no/such",
         "create x --origin /no/such --store /dev/null",
+        "create x --origin /no/such --store /dev/null --chunk-size 1M --transient",
         "create x --origin /dev/null --store /dev/null",
     ] {
         assert_eq!(exit_code(&args.split(' ').collect::<Vec<_>>()), 3, "{args}");

@@ -266,21 +266,6 @@ fn a_copy_of_another_length_is_refused() {
 }
 
 #[test]
-fn a_release_covers_what_was_moved() {
-    let mut fake = Fake::new(2 * CHUNK + 512);
-    fake.designation[0] = false;
-    fake.snapshot();
-    Plan::new(&fake, 0, 1).unwrap().release(&fake).unwrap();
-    let released: Vec<_> = fake
-        .released
-        .borrow()
-        .iter()
-        .map(|r| (r.start, r.len))
-        .collect();
-    assert_eq!(released, [(8, 9)]);
-}
-
-#[test]
 fn never_protected_chunks_are_holes() {
     let (mut fake, copy) = (Fake::new(64 * CHUNK), Copy::new());
     fake.designation.fill(false);

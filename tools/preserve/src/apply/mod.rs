@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod resume;
 mod stage;
 mod target;
 
@@ -57,17 +58,19 @@ pub fn apply(stream: &Path, target_path: &Path, options: &Options) -> Result<Rep
     let contents = staged.contents().clone();
     let target = Target::open(target_path, &contents.header)?;
     let mut state = State::load(&state_file)?.unwrap_or_default();
-    check(&state, &contents, &target, options)?;
+    check(&state, &state_file, &contents, &target, options)?;
     staged.keep()?;
 
     state.applying = Some(Position::after(&contents.header, &contents.digest));
     state.save(&state_file)?;
-    transfer(&staged, &target, options.quiet).inspect_err(|_| {
-        let (target, stream) = (target_path.display(), staged.path().display());
-        eprintln!("preserve: {target} is half way; apply {stream} again");
+    let moved = transfer(&staged, &target, options.quiet).and_then(|()| {
+        state.at = state.applying.take();
+        state.save(&state_file)
+    });
+    moved.inspect_err(|_| {
+        let advice = resume::advice(staged.path(), target_path, options);
+        eprintln!("preserve: {advice}");
     })?;
-    state.at = state.applying.take();
-    state.save(&state_file)?;
     staged.discard();
     Ok(Report {
         target: target_path.to_path_buf(),
@@ -88,22 +91,29 @@ fn state_path(target: &Path, options: &Options) -> Result<PathBuf> {
 }
 
 /// Refuses what does not fit.
-fn check(state: &State, stream: &Contents, target: &Target, options: &Options) -> Result<()> {
+fn check(
+    state: &State,
+    state_file: &Path,
+    stream: &Contents,
+    target: &Target,
+    options: &Options,
+) -> Result<()> {
+    let full = stream.header.from == 0;
     let resuming = state
         .applying
         .as_ref()
         .is_some_and(|next| next.digest == stream.digest);
-    if resuming || options.overwrite && stream.header.from == 0 {
+    if resuming || full && (options.overwrite || target.is_empty()) {
         return Ok(());
     }
-    if stream.header.from == 0 {
-        return match target.is_empty() {
-            true => Ok(()),
-            false => Err(Error::Misfit(format!(
-                "{} is in use and a full stream replaces all of it; give --overwrite if that is meant",
-                target.path().display()
-            ))),
-        };
+    if let Some(next) = &state.applying {
+        return Err(resume::refusal(next, target.path(), state_file, options));
+    }
+    if full {
+        return Err(Error::Misfit(format!(
+            "{} is in use and a full stream replaces all of it; give --overwrite if that is meant",
+            target.path().display()
+        )));
     }
     let at = state.accept(&stream.header)?;
     target.check_size(at.origin_bytes)

@@ -58,16 +58,7 @@ struct Spool {
 impl Staged {
     /// Verifies a stream; `-` and anything that is no regular file is spooled first.
     pub fn new(stream: &Path, state: &Path, quiet: bool) -> Result<Self> {
-        let spool = match stream == Path::new("-") {
-            true => Some(Spool::new(&mut io::stdin().lock(), state)?),
-            false => {
-                let mut file = open(stream)?;
-                let regular = file.metadata().is_ok_and(|m| m.is_file());
-                (!regular)
-                    .then(|| Spool::new(&mut file, state))
-                    .transpose()?
-            }
-        };
+        let spool = spool(stream, state)?;
         let path = match spool.as_ref().and_then(|s| s.file.as_ref()) {
             Some(file) => file.path().to_path_buf(),
             None => stream.to_path_buf(),
@@ -128,17 +119,35 @@ impl Staged {
     }
 }
 
+/// Where a stream from a pipe stays until it has been applied: `STATE.stream`.
+pub(super) fn kept(state: &Path) -> PathBuf {
+    let mut name = OsString::from(state);
+    name.push(".stream");
+    name.into()
+}
+
+fn spool(stream: &Path, state: &Path) -> Result<Option<Spool>> {
+    if stream == Path::new("-") {
+        return Spool::new(&mut io::stdin().lock(), state).map(Some);
+    }
+    let mut file = open(stream)?;
+    if !file.metadata().is_ok_and(|m| m.is_file()) {
+        return Spool::new(&mut file, state).map(Some);
+    }
+    // That of an interrupted apply goes when it has been applied at last.
+    let name = kept(state);
+    Ok((stream == name).then_some(Spool { file: None, name }))
+}
+
 impl Spool {
     fn new(input: &mut impl io::Read, state: &Path) -> Result<Self> {
         let dir = directory(state);
         let what = || format!("cannot spool the stream in {}", dir.display());
         let mut file = NamedTempFile::with_prefix_in(".preserve-spool-", dir).context(what)?;
         io::copy(input, &mut file).context(what)?;
-        let mut name = OsString::from(state);
-        name.push(".stream");
         Ok(Spool {
             file: Some(file),
-            name: name.into(),
+            name: kept(state),
         })
     }
 }

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod moved;
 mod plan;
 
 use std::io::Write;
@@ -11,6 +12,7 @@ use std::io::Write;
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+pub use moved::Moved;
 pub use plan::Plan;
 
 use crate::source::Piece;
@@ -19,9 +21,7 @@ use crate::stream::Header;
 use crate::stream::Totals;
 use crate::stream::Writer;
 use crate::stream::MAX_PAYLOAD;
-use crate::uapi;
 use crate::uapi::Extent;
-use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;
 
@@ -50,10 +50,26 @@ impl Plan {
         out: W,
         bar: &ProgressBar,
     ) -> Result<Report> {
+        self.run_noting(source, out, bar, |_, _| ())
+    }
+
+    /// The same; `note` is told the first byte and the length of each piece that is in the stream.
+    pub fn run_noting<S: Source, W: Write>(
+        &self,
+        source: &S,
+        out: W,
+        bar: &ProgressBar,
+        mut note: impl FnMut(u64, u64),
+    ) -> Result<Report> {
         let mut writer = Writer::new(out, self.header)?;
+        let mut put = |at: u64, content: &[u8]| {
+            writer.extent(at / u64::from(self.header.chunk_bytes), content)?;
+            note(at, content.len() as u64);
+            Ok(())
+        };
         let mut buffer = vec![0; MAX_PAYLOAD];
         for extent in self.moved(source)? {
-            self.extent(source, &extent?, &mut writer, &mut buffer, bar)?;
+            self.extent(source, &extent?, &mut put, &mut buffer, bar)?;
         }
         // Tracking that broke meanwhile makes the list of changes worthless.
         if source.identity()?.generation != self.header.generation {
@@ -72,26 +88,11 @@ impl Plan {
         })
     }
 
-    /// Tells the device that what was moved need not be preserved any longer.
-    pub fn release<S: Source>(&self, source: &S) -> Result<()> {
-        for extent in self.moved(source)? {
-            let (first, len) = self.place(&extent?)?;
-            source.release(
-                self.header.to,
-                uapi::Range {
-                    start: first / SECTOR,
-                    len: len / SECTOR,
-                },
-            )?;
-        }
-        Ok(())
-    }
-
-    fn extent<S: Source, W: Write>(
+    fn extent<S: Source>(
         &self,
         source: &S,
         extent: &Extent,
-        writer: &mut Writer<W>,
+        put: &mut impl FnMut(u64, &[u8]) -> Result<()>,
         buffer: &mut [u8],
         bar: &ProgressBar,
     ) -> Result<()> {
@@ -100,7 +101,7 @@ impl Plan {
             let wanted = left.min(buffer.len() as u64) as usize;
             let done = match source.read(self.header.to, at, &mut buffer[..wanted])? {
                 Piece::Data(len) => {
-                    writer.extent(at / u64::from(self.header.chunk_bytes), &buffer[..len])?;
+                    put(at, &buffer[..len])?;
                     len as u64
                 }
                 // With `keep_unprotected` a chunk may lose its protection until it is read.

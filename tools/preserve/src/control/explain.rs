@@ -36,7 +36,7 @@ pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
             "{cannot}: writes did not pause in time; allow more with --timeout, or use --freeze"
         )),
         Some(Errno::RANGE) => Error::Usage(format!(
-            "{cannot}: a range does not end within the device; nothing was changed"
+            "{cannot}: a range does not end within the device; `preserve status {name}` shows its size"
         )),
         _ => Error::Failed(format!("{cannot}: {e}; the kernel log may say more")),
     }

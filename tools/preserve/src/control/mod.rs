@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod edit;
 mod explain;
 mod snapshots;
 mod source;
@@ -21,9 +22,7 @@ use crate::device;
 use crate::device::Mapped;
 use crate::ioctl;
 use crate::ioctl::Call;
-use crate::ranges::Edit;
 use crate::source::Source;
-use crate::uapi;
 use crate::uapi::*;
 use crate::Error;
 use crate::Result;
@@ -93,24 +92,6 @@ impl Live {
             )));
         }
         Ok(info)
-    }
-
-    /// Protects or unprotects ranges; all together up to [`MAX_RANGES`], in several steps beyond.
-    pub fn edit(&self, edit: Edit, ranges: &[uapi::Range]) -> Result<()> {
-        let flags = if edit == Edit::Unprotect {
-            EDIT_UNPROTECT
-        } else {
-            0
-        };
-        for batch in ranges.chunks(MAX_RANGES as usize) {
-            let mut argument = EditRanges {
-                flags,
-                device: self.mapped.device,
-                ..EditRanges::default()
-            };
-            self.call("edit the designation", 0, Call::Edit(&mut argument, batch))?;
-        }
-        Ok(())
     }
 
     /// Waits for an event after `event`; returns its number and kinds, or `None` after the timeout.

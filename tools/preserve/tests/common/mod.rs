@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 #![allow(clippy::unwrap_used)]
 
+use std::cell::Cell;
 use std::cell::RefCell;
 
 use indicatif::ProgressBar;
@@ -34,8 +35,12 @@ pub struct Fake {
     pub live: Vec<u8>,
     pub designation: Vec<bool>,
     pub snapshots: Vec<Snap>,
-    /// What has been released.
-    pub released: RefCell<Vec<Range>>,
+    /// What has been released, and of which snapshot.
+    pub released: RefCell<Vec<(u64, Range)>>,
+    /// How often extents have been listed.
+    pub lists: Cell<u64>,
+    /// Listings from this chunk on fail.
+    pub fails_at: Option<u64>,
     /// Chunks looked at by one listing.
     pub look: u64,
     /// Reads of these chunks find a hole, whatever the lists said.
@@ -61,6 +66,8 @@ impl Fake {
             designation: vec![true; chunks],
             snapshots: Vec::new(),
             released: RefCell::default(),
+            lists: Cell::default(),
+            fails_at: None,
             look: 3,
             holes: Vec::new(),
             marks: vec![false; chunks],
@@ -151,6 +158,10 @@ impl Source for Fake {
     }
 
     fn list(&self, query: Query, start: u64) -> Result<(Vec<Extent>, u64)> {
+        self.lists.set(self.lists.get() + 1);
+        if self.fails_at.is_some_and(|at| at <= start) {
+            return Err(Error::Gone(format!("list from {start}")));
+        }
         let next = (start + self.look).min(self.chunks() as u64);
         let mut found: Vec<Extent> = Vec::new();
         for chunk in start..next {
@@ -188,7 +199,7 @@ impl Source for Fake {
 
     fn release(&self, id: u64, range: Range) -> Result<()> {
         self.snap(id)?;
-        self.released.borrow_mut().push(range);
+        self.released.borrow_mut().push((id, range));
         Ok(())
     }
 }

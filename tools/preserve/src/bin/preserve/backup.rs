@@ -13,6 +13,7 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
+use preserve::backup::Moved;
 use preserve::backup::Plan;
 use preserve::backup::Report;
 use preserve::control::Live;
@@ -45,6 +46,9 @@ pub struct Backup {
     pub release: bool,
 }
 
+/// Told what is in the stream.
+type Note<'a> = &'a mut dyn FnMut(u64, u64);
+
 pub fn backup(args: &Backup, output: Output) -> Result<()> {
     let to_stdout = args.output == Path::new("-");
     if to_stdout && io::stdout().is_terminal() {
@@ -61,26 +65,35 @@ pub fn backup(args: &Backup, output: Output) -> Result<()> {
     let live = Live::open(&args.name)?;
     let to = args.snapshot.map_or_else(|| live.latest(), Ok)?;
     let plan = Plan::new(&live, args.from.unwrap_or(0), to)?;
+    let mut moved = Moved::default();
+    let mut note = |at, bytes| {
+        if args.release {
+            moved.note(at, bytes);
+        }
+    };
     let report = if is_file(&args.output) {
-        to_file(&plan, &live, &args.output, output)?
+        to_file(&plan, &live, &args.output, output, &mut note)?
     } else if to_stdout {
-        run(&plan, &live, io::stdout().lock(), output)?
+        run(&plan, &live, io::stdout().lock(), output, &mut note)?
     } else {
         let file = File::options().write(true).open(&args.output);
-        run(
-            &plan,
-            &live,
-            file.context(|| format!("cannot open {}", args.output.display()))?,
-            output,
-        )?
+        let file = file.context(|| format!("cannot open {}", args.output.display()))?;
+        run(&plan, &live, file, output, &mut note)?
     };
     if args.release {
-        plan.release(&live)?;
+        release(args, &live, &moved, &plan)?;
     }
     match to_stdout {
         true => output.result_to(io::stderr().lock(), &report, || text(&report)),
         false => output.result(&report, || text(&report)),
     }
+}
+
+fn release(args: &Backup, live: &Live, moved: &Moved, plan: &Plan) -> Result<()> {
+    moved.release(live, &plan.header).inspect_err(|_| {
+        let (path, id) = (args.output.display(), plan.header.to);
+        eprintln!("preserve: {path} is whole; but not all that is in it was released: drop snapshot {id} when nothing needs it");
+    })
 }
 
 /// A file that exists, or will when it is written.
@@ -89,20 +102,32 @@ fn is_file(path: &Path) -> bool {
 }
 
 /// The file appears, or is replaced, only when the whole stream is safely in it.
-fn to_file(plan: &Plan, live: &Live, path: &Path, output: Output) -> Result<Report> {
+fn to_file(
+    plan: &Plan,
+    live: &Live,
+    path: &Path,
+    output: Output,
+    note: Note<'_>,
+) -> Result<Report> {
     let what = || format!("cannot write {}", path.display());
     let dir = directory(path);
     let file = NamedTempFile::with_prefix_in(".preserve-backup-", dir).context(what)?;
-    let report = run(plan, live, file.as_file(), output)?;
+    let report = run(plan, live, file.as_file(), output, note)?;
     file.as_file().sync_all().context(what)?;
     file.persist(path).map_err(|e| e.error).context(what)?;
     sync_directory(dir)?;
     Ok(report)
 }
 
-fn run(plan: &Plan, live: &Live, out: impl io::Write, output: Output) -> Result<Report> {
+fn run(
+    plan: &Plan,
+    live: &Live,
+    out: impl io::Write,
+    output: Output,
+    note: Note<'_>,
+) -> Result<Report> {
     let bar = progress::bytes("backup", plan.bytes(), output.quiet);
-    plan.run(live, BufWriter::with_capacity(1 << 20, out), &bar)
+    plan.run_noting(live, BufWriter::with_capacity(1 << 20, out), &bar, note)
 }
 
 fn text(report: &Report) -> String {

@@ -10,12 +10,13 @@ use clap::Args;
 use clap::ValueEnum;
 use preserve::device;
 use preserve::dm;
-use preserve::store;
+use preserve::uapi::Device;
 use preserve::units;
 use preserve::Error;
 use preserve::Result;
 use serde_json::json;
 
+use crate::format;
 use crate::output::word;
 use crate::output::Output;
 
@@ -30,9 +31,9 @@ pub struct Create {
     #[arg(long)]
     pub store: PathBuf,
     /// The store begins anew: snapshots on it, or whatever else it holds, are lost
-    #[arg(long)]
+    #[arg(long, conflicts_with = "transient")]
     pub format: bool,
-    /// Unit of tracking and copying: a power of two from 4K to 1M
+    /// Unit of tracking and copying: a power of two from 4K to 512K, with --transient to 1M
     #[arg(long, default_value = "4K", value_parser = units::chunk_sectors)]
     pub chunk_size: u64,
     /// Designation of what was never named by protect or unprotect
@@ -80,38 +81,50 @@ pub enum OnError {
 }
 
 pub fn create(args: &Create, output: Output) -> Result<()> {
+    check_name(&args.name)?;
+    check_chunk_size(args)?;
     let origin = device::block_device(&args.origin)?;
-    let store_device = device::block_device(&args.store)?;
-    if origin == store_device {
+    let store = device::block_device(&args.store)?;
+    if origin == store {
         return Err(Error::Usage(
             "origin and store are the same device; the store needs one of its own".into(),
         ));
     }
-    check_name(&args.name)?;
+    dm::ready(&args.name, "preserve")?;
+    let sectors = device::sectors(origin)?;
     if args.format {
-        if let Some(id) = store::rollback_under_way(&args.store)? {
-            return Err(Error::Failed(format!(
-                "a rollback to snapshot {id} is under way in {}, so the origin is at no point in time; finish it with \
-                 `preserve rollback`, or if the origin may stay as it is, make the store's first 8 KiB zero",
-                args.store.display()
-            )));
-        }
-        device::wipe(&args.store)?;
+        format::begin_anew(args)?;
     }
+    let created = dm::create(&args.name, sectors, &table(args, origin, store), false);
+    let path = created.map_err(|e| match args.format {
+        true => format::wiped(args, &e),
+        false => e,
+    })?;
+    output.result(&json!({ "name": args.name, "path": path }), || {
+        path.display().to_string()
+    })
+}
+
+fn check_chunk_size(args: &Create) -> Result<()> {
+    match args.transient || args.chunk_size <= storefmt::MAX_CHUNK_SECTORS {
+        true => Ok(()),
+        false => Err(Error::Usage(
+            "chunks of a persistent store have at most 512K: give a smaller --chunk-size, or --transient".into(),
+        )),
+    }
+}
+
+fn table(args: &Create, origin: Device, store: Device) -> String {
     let options = options(args);
-    let target = format!(
+    let table = format!(
         "preserve {} {} {} {} {}",
         device::number(origin),
-        device::number(store_device),
+        device::number(store),
         args.chunk_size,
         options.len(),
         options.join(" ")
     );
-    let target = target.trim_end();
-    let path = dm::create(&args.name, device::sectors(origin)?, target, false)?;
-    output.result(&json!({ "name": args.name, "path": path }), || {
-        path.display().to_string()
-    })
+    table.trim_end().to_string()
 }
 
 /// The optional arguments of the table line that differ from their default.

@@ -11,6 +11,9 @@ mod cli;
 mod create;
 mod designation;
 mod events;
+mod format;
+#[cfg(test)]
+mod manual;
 mod map;
 mod output;
 mod rollback;

@@ -14,15 +14,14 @@ use preserve::control::Live;
 use preserve::error::Context;
 use preserve::extents;
 use preserve::extents::Extents;
+use preserve::listing;
 use preserve::source::Query;
-use preserve::source::Source;
 use preserve::uapi::Extent;
 use preserve::uapi::ATTR_CHANGED;
 use preserve::uapi::ATTR_GONE;
 use preserve::uapi::ATTR_PRESERVED;
 use preserve::uapi::ATTR_PROTECTED;
 use preserve::Result;
-use serde_json::json;
 
 use crate::output::Output;
 
@@ -58,10 +57,10 @@ pub enum MapKind {
 pub fn map(args: &Map, output: Output) -> Result<()> {
     let live = Live::open(&args.name)?;
     let query = query(&live, args)?;
-    let found = Extents::new(&live, query)?;
+    let mut out = BufWriter::new(io::stdout().lock());
     match output.json {
-        true => print_json(&live, query, found, output),
-        false => print_text(found),
+        true => listing::write(&live, query, &mut out),
+        false => print_text(Extents::new(&live, query)?, &mut out),
     }
 }
 
@@ -102,9 +101,8 @@ fn before(live: &Live, to: u64) -> Result<u64> {
         .unwrap_or(0))
 }
 
-fn print_text(found: Extents<'_, Live>) -> Result<()> {
+fn print_text(found: Extents<'_, Live>, out: &mut impl Write) -> Result<()> {
     let what = || "cannot write the map";
-    let mut out = BufWriter::new(io::stdout().lock());
     for extent in found {
         let Extent {
             start,
@@ -120,23 +118,4 @@ fn print_text(found: Extents<'_, Live>) -> Result<()> {
         .context(what)?;
     }
     out.flush().context(what)
-}
-
-fn print_json(live: &Live, query: Query, found: Extents<'_, Live>, output: Output) -> Result<()> {
-    let list = found
-        .map(|extent| {
-            let Extent {
-                start,
-                len,
-                attributes,
-                ..
-            } = extent?;
-            Ok(json!({ "start": start, "len": len, "attributes": extents::names(attributes) }))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let result = json!({
-        "device": live.name(), "from": query.from, "snapshot": query.to,
-        "chunk_bytes": live.identity()?.chunk_bytes, "extents": list,
-    });
-    output.result(&result, String::new)
 }

@@ -70,7 +70,7 @@ pub fn rollback(args: &Rollback, output: Output) -> Result<()> {
             eprint!("{}", text(args, report));
         }
         rollback::verdict(&options, report)?;
-        confirm(args)
+        confirm(args, report.under_way)
     })?;
     output.result(&report, || match report.done {
         true => format!(
@@ -84,7 +84,7 @@ pub fn rollback(args: &Rollback, output: Output) -> Result<()> {
     rollback::verdict(&options, &report)
 }
 
-fn confirm(args: &Rollback) -> Result<()> {
+fn confirm(args: &Rollback, under_way: bool) -> Result<()> {
     if args.yes {
         return Ok(());
     }
@@ -98,6 +98,10 @@ fn confirm(args: &Rollback) -> Result<()> {
     read.context(|| "cannot read the answer")?;
     match answer.trim() {
         "yes" => Ok(()),
+        _ if under_way => Err(Error::Failed(
+            "not confirmed; nothing was changed by this command, but the rollback that was begun earlier is still to be finished"
+                .into(),
+        )),
         _ => Err(Error::Failed("not confirmed; nothing was changed".into())),
     }
 }
