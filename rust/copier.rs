@@ -427,7 +427,9 @@ impl Engine {
                 slow.wait_space.push(bio);
                 if !self.blocked.load(Acquire) {
                     self.blocked.store(true, Release);
-                    pr_warn!("{}: the store is full, writes wait\n", self.identity.live);
+                    pr_warn!("{}: the store is full, writes wait: drop a snapshot, release ranges or enlarge the store\n",
+                        self.identity.live
+                    );
                     self.event(Event::Blocked);
                 }
             }

@@ -70,6 +70,7 @@ mod segments;
 mod session;
 mod snapshot;
 mod space;
+mod store_disk;
 mod superblock;
 mod timeline;
 #[expect(

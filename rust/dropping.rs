@@ -99,8 +99,12 @@ impl Engine {
             oldest.set_dropped();
         }
         self.counters.invalidated.add(1, Relaxed);
+        let advice = match self.journal.has_failed() {
+            true => "",
+            false => "; take another one",
+        };
         pr_warn!(
-            "{}: snapshot {id} is given up: {}\n",
+            "{}: snapshot {id} is given up: {}{advice}\n",
             self.identity.live,
             why.to_str().unwrap_or("")
         );

@@ -230,7 +230,8 @@ impl Engine {
             }
             false => {
                 let store = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
-                let found = persist::recover(&store_device, &origin, &store, shape, default)?;
+                let found = persist::recover(&store_device, &origin, &store, shape, default)
+                    .map_err(Trouble::while_reading)?;
                 (store, Some(found))
             }
         };

@@ -44,7 +44,7 @@ impl Engine {
         };
         if is_first {
             pr_err!(
-                "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only\n",
+                "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only; once the store is mended, remove and create the device, and make a full backup\n",
                 self.identity.live
             );
             self.give_up_all(c"the store failed");

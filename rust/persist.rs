@@ -20,7 +20,6 @@ use crate::engine::Epoch;
 use crate::layout::Layout;
 use crate::logbook::Place;
 use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
 use crate::ondisk::BLOCK_SECTORS;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
@@ -30,6 +29,8 @@ use crate::recover;
 use crate::saved;
 use crate::saved::State;
 use crate::segments::Segments;
+use crate::store_disk::StoreDisk;
+use crate::store_disk::PIECE_BYTES;
 use crate::superblock;
 use crate::superblock::Found;
 use crate::superblock::Trouble;
@@ -39,108 +40,6 @@ use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 use zerocopy::FromZeros;
-
-/// Bytes read or written at once.
-const PIECE_BYTES: usize = 64 << 10;
-
-/// A store's device, for recovery and checkpoints. What is read is not written by others meanwhile.
-pub(crate) struct StoreDisk<'a> {
-    device: &'a BlockDevice,
-    io: &'a mut Io<()>,
-    /// Single blocks are read with what follows them.
-    reads_ahead: bool,
-    /// The first block that was read ahead, and how many follow.
-    ahead: (u64, u64),
-}
-
-impl<'a> StoreDisk<'a> {
-    /// Reads and writes go through `io`, 64 KiB or more.
-    pub(crate) fn new(device: &'a BlockDevice, io: &'a mut Io<()>) -> Self {
-        Self {
-            device,
-            io,
-            reads_ahead: false,
-            ahead: (0, 0),
-        }
-    }
-
-    /// For whoever reads block by block, as a log is read.
-    fn reading_ahead(self) -> Self {
-        Self {
-            reads_ahead: true,
-            ..self
-        }
-    }
-
-    /// One block, which may have been read ahead, and is read with what follows it if not.
-    fn read_block(&mut self, block: u64, out: &mut [u8]) -> Result {
-        let (first, count) = self.ahead;
-        let skip = block.wrapping_sub(first);
-        if skip < count {
-            // CAST: Less than a piece.
-            return self.io.copy_out(skip as usize * BLOCK_BYTES, out);
-        }
-        self.ahead = (0, 0);
-        let sector = self.place(block, 0, out.len())?;
-        let left = (self.device.sectors() - sector) / BLOCK_SECTORS;
-        let blocks = left.min((PIECE_BYTES / BLOCK_BYTES) as u64);
-        // CAST: At most a piece.
-        let bytes = blocks as u32 * BLOCK_BYTES as u32;
-        match self.io.run(self.device, Direction::Read, sector, bytes) {
-            Ok(()) => self.ahead = (block, blocks),
-            // Something that follows cannot be read.
-            Err(_) => {
-                // CAST: One block.
-                let bytes = out.len() as u32;
-                self.io.run(self.device, Direction::Read, sector, bytes)?;
-            }
-        }
-        self.io.copy_out(0, out)
-    }
-
-    fn place(&self, block: u64, offset: usize, len: usize) -> Result<u64> {
-        // CAST: An offset in memory.
-        let sector = block * BLOCK_SECTORS + offset as u64 / crate::chunk::SECTOR_BYTES;
-        let end = sector + len as u64 / crate::chunk::SECTOR_BYTES;
-        match len % BLOCK_BYTES == 0 && end <= self.device.sectors() {
-            true => Ok(sector),
-            false => Err(EIO),
-        }
-    }
-}
-
-impl Disk for StoreDisk<'_> {
-    fn read(&mut self, block: u64, out: &mut [u8]) -> Result {
-        if self.reads_ahead && out.len() == BLOCK_BYTES {
-            return self.read_block(block, out);
-        }
-        self.ahead = (0, 0);
-        for (n, piece) in (0..).zip(out.chunks_mut(PIECE_BYTES)) {
-            let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
-            // CAST: At most a piece.
-            let bytes = piece.len() as u32;
-            self.io.run(self.device, Direction::Read, sector, bytes)?;
-            self.io.copy_out(0, piece)?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, block: u64, data: &[u8]) -> Result {
-        self.ahead = (0, 0);
-        for (n, piece) in (0..).zip(data.chunks(PIECE_BYTES)) {
-            let sector = self.place(block, n * PIECE_BYTES, piece.len())?;
-            self.io.copy_in(0, piece)?;
-            // CAST: At most a piece.
-            let bytes = piece.len() as u32;
-            self.io.run(self.device, Direction::Write, sector, bytes)?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result {
-        self.device.flush()
-    }
-}
 
 /// What a persistent engine knows of its store's superblocks.
 pub(crate) struct Persist {
@@ -198,7 +97,7 @@ pub(crate) fn recover(
     default_protected: bool,
 ) -> Result<Recovered, Trouble> {
     let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk::new(store_device, &mut io).reading_ahead();
+    let mut disk = StoreDisk::new(store_device, &mut io).for_recovery();
     let found = superblock::superblock(&mut disk)?;
     let mut known = None;
     let mut exact = false;
@@ -215,12 +114,12 @@ pub(crate) fn recover(
             recover::recover(&mut disk, superblock, &layout, shape.sectors(), &new_copies)?;
         if replayed.damaged {
             pr_err!(
-                "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of changes are lost\n",
+                "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
                 store_device.devt()
             );
         } else if state.is_none() {
             pr_err!(
-                "{}: the store failed in an earlier session: all snapshots and the record of changes are lost\n",
+                "{}: the store failed in an earlier session: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
                 store_device.devt()
             );
         } else if replayed.records > 0 {
@@ -358,7 +257,7 @@ pub(crate) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mu
     let written = print != superblock.fingerprint.get();
     if written {
         pr_err!(
-            "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost\n",
+            "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
             origin.devt()
         );
     }

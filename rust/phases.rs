@@ -85,9 +85,20 @@ impl Engine {
             self.store.pool.lock().grow(store_chunks);
         }
         if sectors > self.sectors.load(Relaxed) {
-            self.grow(sectors)?;
+            self.grow_or_fail_store(sectors)?;
         }
         Ok(())
+    }
+
+    /// The device has grown. No failure of the store may keep it from being resumed.
+    fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
+        match self.grow(sectors) {
+            Err(error) if error != ENOMEM && self.is_persistent() => {
+                self.store_failed(error);
+                self.grow(sectors)
+            }
+            grown => grown,
+        }
     }
 
     /// A target is active: writes come.

@@ -37,6 +37,18 @@ impl From<kernel::alloc::AllocError> for Trouble {
     }
 }
 
+impl Trouble {
+    /// Of a store that was being read.
+    pub(crate) fn while_reading(self) -> Self {
+        match self {
+            Self::Error(error) if error != ENOMEM => Self::Because(
+                c"The store cannot be read: see the kernel log for its device, and preserve check",
+            ),
+            trouble => trouble,
+        }
+    }
+}
+
 /// The device has shrunk, or is another one.
 pub(crate) const LARGER: Trouble = Trouble::Because(
     c"The store belongs to a larger device: if its snapshots may go, wipe its first 8 KiB",
@@ -96,7 +108,7 @@ pub(crate) fn superblock(disk: &mut impl Disk) -> Result<Found, Trouble> {
             c"Both superblocks of the store are damaged: see preserve check",
         )),
         Invalid::Unsupported => Err(Trouble::Because(
-            c"The store was made by a later version of dm-preserve",
+            c"The store was made by a later version of dm-preserve: use that",
         )),
     }
 }

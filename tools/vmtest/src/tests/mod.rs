@@ -144,6 +144,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::crash::TESTS,
     persistent::errors::TESTS,
     persistent::damage::TESTS,
+    persistent::activation::TESTS,
     persistent::foreign::TESTS,
     persistent::full_log::TESTS,
     persistent::last_snapshot::TESTS,

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod activation;
 pub mod crash;
 pub mod damage;
 pub mod errors;

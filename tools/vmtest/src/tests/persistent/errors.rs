@@ -101,7 +101,7 @@ impl Area {
     }
 
     /// Has all writes to it fail.
-    fn break_it(self, rig: &Rig) -> Result<()> {
+    pub fn break_it(self, rig: &Rig) -> Result<()> {
         self.break_in(rig, rig.store_sectors())
     }
 
