@@ -212,6 +212,17 @@ fn refuse_persistent(store: &BlockDevice) -> Result<(), Trouble> {
     }
 }
 
+/// Another mapped device on the same device may be harmless, as one that only reads is, or not.
+fn warn_if_shared(identity: &Identity, device: &BlockDevice, what: &str) {
+    if device.is_shared() {
+        pr_warn!(
+            "{}: another mapped device uses the {what} {} too: what it writes there is neither tracked nor preserved; see dmsetup ls --tree\n",
+            identity.live,
+            device.devt()
+        );
+    }
+}
+
 impl Engine {
     /// Opens the devices, and finds out what a persistent store holds. Writes nothing. May sleep, and take long.
     pub(crate) fn new(
@@ -222,6 +233,8 @@ impl Engine {
     ) -> Result<Arc<Self>, Trouble> {
         let origin = BlockDevice::open(identity.origin, true)?;
         let store_device = BlockDevice::open(identity.store, true)?;
+        warn_if_shared(&identity, &origin, "origin");
+        warn_if_shared(&identity, &store_device, "store");
         let default = options.default_protected;
         let (store, recovered) = match options.transient {
             true => {

@@ -27,6 +27,8 @@ u32 dm_preserve_disk_devt(struct gendisk *disk) { return disk_devt(disk); }
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk) { return &disk_to_dev(disk)->kobj; }
 u32 dm_preserve_kobj_devt(struct kobject *kobj) { return kobj_to_dev(kobj)->devt; }
 u32 dm_preserve_bdev_devt(struct block_device *bdev) { return bdev->bd_dev; }
+/* A claim of a whole device counts twice. */
+bool dm_preserve_bdev_is_shared(struct block_device *bdev) { return READ_ONCE(bdev->bd_holders) > (bdev_is_partition(bdev) ? 1 : 2); }
 unsigned int dm_preserve_noio_save(void) { return memalloc_noio_save(); }
 void dm_preserve_noio_restore(unsigned int flags) { memalloc_noio_restore(flags); }
 u64 dm_preserve_monotonic_ns(void) { return ktime_get_ns(); }

@@ -51,6 +51,7 @@ u32 dm_preserve_disk_devt(struct gendisk *disk);
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk);
 u32 dm_preserve_kobj_devt(struct kobject *kobj);
 u32 dm_preserve_bdev_devt(struct block_device *bdev);
+bool dm_preserve_bdev_is_shared(struct block_device *bdev);
 unsigned int dm_preserve_noio_save(void);
 void dm_preserve_noio_restore(unsigned int flags);
 u64 dm_preserve_now_ns(void);

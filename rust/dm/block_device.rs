@@ -111,6 +111,12 @@ impl BlockDevice {
         DevT(unsafe { bindings::dm_preserve_bdev_devt(self.as_ptr()) })
     }
 
+    /// Whether device-mapper has claimed the device more than once: another mapped device uses it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::dm_preserve_bdev_is_shared(self.as_ptr()) }
+    }
+
     /// Freezes the filesystem on the device, if there is one, until the result is dropped. Sleeps, and
     /// must not be called with a lock held that I/O could need.
     pub(crate) fn freeze(&self) -> Result<Frozen<'_>> {

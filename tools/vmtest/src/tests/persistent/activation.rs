@@ -6,6 +6,7 @@
 
 use anyhow::ensure;
 use anyhow::Result;
+use vmtest::dm::Dm;
 use vmtest::kmsg::Kmsg;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
@@ -17,6 +18,9 @@ use crate::tests::test;
 use crate::tests::Test;
 
 pub const TESTS: &[Test] = &[
+    test("persistent_other_users_of_the_devices_are_told_of", |_| {
+        shared()
+    }),
     test("persistent_recovery_tells_how_far_it_is", |_| slow()),
     test(
         "i4_persistent_resume_goes_on_when_growth_cannot_be_logged",
@@ -30,6 +34,33 @@ fn rig() -> Result<Rig> {
     rig.control.snapshot()?;
     rig.disk()?.stamp(160, 80, 2)?;
     Ok(rig)
+}
+
+/// Another mapped device over the origin, and one over the store.
+fn shared() -> Result<()> {
+    let mut rig = rig()?;
+    let mut kernel = Kmsg::now()?;
+    rig.reopen()?;
+    let alone = kernel.lines()?;
+    let warned = |lines: &[String], what: &str| {
+        let words = format!("another mapped device uses the {what}");
+        lines.iter().any(|line| line.contains(&words))
+    };
+    ensure!(
+        !warned(&alone, "origin") && !warned(&alone, "store"),
+        "{alone:?}"
+    );
+    let paths = [rig.origin.path(), rig.store.path()].map(str::to_string);
+    for (name, path) in ["origin", "store"].into_iter().zip(paths) {
+        let _other = Dm::linear("vt-other", &path, 0, 8)?;
+        rig.close()?;
+        rig.open()?;
+        said(
+            &mut kernel,
+            &format!("another mapped device uses the {name}"),
+        )?;
+    }
+    Ok(())
 }
 
 fn slow() -> Result<()> {
