@@ -148,6 +148,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::foreign::TESTS,
     persistent::full_log::TESTS,
     persistent::last_snapshot::TESTS,
+    persistent::losing::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
     persistent::replay::TESTS,

@@ -14,6 +14,7 @@ pub mod full_log;
 mod keeper;
 pub mod last_snapshot;
 mod ledger;
+pub mod losing;
 pub mod offline;
 pub mod on_error;
 mod portrait;
