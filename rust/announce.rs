@@ -142,6 +142,7 @@ impl Engine {
             // The opening lets the work run again.
             return;
         };
+        let before = slow.regions.announced.len();
         slow.regions.announced.retain(|known| {
             let durable = self.journal.is_durable(Whose::Copier, known.ticket);
             let now = (known.epoch, known.generation) == (present.epoch, present.generation);
@@ -151,7 +152,11 @@ impl Engine {
             }
             now && !durable
         });
-        // Who still has to wait will do so again.
-        slow.pending.append(&mut slow.regions.waiting);
+        let left = slow.regions.announced.len();
+        // Who still has to wait will do so again. As long as nothing has changed for them they are left alone, as they may be many; who was
+        // refused, as too many regions were being announced, waits for the end of one of these too.
+        if left < before || left == 0 || self.journal.has_failed() {
+            slow.pending.append(&mut slow.regions.waiting);
+        }
     }
 }

@@ -188,18 +188,17 @@ fn edit(a: &mut uapi::EditRanges) -> Result {
 fn list_extents(a: &mut uapi::ListExtents) -> Result {
     zero(&[a.flags])?;
     let engine = engine(a.device)?;
-    // CAST: Always fits.
-    let len = (a.capacity as usize)
-        .checked_mul(core::mem::size_of::<uapi::Extent>())
-        .ok_or(EINVAL)?;
-    let mut writer = user(a.extents, len)?.writer();
+    let mut extents = KVVec::new();
     let query = extents::Query::new(&engine, a)?;
-    let mut count = 0;
     a.next = query.list(a.start, a.capacity, |extent| {
-        count += 1;
-        writer.write_slice(zerocopy::IntoBytes::as_bytes(&extent))
+        Ok(extents.push(extent, GFP_KERNEL)?)
     })?;
-    a.count = count;
+    // It holds space in the store, for which writes may wait that a page fault below waits for.
+    drop(query);
+    let bytes = zerocopy::IntoBytes::as_bytes(&extents[..]);
+    user(a.extents, bytes.len())?.writer().write_slice(bytes)?;
+    // CAST: At most the capacity.
+    a.count = extents.len() as u32;
     Ok(())
 }
 

@@ -42,7 +42,6 @@ use crate::events::Event;
 use crate::live::LiveBio;
 use crate::write::WINDOW;
 use kernel::prelude::*;
-use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
@@ -71,6 +70,8 @@ pub(crate) struct Slow {
     pub(crate) parked: List<LiveBio>,
     wait_slot: List<LiveBio>,
     wait_space: List<LiveBio>,
+    /// That writes wait for space has been told.
+    told_blocked: bool,
     pub(crate) regions: Announcements,
     /// Copies whose chunk cannot be read, which is being logged.
     pub(crate) losing: List<KBox<Io<Copy>>>,
@@ -102,6 +103,7 @@ impl Slow {
             parked: List::new(),
             wait_slot: List::new(),
             wait_space: List::new(),
+            told_blocked: false,
             regions: Announcements::new()?,
             losing: List::new(),
             unsettled: List::new(),
@@ -122,6 +124,11 @@ impl Slow {
     fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
         let mut claims = self.claims.iter_mut();
         claims.find(|claim| claim.chunks.contains(chunk))
+    }
+
+    /// Whether somebody waits for a slot, and one is free.
+    fn can_use_slot(&self) -> bool {
+        !self.idle.is_empty() && !self.wait_slot.is_empty()
     }
 
     fn is_claimed(&self, chunk: u64) -> bool {
@@ -156,13 +163,12 @@ impl Slow {
         !self.claims.is_empty()
     }
 
-    /// Ends a copy: gives up the claim, and lets those who waited for a slot try again.
+    /// Ends a copy: gives up the claim. Those who wait for a slot get it one by one, in [`Engine::use_slots`].
     pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<LiveBio> {
         io.data.copies = None;
         let mut claims = self.claims.iter();
         let at = claims.position(|claim| claim.slot == io.data.slot);
         self.idle.push(io);
-        self.pending.append(&mut self.wait_slot);
         let claim = at.and_then(|at| self.claims.remove(at).ok());
         claim.map_or(List::new(), |claim| claim.waiters)
     }
@@ -199,7 +205,10 @@ impl Engine {
     fn run_copier(self: &Arc<Self>) {
         let mut guard = self.slow.lock();
         let slow = &mut *guard;
-        slow.pending.append(&mut slow.parked);
+        // They need not all be looked at again for each write that comes to the closed gate. Its opening lets the work run.
+        if self.gate.enter().is_some() {
+            slow.pending.append(&mut slow.parked);
+        }
         let mut unsettled = slow.unsettled.take();
         while let Some(io) = unsettled.pop() {
             self.settle(slow, io);
@@ -210,7 +219,7 @@ impl Engine {
         loop {
             let mut finished = self.finished.take();
             slow.pending.append(&mut self.incoming.lock());
-            if finished.is_empty() && slow.pending.is_empty() {
+            if finished.is_empty() && slow.pending.is_empty() && !slow.can_use_slot() {
                 break;
             }
             while let Some(io) = finished.pop() {
@@ -218,6 +227,7 @@ impl Engine {
             }
             // All that has been read by now in as few records as can be: one header and one durable write for many.
             self.log_added();
+            self.use_slots(slow);
             // Those that become pending meanwhile wait for the next round.
             let mut pending = slow.pending.take();
             while let Some(bio) = pending.pop() {
@@ -225,6 +235,7 @@ impl Engine {
             }
         }
         self.blocked.store(!slow.wait_space.is_empty(), Release);
+        slow.told_blocked &= !slow.wait_space.is_empty();
         if !slow.is_copying() {
             self.copies_done.notify_all();
         }
@@ -232,6 +243,15 @@ impl Engine {
         drop(guard);
         if lost > 0 {
             self.tell_lost(lost);
+        }
+    }
+
+    /// Gives free slots to those who wait for one: to as many as there are, since there may be many more who wait.
+    fn use_slots(self: &Arc<Self>, slow: &mut Slow) {
+        while slow.can_use_slot() {
+            if let Some(bio) = slow.wait_slot.pop() {
+                self.advance_bio(slow, bio);
+            }
         }
     }
 
@@ -425,8 +445,8 @@ impl Engine {
             OnFull::Block if self.can_requeue() => bio.end(Status::REQUEUE),
             OnFull::Block => {
                 slow.wait_space.push(bio);
-                if !self.blocked.load(Acquire) {
-                    self.blocked.store(true, Release);
+                self.blocked.store(true, Release);
+                if !core::mem::replace(&mut slow.told_blocked, true) {
                     pr_warn!("{}: the store is full, writes wait: drop a snapshot, release ranges or enlarge the store\n",
                         self.identity.live
                     );

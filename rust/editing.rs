@@ -58,6 +58,7 @@ impl Engine {
         }
         let mut entries = KVec::with_capacity(MAX_ENTRIES, GFP_KERNEL)?;
         for batch in runs.chunks(MAX_ENTRIES) {
+            dm::let_others_run();
             entries.clear();
             for run in batch {
                 entries.push(Entry::Protect(*run, protect), GFP_KERNEL)?;

@@ -177,6 +177,7 @@ fn hint(error: Error) -> &'static str {
         ENOENT => "there is no such snapshot; see NR_SNAPSHOT_INFO or `preserve status`",
         ERANGE => "the range does not end within the device",
         EINVAL => "the range is empty",
+        EOVERFLOW => "too many snapshots were taken since then: drop or forget the oldest, or take a later base",
         EIO => "the store has failed; remove the device and give it another one",
         ENODEV => "the device is not active; resume it",
         _ => "nothing was changed",

@@ -36,6 +36,7 @@ use crate::saved::LEAF_WORDS;
 use crate::saved::WORDS;
 use crate::timeline::Epoch;
 use crate::timeline::Timeline;
+use crate::timeline::MAX_EPOCHS;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U64;
@@ -43,6 +44,8 @@ use zerocopy::FromBytes;
 
 /// Most objects of a kind that an image may have: more than there can be, few enough for memory.
 const MAX_OBJECTS: usize = 4096;
+// Each epoch has a map, each snapshot and bookmark another one; a device that grows has an epoch more.
+const _: () = assert!(MAX_EPOCHS + 1024 <= MAX_OBJECTS);
 
 /// An image being loaded. Everything in it is checked: numbers of objects, chunks, positions, segments.
 struct Loader<'a, C> {

@@ -196,7 +196,7 @@ impl<C: Stored> Replay<'_, C> {
                 .timeline
                 .scope_since(base, epoch)
                 .map_err(|error| match error {
-                    ENOENT => EUCLEAN,
+                    ENOENT | EOVERFLOW => EUCLEAN,
                     error => error,
                 })?,
         };

@@ -29,6 +29,7 @@ use crate::instant::Snapshot;
 use crate::logbook::Place;
 use crate::timeline::Epoch;
 use crate::timeline::Timeline;
+use crate::timeline::MAX_SCOPE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U64;
@@ -300,6 +301,8 @@ fn save_snapshot<D: Disk>(
     let words = [snapshot.id, snapshot.time_ns, snapshot.epoch];
     out.item(Kind::Snapshot, words, &data)
 }
+
+const _: () = assert!(core::mem::size_of::<SnapshotItem>() + 8 * MAX_SCOPE <= MAX_DATA);
 
 /// Calls `f` with every run of an epoch's copies.
 pub(crate) fn for_each_entry<C: Stored>(copies: &C, mut f: impl FnMut(Chunks) -> Result) -> Result {

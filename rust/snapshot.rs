@@ -46,7 +46,7 @@ use kernel::sync::Arc;
 impl Engine {
     /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
     ///
-    /// Errors: `ENOENT` for an unknown base, `ENODEV` while a device with a persistent store is not active, `EIO` when that
+    /// Errors: `ENOENT` for an unknown base, `EOVERFLOW` when too many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO` when that
     /// store has failed.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
@@ -65,12 +65,22 @@ impl Engine {
         }
         self.is_logging()?;
         self.ensure_ring_room(&mut control)?;
+        let scope = resolve(&now, scope, epoch)
+            .and_then(|scope| now.has_room().map(|()| scope))
+            .inspect_err(|error| {
+                if *error == EOVERFLOW {
+                    pr_err!(
+                        "{}: too many snapshots were taken since the base, or since the oldest one that is kept: drop or forget that, or take a later base or a full one\n",
+                        self.identity.live
+                    );
+                }
+            })?;
         let snapshot = Snapshot::new(NewSnapshot {
             id: self.next_id.load(Relaxed),
             time_ns: dm::now_ns(),
             epoch,
             designation: self.designation(),
-            scope: resolve(&now, scope, epoch)?,
+            scope,
             keep_unprotected: self.options().keep_unprotected,
             sectors: self.geometry().sectors(),
             chunks: self.geometry().chunks(),

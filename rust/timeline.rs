@@ -57,6 +57,10 @@ pub(crate) struct Timeline<C> {
     before: u64,
 }
 
+/// Most epochs between a base and a snapshot that is incremental since it: their maps are named in one item of a checkpoint.
+pub(crate) const MAX_SCOPE: usize = 500;
+/// Most epochs with which another snapshot is taken: fewer than a checkpoint may have.
+pub(crate) const MAX_EPOCHS: usize = 2048;
 /// Most bookmarks kept; the oldest are forgotten.
 pub(crate) const MAX_BOOKMARKS: usize = 64;
 
@@ -183,13 +187,24 @@ impl<C> Timeline<C> {
         snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, present))
     }
 
+    /// Whether there may be an epoch more; `EOVERFLOW` if not. As many as there are since the oldest snapshot or bookmark are kept.
+    pub(crate) fn has_room(&self) -> Result {
+        match self.epochs.len() < MAX_EPOCHS {
+            true => Ok(()),
+            false => Err(EOVERFLOW),
+        }
+    }
+
     /// The scope of a snapshot that begins `epoch`, incremental since the one with id `base`. `ENOENT` when
-    /// there is none.
+    /// there is none, `EOVERFLOW` when there have been more than [`MAX_SCOPE`] epochs since.
     pub(crate) fn scope_since(&self, base: u64, epoch: u64) -> Result<Scope> {
         let base = self.entry(base).ok_or(ENOENT)?;
         let mut marks = KVec::new();
         for closed in self.epochs(base.epoch, epoch) {
             marks.push(closed.marks.clone(), GFP_KERNEL)?;
+        }
+        if marks.len() > MAX_SCOPE {
+            return Err(EOVERFLOW);
         }
         Ok(Scope::Incremental {
             base: base.id,

@@ -161,7 +161,8 @@ pub struct SnapshotDevice {
 /// Argument of [`NR_SNAPSHOT`].
 ///
 /// Errors: `EOPNOTSUPP` for more than one device (not in this version), `EINVAL` for a `keep` above [`MAX_SNAPSHOTS`],
-/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base; nothing is changed then.
+/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base, `EOVERFLOW` when more than 500 were
+/// taken since it, or 2048 since the oldest that is kept; nothing is changed then.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

@@ -54,7 +54,12 @@ impl Engine {
     #[inline]
     fn map_write<'a>(self: &'a Arc<Self>, mut bio: Incoming<'a, Live>) -> Mapped<'a> {
         let span = bio.span();
-        let chunks = self.shape.outward(span.start, span.start + span.len);
+        // Zeroes may be gigabytes, and are submitted when all their chunks are marked in one epoch: that has to come.
+        let len = match bio.op() {
+            Op::WriteZeroes => bio.keep_first(self.window_sectors(span.start)),
+            _ => span.len,
+        };
+        let chunks = self.shape.outward(span.start, span.start + len);
         let Some(entry) = self.gate.enter() else {
             return self.defer(bio);
         };
@@ -64,6 +69,12 @@ impl Engine {
         }
         *bio.state() = Some(entry.keep());
         bio.remap(&self.origin, span.start)
+    }
+
+    /// Sectors from `start` on that lie in [`WINDOW`] chunks, the first of which may be cut.
+    fn window_sectors(&self, start: u64) -> u64 {
+        let end = self.shape.chunk(start).saturating_add(WINDOW);
+        self.shape.sector(end).saturating_sub(start)
     }
 
     /// Marks all chunks of a run, unless one is needed, or they are many, or there is no memory right now.

@@ -354,18 +354,19 @@ impl<'a, T: Target> Incoming<'a, T> {
         Mapped(bindings::DM_MAPIO_SUBMITTED as i32, PhantomData)
     }
 
-    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio. Only reads and
-    /// discards are cut; a bio that is not longer stays as it is. The result is the bio's length now.
+    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio. Only reads, discards and
+    /// write-zeroes are cut; a bio that is not longer stays as it is. The result is the bio's length now.
     pub(crate) fn keep_first(&mut self, sectors: u64) -> u64 {
         let len = self.0.span().len;
-        let splittable = matches!(self.0.op(), Op::Read | Op::Discard)
+        let splittable = matches!(self.0.op(), Op::Read | Op::Discard | Op::WriteZeroes)
             && self.0.flags() & bindings::REQ_ATOMIC == 0;
         if !splittable || sectors == 0 || sectors >= len {
             return len;
         }
         // CAST: Less than the bio's length, which is an `u32`.
         // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are, and
-        // discards are not as a target gets one bio for each (`num_discard_bios` is 1).
+        // discards and write-zeroes are not as a target gets one bio for each (`num_discard_bios` and `num_write_zeroes_bios` are 1).
+        // What must not be cut on a zoned device does not come: we do not offer zones.
         unsafe { bindings::dm_accept_partial_bio(self.0.bio.as_ptr(), sectors as u32) };
         sectors
     }

@@ -41,6 +41,8 @@ pub mod code {
     pub const EUCLEAN: Error = Error(-117);
     /// Argument list too long.
     pub const E2BIG: Error = Error(-7);
+    /// Value too large for defined data type.
+    pub const EOVERFLOW: Error = Error(-75);
     /// Too large.
     pub const EFBIG: Error = Error(-27);
 }

@@ -35,6 +35,10 @@ pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
         Some(Errno::TIMEDOUT) => Error::Failed(format!(
             "{cannot}: writes did not pause in time; allow more with --timeout, or use --freeze"
         )),
+        Some(Errno::OVERFLOW) => Error::Failed(format!(
+            "{cannot}: too many snapshots were taken since the base (500), or since the oldest one kept (2048); take one \
+             incremental since a later base or a full one, or drop or forget the oldest"
+        )),
         Some(Errno::RANGE) => Error::Usage(format!(
             "{cannot}: a range does not end within the device; `preserve status {name}` shows its size"
         )),

@@ -96,7 +96,7 @@ const fn test(name: &'static str, run: fn(&Env) -> Result<()>) -> Test {
 }
 
 /// A test that takes longer.
-const fn slow(name: &'static str, seconds: u64, run: fn(&Env) -> Result<()>) -> Test {
+pub const fn slow(name: &'static str, seconds: u64, run: fn(&Env) -> Result<()>) -> Test {
     Test {
         name,
         seconds,
@@ -149,6 +149,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::full_log::TESTS,
     persistent::last_snapshot::TESTS,
     persistent::losing::TESTS,
+    persistent::many_epochs::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
     persistent::replay::TESTS,

@@ -15,6 +15,7 @@ mod keeper;
 pub mod last_snapshot;
 mod ledger;
 pub mod losing;
+pub mod many_epochs;
 pub mod offline;
 pub mod on_error;
 mod portrait;
