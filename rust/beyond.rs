@@ -12,7 +12,7 @@
 //! - in the rest of the segment in which the log stops,
 //! - in the segments that later records of the ring name,
 //! - and if the block in the ring where the next record would be has something that is not a record, in all segments:
-//!   it may have named one. (A block of zeroes is what the ring was formatted with, so there the search ends. That is
+//!   it may have named one. (A block of zeroes is what the ring is formatted with, so there the search ends. That is
 //!   the one case in which damage goes unnoticed: the last segment's record wiped out, and nothing in the ring since.)
 
 #![forbid(unsafe_code)]

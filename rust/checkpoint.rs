@@ -99,6 +99,7 @@ impl Engine {
             // It may be the one that counts: its image must not be overwritten before that is known.
             persist.write_superblocks(&self.store_device)?;
         }
+        persist.clear_ring(&self.store_device)?;
         let area = 1 - persist.superblock.image_area.get().min(1);
         let number = persist.superblock.image_number.get() + 1;
         let (store, layout) = (persist.superblock.store, persist.layout);

@@ -20,6 +20,7 @@ use crate::engine::Epoch;
 use crate::layout::Layout;
 use crate::logbook::Place;
 use crate::ondisk::Superblock;
+use crate::ondisk::BLOCK_BYTES;
 use crate::ondisk::BLOCK_SECTORS;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
@@ -52,6 +53,8 @@ pub(crate) struct Persist {
     /// The disk says that it is. Before, nothing may be logged: it would not be replayed, and might be written over what the last
     /// session's image still needs.
     pub(crate) has_begun: bool,
+    /// The store was blank, but for its superblocks' places nobody knows what is there.
+    pub(crate) is_ring_unknown: bool,
     /// The superblock may be on the disk or not: writing it failed.
     pub(crate) is_unsure: bool,
     /// It could not be written; that has been told.
@@ -164,6 +167,7 @@ pub(crate) fn recover(
             image_is_exact: exact,
             is_open: false,
             has_begun: false,
+            is_ring_unknown: false,
             is_unsure: false,
             is_failing: false,
             place,
@@ -230,6 +234,9 @@ fn format(
             image_is_exact: false,
             is_open: false,
             has_begun: false,
+            // A store that was ours has records there, or zeroes; and what is left of it must not look other than it is before
+            // the first superblock is written.
+            is_ring_unknown: before.is_none(),
             is_unsure: false,
             is_failing: false,
             place: state.place,
@@ -279,6 +286,26 @@ const _: () =
     assert!(crate::fingerprint::HEAD_SECTORS * crate::chunk::SECTOR_BYTES == PIECE_BYTES as u64);
 
 impl Persist {
+    /// Zeroes the ring of a store that was blank: recovery looks on in the segments where it finds something else than a record or zeroes.
+    pub(crate) fn clear_ring(&mut self, device: &BlockDevice) -> Result {
+        if !self.is_ring_unknown {
+            return Ok(());
+        }
+        let (start, end) = (self.layout.ring_start, self.layout.image_start);
+        let mut zeroes = KVVec::new();
+        zeroes.resize(PIECE_BYTES, 0u8, GFP_KERNEL)?;
+        let piece = (PIECE_BYTES / BLOCK_BYTES) as u64;
+        let mut disk = self.disk(device);
+        for at in (start..end).step_by(PIECE_BYTES / BLOCK_BYTES) {
+            // CAST: At most a piece.
+            let bytes = (end - at).min(piece) as usize * BLOCK_BYTES;
+            disk.write(at, zeroes.get(..bytes).ok_or(EINVAL)?)?;
+        }
+        disk.flush()?;
+        self.is_ring_unknown = false;
+        Ok(())
+    }
+
     /// The store, to read and write.
     pub(crate) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
         StoreDisk::new(device, &mut self.io)

@@ -6,6 +6,8 @@
 
 use anyhow::ensure;
 use anyhow::Result;
+use vmtest::disk::Buffer;
+use vmtest::disk::Disk;
 use vmtest::dm::Dm;
 use vmtest::kmsg::Kmsg;
 use vmtest::rig::Rig;
@@ -20,6 +22,9 @@ use crate::tests::Test;
 pub const TESTS: &[Test] = &[
     test("persistent_other_users_of_the_devices_are_told_of", |_| {
         shared()
+    }),
+    test("persistent_ring_of_a_new_store_is_zeroed", |_| {
+        ring_is_zeroed()
     }),
     test("persistent_recovery_tells_how_far_it_is", |_| slow()),
     test(
@@ -60,6 +65,32 @@ fn shared() -> Result<()> {
             &format!("another mapped device uses the {name}"),
         )?;
     }
+    Ok(())
+}
+
+/// Else each recovery before the ring has gone round would look through the whole store for what it may have named.
+fn ring_is_zeroed() -> Result<()> {
+    let mut rig = rig()?;
+    let ring = Area::Ring.of(&rig)?;
+    rig.close()?;
+    rig.store.stamp(0, rig.store_sectors(), 9)?;
+    {
+        let disk = Disk::open(rig.store.path())?;
+        disk.write(0, &Buffer::new(16))?;
+    }
+    rig.open()?;
+    rig.control.snapshot()?;
+    rig.close()?;
+    let disk = Disk::open_ro(rig.store.path())?;
+    let blocks = disk.read(ring.start, ring.end - ring.start)?;
+    let used = blocks
+        .chunks(4096)
+        .filter(|block| block.iter().any(|byte| *byte != 0));
+    let used = used.count();
+    ensure!(
+        (1..8).contains(&used),
+        "{used} blocks of the ring are not zero"
+    );
     Ok(())
 }
 
