@@ -153,6 +153,11 @@ pub(crate) struct Engine {
     #[pin]
     pub(crate) phase_changed: CondVar,
 
+    /// A target has begun to become active since one was last suspended.
+    pub(crate) is_bound: Atomic<bool>,
+    /// Writes have gone past: see [`phases`](crate::phases).
+    pub(crate) was_bypassed: Atomic<bool>,
+
     #[pin]
     pub(crate) log: EventLog,
 
@@ -306,6 +311,8 @@ impl Engine {
             suspending <- new_spinlock!(None, "Engine::suspending"),
             phase <- new_mutex!(Phase::Setup, "Engine::phase"),
             phase_changed <- new_condvar!("Engine::phase_changed"),
+            is_bound: Atomic::new(false),
+            was_bypassed: Atomic::new(false),
             log <- EventLog::new(),
             journal <- Journal::new(slots),
             persist <- new_mutex!(known, "Engine::persist"),

@@ -29,6 +29,8 @@ use core::fmt;
 use core::fmt::Write;
 use kernel::prelude::*;
 use kernel::str::CString;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// A bio of a live device. Its state is the way out of the gate, if it is inside.
@@ -40,6 +42,7 @@ pub(crate) struct Live {
     options: Options,
     sectors: u64,
     events: Arc<Events>,
+    was_active: Atomic<bool>,
 }
 
 #[vtable]
@@ -89,6 +92,7 @@ impl Target for Live {
             options: line.options,
             sectors: table.len(),
             events: table.events(),
+            was_active: Atomic::new(false),
         };
         Ok(KBox::pin(live, GFP_KERNEL)?)
     }
@@ -135,6 +139,7 @@ impl Target for Live {
     }
 
     fn resume(&self) {
+        self.was_active.store(true, Relaxed);
         self.engine.activate();
     }
 
@@ -236,6 +241,9 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
+        if self.was_active.load(Relaxed) {
+            self.engine.note_destroyed();
+        }
         registry::release(&self.engine, registry::Use::Target);
     }
 }

@@ -12,6 +12,10 @@
 //!
 //! 1 or 3 leads to 2 at resume, 2 to 3 at postsuspend, all to 4 when the last target is destroyed.
 //!
+//! An engine is *bypassed* when the target that was active is destroyed, and no other of the engine had begun to become active: a
+//! foreign table has taken its place, and writes pass that the engine does not see. A target of the engine that was loaded
+//! meanwhile must not become active any longer; the next table gets an engine of its own.
+//!
 //! # Lock order
 //!
 //! `suspending`, then the target's in [`Events`]; the event log's, then `phase`.
@@ -23,7 +27,9 @@ use crate::dm;
 use crate::dm::Events;
 use crate::engine::Engine;
 use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 
 /// See the [module's documentation](self).
@@ -75,8 +81,16 @@ impl Engine {
     }
 
     /// A target is about to become active, with these options and this length. Allocates only when the
-    /// device has grown.
+    /// device has grown. `EBUSY` when the engine was bypassed.
     pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
+        if self.was_bypassed() {
+            pr_err!(
+                "{}: writes have gone past this table since it was loaded: load it again\n",
+                self.identity.live
+            );
+            return Err(EBUSY);
+        }
+        self.is_bound.store(true, Release);
         *self.options.lock() = options;
         if self.is_persistent() {
             self.open_store();
@@ -136,11 +150,24 @@ impl Engine {
     /// without them as need had shrunk; the devices are left alone only when these have ended.
     pub(crate) fn deactivate(self: &Arc<Self>) {
         self.set_phase(Phase::Suspended);
+        self.is_bound.store(false, Release);
         self.wait_for_copies();
         self.flush_work();
         if self.is_persistent() {
             self.close_store();
         }
+    }
+
+    /// A target that has been active is destroyed.
+    pub(crate) fn note_destroyed(&self) {
+        if self.phase() == Phase::Suspended && !self.is_bound.load(Acquire) {
+            self.was_bypassed.store(true, Release);
+        }
+    }
+
+    /// Whether writes have gone past the engine.
+    pub(crate) fn was_bypassed(&self) -> bool {
+        self.was_bypassed.load(Acquire)
     }
 
     /// The last target is gone. The caller keeps a reference.

@@ -127,6 +127,10 @@ fn check(
             false => Ok(false),
         };
     }
+    if there == identity && engine.was_bypassed() {
+        // It never becomes active again.
+        return Ok(false);
+    }
     if there == identity {
         if engine.is_persistent() == options.transient {
             return Err(Refused::Because(

@@ -27,6 +27,7 @@ mod random;
 mod reload;
 mod roundtrip;
 mod several;
+mod stale;
 mod store_errors;
 mod text;
 pub mod unprivileged;
@@ -120,6 +121,7 @@ const GROUPS: &[&[Test]] = &[
     designation::TESTS,
     bookmarks::TESTS,
     several::TESTS,
+    stale::TESTS,
     events::TESTS,
     bad_table::TESTS,
     bad_message::TESTS,
