@@ -144,6 +144,8 @@ const GROUPS: &[&[Test]] = &[
     persistent::crash::TESTS,
     persistent::errors::TESTS,
     persistent::damage::TESTS,
+    persistent::flush_origin::TESTS,
+    persistent::flush_store::TESTS,
     persistent::foreign::TESTS,
     persistent::full_log::TESTS,
     persistent::last_snapshot::TESTS,

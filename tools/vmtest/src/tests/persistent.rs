@@ -7,7 +7,10 @@
 pub mod crash;
 pub mod damage;
 pub mod errors;
+mod faults;
 mod files;
+pub mod flush_origin;
+pub mod flush_store;
 pub mod foreign;
 pub mod full_log;
 mod keeper;
@@ -148,7 +151,7 @@ fn reopen_cleanly(rig: &mut Rig) -> Result<()> {
 }
 
 /// Fails when the kernel has said that something was replayed or lost.
-fn said_nothing(kernel: &mut Kmsg) -> Result<()> {
+pub fn said_nothing(kernel: &mut Kmsg) -> Result<()> {
     let lines = kernel.lines()?;
     let loud = ["replayed", "lost", "LOST", "FAILED", "DAMAGED"];
     let found = lines

@@ -19,6 +19,7 @@ use vmtest::kmsg::Kmsg;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::faults;
 use super::portrait::points;
 use super::portrait::Portrait;
 use crate::tests::bad_table::said;
@@ -101,33 +102,26 @@ impl Area {
     }
 
     /// Has all writes to it fail.
-    fn break_it(self, rig: &Rig) -> Result<()> {
+    pub fn break_it(self, rig: &Rig) -> Result<()> {
         self.break_in(rig, rig.store_sectors())
     }
 
     /// The same in a store of so many sectors.
     fn break_in(self, rig: &Rig, size: u64) -> Result<()> {
-        let disk = rig.store_disk();
-        let bad = self.of(rig)?;
-        let len = bad.end - bad.start;
-        let mut table = String::new();
-        if bad.start > 0 {
-            table += &format!("0 {} linear {disk} 0\n", bad.start);
-        }
-        table += &format!(
-            "{} {len} flakey {disk} {} 0 3600 1 error_writes\n",
-            bad.start, bad.start
-        );
-        if bad.end < size {
-            let rest = size - bad.end;
-            table += &format!("{} {rest} linear {disk} {}\n", bad.end, bad.end);
-        }
-        rig.store.swap(&table)
+        let (disk, bad) = (rig.store_disk(), self.of(rig)?);
+        let target = faults::failing(disk, bad.start, faults::WRITES);
+        rig.store
+            .swap(&faults::with_part(disk, size, &bad, &target))
     }
 }
 
 fn rig() -> Result<(Rig, Disk)> {
-    let rig = Rig::new(&Spec::mb(1).persistent())?;
+    rig_of(&Spec::mb(1).persistent())
+}
+
+/// A device with two snapshots and no checkpoint under way.
+pub fn rig_of(spec: &Spec<'_>) -> Result<(Rig, Disk)> {
+    let rig = Rig::new(spec)?;
     let disk = rig.disk()?;
     disk.stamp_all(rig.sectors(), 1)?;
     // The first eighty sectors are nobody's.
@@ -160,7 +154,7 @@ fn grow(rig: &Rig) -> Result<()> {
 }
 
 /// The store has failed, and everything shows it.
-fn has_failed(rig: &Rig, disk: &Disk, event: u64) -> Result<()> {
+pub fn has_failed(rig: &Rig, disk: &Disk, event: u64) -> Result<()> {
     // Whatever is written, wherever.
     for start in (0..rig.sectors()).step_by(64) {
         disk.stamp(start, 64, 4)
@@ -214,7 +208,7 @@ fn fails(area: Area, what: impl Fn(&Rig) -> Result<()>) -> Result<()> {
 }
 
 /// No snapshot, no bookmark, another generation; and it works.
-fn begins_anew(rig: &mut Rig, generation: [u8; 16]) -> Result<()> {
+pub fn begins_anew(rig: &mut Rig, generation: [u8; 16]) -> Result<()> {
     let info = rig.control.info()?;
     ensure!(info.generation != generation, "the generation is the same");
     ensure!(points(rig)?.is_empty(), "{:?}", points(rig)?);
