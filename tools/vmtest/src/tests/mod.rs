@@ -141,6 +141,7 @@ const GROUPS: &[&[Test]] = &[
     filesystem::TESTS,
     roundtrip::TESTS,
     persistent::TESTS,
+    persistent::controls::TESTS,
     persistent::crash::TESTS,
     persistent::errors::TESTS,
     persistent::damage::TESTS,
@@ -151,8 +152,11 @@ const GROUPS: &[&[Test]] = &[
     persistent::last_snapshot::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
+    persistent::recovery::TESTS,
     persistent::replay::TESTS,
+    persistent::shown::TESTS,
     persistent::space::TESTS,
+    persistent::strange::TESTS,
 ];
 
 /// All tests.

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod controls;
 pub mod crash;
 pub mod damage;
 pub mod errors;
@@ -20,8 +21,11 @@ pub mod offline;
 pub mod on_error;
 mod portrait;
 pub mod powercut;
+pub mod recovery;
 pub mod replay;
+pub mod shown;
 pub mod space;
+pub mod strange;
 mod world;
 mod writer;
 
