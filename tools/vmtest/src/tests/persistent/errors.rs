@@ -87,6 +87,8 @@ pub enum Area {
     /// The other one.
     Idle,
     Contents,
+    /// The first segment of contents.
+    Segment,
 }
 
 /// A number in the first superblock, `at` bytes from its start.
@@ -114,6 +116,7 @@ impl Area {
             Area::Active => image(active),
             Area::Idle => image(1 - active),
             Area::Contents => contents..rig.store_sectors(),
+            Area::Segment => contents..contents + block(144)?,
         })
     }
 
@@ -214,8 +217,8 @@ pub fn fails_behind(
     let (mut rig, disk) = rig()?;
     prepare(&rig)?;
     let before = rig.control.info()?;
-    area.break_it(&rig)?;
     let mut kernel = Kmsg::now()?;
+    area.break_it(&rig)?;
     what(&rig)?;
     has_failed(&rig, &disk, before.event)?;
     let lines = kernel.lines()?;

@@ -111,17 +111,20 @@ fn unneeded() -> Result<()> {
     Ok(())
 }
 
-/// Behind a clean shutdown contents are not looked at; until they can be read, reads of them fail, and no more.
+/// Behind a clean shutdown nobody looks at contents, but in the segment that was filled last; until the others can be read, reads of
+/// them fail, and no more. They are those of the first snapshot's epoch.
 fn contents(_: &Env) -> Result<()> {
     let (mut rig, before) = gone(false)?;
-    Area::Contents.hide_it(&rig)?;
+    Area::Segment.hide_it(&rig)?;
     let mut kernel = Kmsg::now()?;
     rig.open()?;
     said_nothing(&mut kernel)?;
-    let id = rig.control.info()?.latest;
-    let read = rig.control.read(id, 304, &mut Buffer::new(8));
-    expect_errno("a content", read, Errno::IO)?;
-    rig.control.read(id, 800, &mut Buffer::new(8))?;
+    let latest = rig.control.info()?.latest;
+    let read = |id, sector| rig.control.read(id, sector, &mut Buffer::new(8));
+    expect_errno("a content", read(latest - 1, 160), Errno::IO)?;
+    read(latest - 1, 800)?;
+    read(latest - 1, 304)?;
+    read(latest, 304)?;
     rig.dm.check(300, &[7; 84])?;
     ensure!(rig.sysfs("state")? == "active", "the state");
     rig.mend_store()?;

@@ -47,9 +47,11 @@ fn low_space(_: &Env) -> Result<()> {
             disk.stamp(at, 64, round)?;
             at += 64;
         }
+        // A copy is looked at before it counts: the next one tells at the latest.
+        disk.stamp(at, 8, round)?;
         let (number, kinds) = rig.control.wait(seen, 10_000)?;
         ensure!(kinds == EVENT_LOW_SPACE, "round {round}: kinds {kinds}");
-        disk.stamp(at, 640, round)?;
+        disk.stamp(at + 8, 640, round)?;
         expect_errno("above it", rig.control.wait(number, 300), Errno::TIMEDOUT)?;
     }
     Ok(())
@@ -84,6 +86,10 @@ fn memory() -> Result<()> {
     rig.settle()?;
     ensure!(points(&rig)?.is_empty(), "points");
     let after = rig.number("memory_bytes")?;
-    ensure!(after < before + count, "{after} bytes, {before} at first");
+    // The marks of the present epoch stay.
+    ensure!(
+        after < before + (8 << 10),
+        "{after} bytes, {before} at first"
+    );
     Ok(())
 }

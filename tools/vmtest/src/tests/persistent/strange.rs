@@ -101,8 +101,9 @@ const EDITS: usize = 8;
 
 /// A record of the last few is damaged after a power cut. Behind the last one nothing proves that it was whole.
 fn damaged_log() -> Result<()> {
-    for behind in [0, 1, EDITS / 2, EDITS - 1] {
-        let (mut rig, disk) = errors::rig_of(&Spec::mb(1).persistent())?;
+    for behind in [0, 1, EDITS - 1] {
+        let rig = Rig::with_store(&Spec::mb(1).persistent(), 16 << 11)?;
+        let (mut rig, disk) = errors::prepared(rig)?;
         for n in 0..EDITS {
             rig.dm.message(&format!("unprotect {} 8", 800 + n * 16))?;
         }
