@@ -15,6 +15,9 @@ use crate::node;
 /// Where they are configured.
 pub const CONFIG: &str = "/sys/kernel/config/nullb";
 
+/// Attributes for [`NullBlk::with`]: a volatile cache, and FUA.
+pub const CACHE: &[(&str, &str)] = &[("cache_size", "1"), ("fua", "1")];
+
 /// A null_blk device; gone when dropped.
 pub struct NullBlk {
     dir: PathBuf,

@@ -16,6 +16,7 @@ use crate::live::Kind;
 use crate::live::Live;
 use crate::loopdev::Loop;
 use crate::node;
+use crate::nullblk;
 use crate::nullblk::NullBlk;
 
 /// What a rig is like.
@@ -30,6 +31,8 @@ pub struct Spec<'a> {
     pub args: &'a [&'a str],
     /// The origin is a loop device, which has write-zeroes and is cheap while zero.
     pub sparse: bool,
+    /// The disks have a volatile cache, so that flushes reach them. Others have none, and the block layer ends a flush.
+    pub cached: bool,
     /// Whether what the store holds is to last.
     pub kind: Kind,
 }
@@ -55,10 +58,19 @@ impl Spec<'_> {
             store: mb * 2048,
             args: &[],
             sparse: false,
+            cached: false,
             kind: match PERSISTENT.load(Ordering::Relaxed) {
                 true => Kind::Persistent,
                 false => Kind::Transient,
             },
+        }
+    }
+
+    /// The same on disks with a cache.
+    pub fn cached(self) -> Self {
+        Spec {
+            cached: true,
+            ..self
         }
     }
 
@@ -132,28 +144,36 @@ impl Backing {
     }
 }
 
-fn null_store(sectors: u64) -> Result<Backing> {
+/// A disk for so many sectors.
+fn null(name: &str, sectors: u64, cached: bool) -> Result<Backing> {
     let mb = sectors.div_ceil(2048) + SPARE_MB;
-    Ok(Backing::Null(NullBlk::new("vt-store", mb)?))
+    let disk = match cached {
+        false => NullBlk::new(name, mb)?,
+        true => NullBlk::with(name, mb, nullblk::CACHE)?,
+    };
+    Ok(Backing::Null(disk))
 }
 
 impl Rig {
     /// Makes the devices; the origin's content is zero.
     pub fn new(spec: &Spec<'_>) -> Result<Self> {
-        let mb = |sectors: u64| sectors.div_ceil(2048) + SPARE_MB;
         let origin_disk = match spec.sparse {
-            false => Backing::Null(NullBlk::new("vt-origin", mb(spec.sectors))?),
-            true => Backing::Loop(Loop::new("vt-origin", mb(spec.sectors))?),
+            false => null("vt-origin", spec.sectors, spec.cached)?,
+            true => Backing::Loop(Loop::new(
+                "vt-origin",
+                spec.sectors.div_ceil(2048) + SPARE_MB,
+            )?),
         };
         let store_sectors = spec.store_sectors();
-        Self::on(spec, store_sectors, origin_disk, null_store(store_sectors)?)
+        let store_disk = null("vt-store", store_sectors, spec.cached)?;
+        Self::on(spec, store_sectors, origin_disk, store_disk)
     }
 
     /// The same with a store of exactly so many sectors.
     pub fn with_store(spec: &Spec<'_>, store_sectors: u64) -> Result<Self> {
-        let mb = spec.sectors.div_ceil(2048) + SPARE_MB;
-        let origin_disk = Backing::Null(NullBlk::new("vt-origin", mb)?);
-        Self::on(spec, store_sectors, origin_disk, null_store(store_sectors)?)
+        let origin_disk = null("vt-origin", spec.sectors, spec.cached)?;
+        let store_disk = null("vt-store", store_sectors, spec.cached)?;
+        Self::on(spec, store_sectors, origin_disk, store_disk)
     }
 
     /// Over disks that are there, all of the store's.

@@ -143,10 +143,13 @@ const GROUPS: &[&[Test]] = &[
     filesystem::TESTS,
     roundtrip::TESTS,
     persistent::TESTS,
+    persistent::controls::TESTS,
     persistent::crash::TESTS,
     persistent::errors::TESTS,
     persistent::damage::TESTS,
     persistent::activation::TESTS,
+    persistent::flush_origin::TESTS,
+    persistent::flush_store::TESTS,
     persistent::foreign::TESTS,
     persistent::full_log::TESTS,
     persistent::last_snapshot::TESTS,
@@ -154,8 +157,11 @@ const GROUPS: &[&[Test]] = &[
     persistent::many_epochs::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
+    persistent::recovery::TESTS,
     persistent::replay::TESTS,
+    persistent::shown::TESTS,
     persistent::space::TESTS,
+    persistent::strange::TESTS,
 ];
 
 /// All tests.

@@ -64,8 +64,7 @@ fn nowait(_: &Env) -> Result<()> {
 
 fn flush_and_fua(_: &Env) -> Result<()> {
     // A disk with a volatile cache has flushes and FUA, and counts them.
-    let cached =
-        vmtest::nullblk::NullBlk::with("vt-cached", 4, &[("cache_size", "1"), ("fua", "1")])?;
+    let cached = vmtest::nullblk::NullBlk::with("vt-cached", 4, vmtest::nullblk::CACHE)?;
     let store = vmtest::nullblk::NullBlk::new("vt-store", 4)?;
     let live = Live::create(
         "vt-live",

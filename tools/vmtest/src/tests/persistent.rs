@@ -5,10 +5,14 @@
 #![forbid(unsafe_code)]
 
 pub mod activation;
+pub mod controls;
 pub mod crash;
 pub mod damage;
 pub mod errors;
+mod faults;
 mod files;
+pub mod flush_origin;
+pub mod flush_store;
 pub mod foreign;
 pub mod full_log;
 mod keeper;
@@ -20,8 +24,11 @@ pub mod offline;
 pub mod on_error;
 mod portrait;
 pub mod powercut;
+pub mod recovery;
 pub mod replay;
+pub mod shown;
 pub mod space;
+pub mod strange;
 mod world;
 mod writer;
 
@@ -151,7 +158,7 @@ fn reopen_cleanly(rig: &mut Rig) -> Result<()> {
 }
 
 /// Fails when the kernel has said that something was replayed or lost.
-fn said_nothing(kernel: &mut Kmsg) -> Result<()> {
+pub fn said_nothing(kernel: &mut Kmsg) -> Result<()> {
     let lines = kernel.lines()?;
     let loud = ["replayed", "lost", "LOST", "FAILED", "DAMAGED"];
     let found = lines

@@ -19,8 +19,10 @@ use vmtest::kmsg::Kmsg;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::faults;
 use super::portrait::points;
 use super::portrait::Portrait;
+use super::said_nothing;
 use crate::tests::bad_table::said;
 use crate::tests::test;
 use crate::tests::Test;
@@ -64,21 +66,34 @@ pub const TESTS: &[Test] = &[
     }),
     test("i4_persistent_store_is_gone_and_comes_back", gone_and_back),
     test("i4_persistent_store_is_gone_at_removal", gone_at_removal),
-    test("i4_persistent_store_fails_at_activation", at_activation),
+    test("i4_persistent_images_fail_at_activation", |_| {
+        images_at_activation()
+    }),
+    test("i4_persistent_superblocks_fail_at_activation", |_| {
+        superblocks_at_activation()
+    }),
 ];
 
 /// A part of the store.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Area {
     Superblocks,
+    First,
     Second,
     Ring,
     Images,
+    /// The image that counts.
+    Active,
+    /// The other one.
+    Idle,
     Contents,
+    /// The first segment of contents.
+    Segment,
 }
 
-/// A number in the superblock.
-fn number(superblock: &[u8], at: usize) -> Result<u64> {
+/// A number in the first superblock, `at` bytes from its start.
+pub fn field(rig: &Rig, at: usize) -> Result<u64> {
+    let superblock = Disk::open_ro(rig.store_disk())?.read(0, 8)?;
     let bytes = superblock.get(at..at + 8).context("a short superblock")?;
     Ok(u64::from_le_bytes(bytes.try_into()?))
 }
@@ -86,48 +101,55 @@ fn number(superblock: &[u8], at: usize) -> Result<u64> {
 impl Area {
     /// Its sectors.
     pub fn of(self, rig: &Rig) -> Result<Range<u64>> {
-        let superblock = Disk::open_ro(rig.store_disk())?.read(0, 8)?;
-        // As in the module's `ondisk::Superblock`, 16 bytes behind the block's start.
-        let field = |at: usize| number(&superblock, 16 + at).map(|block| block * 8);
-        let (ring, images, contents) = (field(88)?, field(104)?, field(120)?);
+        // See on-disk-format.rst.
+        let block = |at: usize| field(rig, at).map(|block| block * 8);
+        let (ring, images, contents) = (block(104)?, block(120)?, block(136)?);
         ensure!(ring < images && images < contents, "the superblock");
+        let (len, active) = (block(128)?, field(rig, 168)? & 1);
+        let image = |n: u64| images + n * len..images + (n + 1) * len;
         Ok(match self {
             Area::Superblocks => 0..16,
+            Area::First => 0..8,
             Area::Second => 8..16,
             Area::Ring => ring..images,
             Area::Images => images..contents,
+            Area::Active => image(active),
+            Area::Idle => image(1 - active),
             Area::Contents => contents..rig.store_sectors(),
+            Area::Segment => contents..contents + block(144)?,
         })
     }
 
     /// Has all writes to it fail.
     pub fn break_it(self, rig: &Rig) -> Result<()> {
-        self.break_in(rig, rig.store_sectors())
+        self.break_in(rig, rig.store_sectors(), faults::WRITES)
     }
 
-    /// The same in a store of so many sectors.
-    fn break_in(self, rig: &Rig, size: u64) -> Result<()> {
-        let disk = rig.store_disk();
-        let bad = self.of(rig)?;
-        let len = bad.end - bad.start;
-        let mut table = String::new();
-        if bad.start > 0 {
-            table += &format!("0 {} linear {disk} 0\n", bad.start);
-        }
-        table += &format!(
-            "{} {len} flakey {disk} {} 0 3600 1 error_writes\n",
-            bad.start, bad.start
-        );
-        if bad.end < size {
-            let rest = size - bad.end;
-            table += &format!("{} {rest} linear {disk} {}\n", bad.end, bad.end);
-        }
-        rig.store.swap(&table)
+    /// Has all reads of it fail.
+    pub fn hide_it(self, rig: &Rig) -> Result<()> {
+        self.break_in(rig, rig.store_sectors(), faults::READS)
+    }
+
+    /// Has one kind of I/O fail, in a store of so many sectors.
+    fn break_in(self, rig: &Rig, size: u64, kind: &str) -> Result<()> {
+        let (disk, bad) = (rig.store_disk(), self.of(rig)?);
+        let target = faults::failing(disk, bad.start, kind);
+        rig.store
+            .swap(&faults::with_part(disk, size, &bad, &target))
     }
 }
 
 fn rig() -> Result<(Rig, Disk)> {
-    let rig = Rig::new(&Spec::mb(1).persistent())?;
+    rig_of(&Spec::mb(1).persistent())
+}
+
+/// The same of another kind.
+pub fn rig_of(spec: &Spec<'_>) -> Result<(Rig, Disk)> {
+    prepared(Rig::new(spec)?)
+}
+
+/// Gives a new device two snapshots; no checkpoint is under way.
+pub fn prepared(rig: Rig) -> Result<(Rig, Disk)> {
     let disk = rig.disk()?;
     disk.stamp_all(rig.sectors(), 1)?;
     // The first eighty sectors are nobody's.
@@ -154,13 +176,13 @@ fn checkpoint(rig: &Rig) -> Result<()> {
 
 /// Nothing of it may hang on what else the failure ends.
 fn grow(rig: &Rig) -> Result<()> {
-    Area::Superblocks.break_in(rig, rig.store_sectors() + 8192)?;
+    Area::Superblocks.break_in(rig, rig.store_sectors() + 8192, faults::WRITES)?;
     ensure!(!rig.dm.try_message("grow")?.ok, "a broken store grows");
     Ok(())
 }
 
 /// The store has failed, and everything shows it.
-fn has_failed(rig: &Rig, disk: &Disk, event: u64) -> Result<()> {
+pub fn has_failed(rig: &Rig, disk: &Disk, event: u64) -> Result<()> {
     // Whatever is written, wherever.
     for start in (0..rig.sectors()).step_by(64) {
         disk.stamp(start, 64, 4)
@@ -183,10 +205,20 @@ fn has_failed(rig: &Rig, disk: &Disk, event: u64) -> Result<()> {
 
 /// Writes to a part of the store fail, something is done that needs one, and the store comes back only after a removal.
 fn fails(area: Area, what: impl Fn(&Rig) -> Result<()>) -> Result<()> {
+    fails_behind(|_| Ok(()), area, what)
+}
+
+/// The same, and before writes fail something else is done.
+pub fn fails_behind(
+    prepare: impl Fn(&Rig) -> Result<()>,
+    area: Area,
+    what: impl Fn(&Rig) -> Result<()>,
+) -> Result<()> {
     let (mut rig, disk) = rig()?;
+    prepare(&rig)?;
     let before = rig.control.info()?;
-    area.break_it(&rig)?;
     let mut kernel = Kmsg::now()?;
+    area.break_it(&rig)?;
     what(&rig)?;
     has_failed(&rig, &disk, before.event)?;
     let lines = kernel.lines()?;
@@ -214,7 +246,7 @@ fn fails(area: Area, what: impl Fn(&Rig) -> Result<()>) -> Result<()> {
 }
 
 /// No snapshot, no bookmark, another generation; and it works.
-fn begins_anew(rig: &mut Rig, generation: [u8; 16]) -> Result<()> {
+pub fn begins_anew(rig: &mut Rig, generation: [u8; 16]) -> Result<()> {
     let info = rig.control.info()?;
     ensure!(info.generation != generation, "the generation is the same");
     ensure!(points(rig)?.is_empty(), "{:?}", points(rig)?);
@@ -275,28 +307,47 @@ fn gone_at_removal(_: &Env) -> Result<()> {
     view.check(80, &[&[1; 80][..], &[2; 80], &[1; 1808]].concat())
 }
 
-/// It can be read, but not written.
-fn at_activation(_: &Env) -> Result<()> {
-    for area in [Area::Images, Area::Superblocks] {
-        let (mut rig, disk) = rig()?;
-        let before = rig.control.info()?;
-        drop(disk);
-        rig.close()?;
-        area.break_it(&rig)?;
-        rig.open()?;
-        let disk = rig.disk()?;
-        // The image is exact; only its session is new.
-        let seen = rig.control.info()?.event;
-        if area == Area::Superblocks {
-            has_failed(&rig, &disk, seen.saturating_sub(1))?;
-        }
-        drop(disk);
-        rig.close()?;
-        rig.mend()?;
-        rig.open()?;
-        let after = rig.control.info()?;
-        ensure!(after.latest <= before.latest, "{after:?}");
-        rig.disk()?.stamp_all(rig.sectors(), 8)?;
-    }
-    Ok(())
+/// The image is exact, only its session is new: nothing is missing before a checkpoint is made, and the log has what comes until then.
+fn images_at_activation() -> Result<()> {
+    let (mut rig, disk) = rig()?;
+    let before = Portrait::of(&rig)?;
+    drop(disk);
+    rig.close()?;
+    Area::Images.break_it(&rig)?;
+    let mut kernel = Kmsg::now()?;
+    rig.open()?;
+    said_nothing(&mut kernel)?;
+    ensure!(rig.sysfs("state")? == "active", "the state");
+    before.compare(&Portrait::of(&rig)?)?;
+    rig.disk()?.stamp(640, 80, 8)?;
+    let before = Portrait::of(&rig)?;
+    rig.close()?;
+    said(&mut kernel, "the next activation replays the log")?;
+    rig.mend()?;
+    rig.open()?;
+    said(&mut kernel, "records replayed")?;
+    before.compare(&Portrait::of(&rig)?)
+}
+
+/// The store knows nothing of what is written; that the origin has changed is noticed.
+fn superblocks_at_activation() -> Result<()> {
+    let (mut rig, disk) = rig()?;
+    let before = rig.control.info()?;
+    drop(disk);
+    rig.close()?;
+    Area::Superblocks.break_it(&rig)?;
+    let mut kernel = Kmsg::now()?;
+    rig.open()?;
+    said(&mut kernel, "do not use its content again")?;
+    let disk = rig.disk()?;
+    has_failed(&rig, &disk, 0)?;
+    drop(disk);
+    rig.close()?;
+    rig.mend()?;
+    rig.open()?;
+    said(
+        &mut kernel,
+        "was written while its live device was not active",
+    )?;
+    begins_anew(&mut rig, before.generation)
 }

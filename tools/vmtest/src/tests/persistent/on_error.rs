@@ -38,10 +38,15 @@ pub const TESTS: &[Test] = &[
 
 /// A device with two snapshots, half of it not needed by anybody.
 fn rig() -> Result<(Rig, Disk)> {
+    rig_of(Spec::mb(1))
+}
+
+/// The same, of another kind.
+pub fn rig_of(spec: Spec<'_>) -> Result<(Rig, Disk)> {
     let rig = Rig::new(
         &Spec {
             args: &["on_error=block"],
-            ..Spec::mb(1)
+            ..spec
         }
         .persistent(),
     )?;
@@ -61,7 +66,7 @@ fn break_store(rig: &Rig) -> Result<()> {
 }
 
 /// Writes one chunk that must be logged, which waits; then does something that lets it go on.
-fn waits(rig: &Rig, disk: &Disk, sector: u64, then: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn waits(rig: &Rig, disk: &Disk, sector: u64, then: impl FnOnce() -> Result<()>) -> Result<()> {
     thread::scope(|scope| {
         let writer = scope.spawn(|| disk.stamp(sector, 8, 7));
         let waited = (|| {
@@ -91,7 +96,7 @@ fn waits(rig: &Rig, disk: &Disk, sector: u64, then: impl FnOnce() -> Result<()>)
     })
 }
 
-fn has_failed(rig: &Rig, seen: u64) -> Result<()> {
+pub fn has_failed(rig: &Rig, seen: u64) -> Result<()> {
     ensure!(rig.sysfs("state")? == "failed", "the state");
     let (_, kinds) = rig.control.wait(seen, 1000)?;
     let wanted = EVENT_BLOCKED | EVENT_INVALID;
@@ -101,7 +106,7 @@ fn has_failed(rig: &Rig, seen: u64) -> Result<()> {
 }
 
 /// A chunk that nobody needs, and one that is to be copied.
-const CHUNKS: [u64; 2] = [80, 1600];
+pub const CHUNKS: [u64; 2] = [80, 1600];
 
 fn back(_: &Env) -> Result<()> {
     for sector in CHUNKS {

@@ -146,6 +146,11 @@ impl Portrait {
         })
     }
 
+    /// The generation.
+    pub fn generation(&self) -> [u8; 16] {
+        self.generation
+    }
+
     /// Fails unless another one is the same, and says where they differ.
     pub fn compare(&self, now: &Self) -> Result<()> {
         ensure!(self.generation == now.generation, "another generation");
