@@ -16,7 +16,7 @@ mod extents;
 mod figures;
 mod filesystem;
 mod full;
-mod full_block;
+pub mod full_block;
 mod lifecycle;
 mod nowait;
 mod origin_errors;
