@@ -146,10 +146,13 @@ const GROUPS: &[&[Test]] = &[
     persistent::damage::TESTS,
     persistent::foreign::TESTS,
     persistent::full_log::TESTS,
+    persistent::io_counts::TESTS,
     persistent::last_snapshot::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
+    persistent::order::TESTS,
     persistent::replay::TESTS,
+    persistent::snapshot_flush::TESTS,
     persistent::space::TESTS,
 ];
 

@@ -16,6 +16,7 @@ use vmtest::disk::expect_errno;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
 use vmtest::kmsg::Kmsg;
+use vmtest::node;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
@@ -68,13 +69,16 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// A part of the store.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     Superblocks,
+    First,
     Second,
     Ring,
     Images,
     Contents,
+    /// What it has not taken yet of its disk.
+    Grown,
 }
 
 /// A number in the superblock.
@@ -93,10 +97,12 @@ impl Area {
         ensure!(ring < images && images < contents, "the superblock");
         Ok(match self {
             Area::Superblocks => 0..16,
+            Area::First => 0..8,
             Area::Second => 8..16,
             Area::Ring => ring..images,
             Area::Images => images..contents,
             Area::Contents => contents..rig.store_sectors(),
+            Area::Grown => rig.store_sectors()..node::sectors(rig.store_disk())?,
         })
     }
 
