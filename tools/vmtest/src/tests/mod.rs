@@ -146,6 +146,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::damage::TESTS,
     persistent::foreign::TESTS,
     persistent::full_log::TESTS,
+    persistent::growth::TESTS,
     persistent::io_counts::TESTS,
     persistent::last_snapshot::TESTS,
     persistent::offline::TESTS,

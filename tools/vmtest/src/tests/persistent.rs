@@ -10,6 +10,7 @@ pub mod errors;
 mod files;
 pub mod foreign;
 pub mod full_log;
+pub mod growth;
 pub mod io_counts;
 mod keeper;
 pub mod last_snapshot;
