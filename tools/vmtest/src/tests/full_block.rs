@@ -4,123 +4,72 @@
 
 #![forbid(unsafe_code)]
 
+pub mod blocked;
+
 use std::thread;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::ensure;
 use anyhow::Result;
-use preserve::uapi::EVENT_BLOCKED;
-use preserve::uapi::STATE_ACTIVE;
-use preserve::uapi::STATE_BLOCKED;
 use vmtest::cmd::wait_until;
 use vmtest::cmd::Background;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
-use vmtest::rig::Rig;
-use vmtest::rig::Spec;
 
+use super::both;
 use super::test;
 use super::Test;
+use blocked::blocked;
+use blocked::rig;
+use blocked::stamps;
+use blocked::Unblocked;
+use blocked::FIRST;
+use blocked::LIMIT;
 
 pub const TESTS: &[Test] = &[
-    test("full_store_blocks_and_drop_unblocks", |_| drop_unblocks()),
-    test("full_store_blocks_and_a_drop_message_unblocks", |_| {
-        message()
-    }),
-    test("full_store_blocks_and_release_unblocks", |_| release()),
-    test("full_store_blocks_and_a_new_snapshot_unblocks", |_| {
-        snapshot()
-    }),
-    test("full_store_blocks_and_a_larger_store_unblocks", |_| {
-        larger()
-    }),
-    test("full_store_blocks_and_a_grow_message_unblocks", |_| grow()),
-    test("full_store_blocks_and_on_full_invalidate_unblocks", |_| {
-        invalidate()
-    }),
-    test("blocked_writes_do_not_hold_up_others", |_| others()),
-    test("full_store_blocks_within_one_large_write", |_| one_write()),
-    test("i1_an_interrupted_noflush_suspend_ends_no_write", |_| {
-        interrupted()
-    }),
+    both(test("full_store_blocks_and_drop_unblocks", |_| {
+        drop_unblocks()
+    })),
+    both(test(
+        "full_store_blocks_and_a_drop_message_unblocks",
+        |_| message(),
+    )),
+    both(test("full_store_blocks_and_release_unblocks", |_| {
+        release()
+    })),
+    both(test(
+        "full_store_blocks_and_a_new_snapshot_unblocks",
+        |_| snapshot(),
+    )),
+    both(test(
+        "full_store_blocks_and_a_larger_store_unblocks",
+        |_| larger(),
+    )),
+    both(test(
+        "full_store_blocks_and_a_grow_message_unblocks",
+        |_| grow(),
+    )),
+    both(test(
+        "full_store_blocks_and_on_full_invalidate_unblocks",
+        |_| invalidate(),
+    )),
+    both(test("blocked_writes_do_not_hold_up_others", |_| others())),
+    both(test("full_store_blocks_within_one_large_write", |_| {
+        one_write()
+    })),
+    both(test(
+        "i1_an_interrupted_noflush_suspend_ends_no_write",
+        |_| interrupted(),
+    )),
+    both(test(
+        "i4_a_drop_message_ends_a_flushing_suspend_of_a_full_store",
+        |_| flushing(|id, _| format!("drop {id}")),
+    )),
+    both(test(
+        "i4_a_release_message_ends_a_flushing_suspend_of_a_full_store",
+        |_| flushing(|id, at| format!("release {id} {at} 8")),
+    )),
 ];
-
-const SECTORS: u64 = 512;
-const STORE: u64 = 16 * 8;
-const LIMIT: Duration = Duration::from_secs(15);
-
-/// A device on which the write of chunk 20 waits for space.
-struct Blocked {
-    writer: JoinHandle<std::io::Result<()>>,
-    id: u64,
-    disk: Disk,
-    rig: Rig,
-}
-
-fn blocked() -> Result<Blocked> {
-    let rig = Rig::new(&Spec {
-        sectors: SECTORS,
-        store: STORE,
-        args: &["on_full=block"],
-        ..Spec::mb(1)
-    })?;
-    let disk = rig.disk()?;
-    disk.stamp_all(SECTORS, 1)?;
-    let id = rig.snapshot()?;
-    for chunk in 0..16 {
-        disk.stamp(chunk * 8, 8, 2)?;
-    }
-    ensure!(
-        rig.sysfs("state")? == "active",
-        "full, but nobody waits yet"
-    );
-    let seen = rig.control.info()?.event;
-    let other = rig.disk()?;
-    let writer = thread::spawn(move || other.stamp(20 * 8, 8, 2));
-    wait_until("the state is blocked", LIMIT, || {
-        Ok(rig.sysfs("state")? == "blocked")
-    })?;
-    ensure!(rig.control.info()?.state == STATE_BLOCKED);
-    ensure!(rig.status()?.state == "blocked");
-    let (_, kinds) = rig.control.wait(seen, 1000)?;
-    ensure!(kinds & EVENT_BLOCKED != 0, "kinds {kinds}");
-    thread::sleep(Duration::from_millis(300));
-    ensure!(!writer.is_finished(), "a write without space went on");
-    Ok(Blocked {
-        writer,
-        id,
-        disk,
-        rig,
-    })
-}
-
-/// And when it has gone on. The disk goes before the device that it keeps open.
-struct Unblocked {
-    disk: Disk,
-    id: u64,
-    rig: Rig,
-}
-
-impl Blocked {
-    /// The write must be done soon.
-    fn unblocked(self) -> Result<Unblocked> {
-        wait_until("the write goes on", LIMIT, || Ok(self.writer.is_finished()))?;
-        self.writer
-            .join()
-            .map_err(|_| anyhow::anyhow!("the writer died"))??;
-        self.disk.check(160, &[2; 8])?;
-        let rig = self.rig;
-        wait_until("the state is active", LIMIT, || {
-            Ok(rig.control.info()?.state == STATE_ACTIVE)
-        })?;
-        Ok(Unblocked {
-            disk: self.disk,
-            id: self.id,
-            rig,
-        })
-    }
-}
 
 fn drop_unblocks() -> Result<()> {
     let blocked = blocked()?;
@@ -143,22 +92,24 @@ fn message() -> Result<()> {
 
 fn release() -> Result<()> {
     let blocked = blocked()?;
+    let (at, end) = (blocked.at, blocked.rig.sectors());
     // Somewhere else helps nobody.
-    blocked.rig.control.release(blocked.id, 400, 8)?;
+    blocked.rig.control.release(blocked.id, end - 8, 8)?;
     thread::sleep(Duration::from_millis(500));
     ensure!(!blocked.writer.is_finished(), "an unrelated release");
-    blocked.rig.control.release(blocked.id, 160, 8)?;
+    blocked.rig.control.release(blocked.id, at, 8)?;
     let Unblocked {
         rig,
         id,
         disk: _disk,
+        ..
     } = blocked.unblocked()?;
     // The snapshot is still there, but for that chunk.
     let view = rig.view("vt-view", id, &[])?;
     let frozen = Disk::open_ro(view.path())?;
-    frozen.check(0, &[1; 160])?;
-    frozen.check(168, &[1; 300])?;
-    ensure!(frozen.read(160, 8).is_err(), "the released chunk");
+    frozen.check(0, &stamps(1, at))?;
+    frozen.check(at + 8, &stamps(1, end - at - 8))?;
+    ensure!(frozen.read(at, 8).is_err(), "the released chunk");
     Ok(())
 }
 
@@ -166,52 +117,59 @@ fn snapshot() -> Result<()> {
     let blocked = blocked()?;
     let id = blocked.rig.snapshot()?;
     let Unblocked {
-        rig, disk: _disk, ..
+        rig,
+        at,
+        disk: _disk,
+        ..
     } = blocked.unblocked()?;
     // The write came after it, so it needed a copy for it.
     let view = rig.view("vt-view", id, &[])?;
     let frozen = Disk::open_ro(view.path())?;
-    frozen.check(0, &[&[2; 128][..], &[1; 384]].concat())
+    frozen.check(0, &[stamps(2, at), stamps(1, rig.sectors() - at)].concat())
 }
 
 fn larger() -> Result<()> {
     let blocked = blocked()?;
     let rig = &blocked.rig;
-    let path = rig.store_disk();
-    let larger = STORE * 2;
+    let (path, sectors, before) = (
+        rig.store_disk(),
+        rig.sectors(),
+        rig.number("store_sectors")?,
+    );
+    let larger = rig.store_sectors() * 2;
     rig.store.swap(&format!("0 {larger} linear {path} 0"))?;
     // A write that waits cannot be flushed out; without a flush it goes back to device-mapper.
     rig.dm
-        .swap_noflush(&rig.table(SECTORS, &["on_full=block"]))?;
-    let Unblocked { rig, id, disk } = blocked.unblocked()?;
-    ensure!(rig.number("store_sectors")? == larger, "the store's size");
-    for chunk in 32..47 {
-        disk.stamp(chunk * 8, 8, 3)?;
+        .swap_noflush(&rig.table(sectors, &["on_full=block"]))?;
+    let Unblocked { rig, id, disk, at } = blocked.unblocked()?;
+    ensure!(rig.number("store_sectors")? > before, "the store's size");
+    for chunk in 1..15 {
+        disk.stamp(at + chunk * 8, 8, 3)?;
     }
     let view = rig.view("vt-view", id, &[])?;
-    view.check(0, &[1; SECTORS as usize])
+    view.check(0, &stamps(1, sectors))
 }
 
 /// Without any suspend of the live device.
 fn grow() -> Result<()> {
     let blocked = blocked()?;
     let rig = &blocked.rig;
-    let path = rig.store_disk();
+    let (path, before) = (rig.store_disk(), rig.number("store_sectors")?);
     rig.dm.message("grow")?;
     ensure!(!blocked.writer.is_finished(), "the store is not larger yet");
-    let larger = STORE * 2;
+    let larger = rig.store_sectors() * 2;
     rig.store.swap(&format!("0 {larger} linear {path} 0"))?;
     rig.dm.message("grow")?;
     let Unblocked { rig, id, .. } = blocked.unblocked()?;
-    ensure!(rig.number("store_sectors")? == larger, "the store's size");
+    ensure!(rig.number("store_sectors")? > before, "the store's size");
     let view = rig.view("vt-view", id, &[])?;
-    view.check(0, &[1; SECTORS as usize])
+    view.check(0, &stamps(1, rig.sectors()))
 }
 
 fn invalidate() -> Result<()> {
     let blocked = blocked()?;
     let rig = &blocked.rig;
-    rig.dm.swap_noflush(&rig.table(SECTORS, &[]))?;
+    rig.dm.swap_noflush(&rig.table(rig.sectors(), &[]))?;
     let Unblocked {
         rig, disk: _disk, ..
     } = blocked.unblocked()?;
@@ -223,14 +181,15 @@ fn others() -> Result<()> {
     let blocked = blocked()?;
     let (rig, disk) = (&blocked.rig, &blocked.disk);
     // Reads, frozen reads, writes that need no copy, flushes, and everything that looks.
-    disk.check(160, &[1; 8])?;
-    disk.stamp(0, 128, 4)?;
+    let at = blocked.at;
+    disk.check(at, &[1; 8])?;
+    disk.stamp(0, FIRST, 4)?;
     disk.flush()?;
     let view = rig.view("vt-view", blocked.id, &[])?;
-    view.check(0, &[1; SECTORS as usize])?;
-    rig.control.read(blocked.id, 160, &mut Buffer::new(8))?;
+    view.check(0, &stamps(1, rig.sectors()))?;
+    rig.control.read(blocked.id, at, &mut Buffer::new(8))?;
     rig.dm.message("protect 0 8")?;
-    disk.discard(168, 8)?;
+    disk.discard(at + 8, 8)?;
     ensure!(rig.status()?.state == "blocked");
     ensure!(!blocked.writer.is_finished());
     drop(view);
@@ -239,30 +198,24 @@ fn others() -> Result<()> {
 }
 
 fn one_write() -> Result<()> {
-    let rig = Rig::new(&Spec {
-        sectors: SECTORS,
-        store: STORE,
-        args: &["on_full=block"],
-        ..Spec::mb(1)
-    })?;
-    let disk = rig.disk()?;
-    disk.stamp_all(SECTORS, 1)?;
+    let rig = rig()?;
+    let (disk, sectors) = (rig.disk()?, rig.sectors());
     let id = rig.snapshot()?;
     let other = rig.disk()?;
-    let writer = thread::spawn(move || other.stamp(0, SECTORS, 2));
+    let writer = thread::spawn(move || other.stamp(0, sectors, 2));
     wait_until("the state is blocked", LIMIT, || {
         Ok(rig.sysfs("state")? == "blocked")
     })?;
     // Nothing of it may have been written where the content is not preserved.
     let view = rig.view("vt-view", id, &[])?;
-    view.check(0, &[1; SECTORS as usize])?;
+    view.check(0, &stamps(1, sectors))?;
     drop(view);
     rig.control.drop_snapshot(id)?;
     wait_until("the write goes on", LIMIT, || Ok(writer.is_finished()))?;
     writer
         .join()
         .map_err(|_| anyhow::anyhow!("the writer died"))??;
-    disk.check(0, &[2; SECTORS as usize])
+    disk.check(0, &stamps(2, sectors))
 }
 
 /// The write that waits goes back to device-mapper; another one is held up on the origin, so the suspend cannot end, until it
@@ -282,7 +235,10 @@ fn interrupted() -> Result<()> {
         // This kills it.
         drop(suspend);
         // What waits looks again.
-        Ok(blocked.rig.control.release(blocked.id, 400, 8)?)
+        Ok(blocked
+            .rig
+            .control
+            .release(blocked.id, blocked.rig.sectors() - 8, 8)?)
     })();
     rig.origin.resume()?;
     interrupted?;
@@ -292,4 +248,26 @@ fn interrupted() -> Result<()> {
     ensure!(!blocked.writer.is_finished(), "it went on without space");
     blocked.rig.control.drop_snapshot(blocked.id)?;
     blocked.unblocked().map(drop)
+}
+
+/// A suspend that flushes waits for the write that waits for space; a message that lets the write go gets through meanwhile.
+fn flushing(what: impl Fn(u64, u64) -> String) -> Result<()> {
+    let blocked = blocked()?;
+    let name = blocked.rig.dm.name();
+    let mut suspend = Background::start("dmsetup", &["suspend", "--nolockfs", name])?;
+    thread::sleep(Duration::from_millis(500));
+    ensure!(!suspend.ended()?, "it ended: {}", suspend.output());
+    ensure!(!blocked.writer.is_finished(), "it went on without space");
+    let words = what(blocked.id, blocked.at);
+    let words: Vec<&str> = words.split(' ').collect();
+    let sent = Background::start("dmsetup", &[&["message", name, "0"], &words[..]].concat())?;
+    sent.finish(LIMIT)?;
+    suspend.finish(LIMIT)?;
+    wait_until("the write is done", LIMIT, || {
+        Ok(blocked.writer.is_finished())
+    })?;
+    blocked.rig.dm.resume()?;
+    let unblocked = blocked.unblocked()?;
+    ensure!(unblocked.rig.control.info()?.invalidated == 0, "given up");
+    Ok(())
 }

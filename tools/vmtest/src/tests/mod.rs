@@ -16,7 +16,7 @@ mod extents;
 mod figures;
 mod filesystem;
 mod full;
-mod full_block;
+pub mod full_block;
 mod lifecycle;
 mod nowait;
 mod origin_errors;
@@ -152,14 +152,18 @@ const GROUPS: &[&[Test]] = &[
     persistent::flush_store::TESTS,
     persistent::foreign::TESTS,
     persistent::full_log::TESTS,
+    persistent::growth::TESTS,
+    persistent::io_counts::TESTS,
     persistent::last_snapshot::TESTS,
     persistent::losing::TESTS,
     persistent::many_epochs::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
     persistent::recovery::TESTS,
-    persistent::replay::TESTS,
     persistent::shown::TESTS,
+    persistent::order::TESTS,
+    persistent::replay::TESTS,
+    persistent::snapshot_flush::TESTS,
     persistent::space::TESTS,
     persistent::strange::TESTS,
 ];

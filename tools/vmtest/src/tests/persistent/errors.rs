@@ -16,6 +16,7 @@ use vmtest::disk::expect_errno;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
 use vmtest::kmsg::Kmsg;
+use vmtest::node;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
@@ -75,7 +76,7 @@ pub const TESTS: &[Test] = &[
 ];
 
 /// A part of the store.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Area {
     Superblocks,
     First,
@@ -89,6 +90,8 @@ pub enum Area {
     Contents,
     /// The first segment of contents.
     Segment,
+    /// What it has not taken yet of its disk.
+    Grown,
 }
 
 /// A number in the first superblock, `at` bytes from its start.
@@ -117,6 +120,7 @@ impl Area {
             Area::Idle => image(1 - active),
             Area::Contents => contents..rig.store_sectors(),
             Area::Segment => contents..contents + block(144)?,
+            Area::Grown => rig.store_sectors()..node::sectors(rig.store_disk())?,
         })
     }
 
