@@ -10,6 +10,7 @@ use model::crash::config::BOOKMARK;
 use model::crash::config::COPIES;
 use model::crash::config::DESIGNATION;
 use model::crash::config::DROPPED;
+use model::crash::config::GIVEN_UP;
 use model::crash::config::GONE;
 use model::crash::config::REGION;
 use model::crash::config::RELEASED;
@@ -18,9 +19,11 @@ use model::crash::invariant::CHANGED;
 use model::crash::invariant::SUBMITTED;
 use model::crash::invariant::UNDONE;
 use model::crash::model::Model;
+use model::crash::model::Who;
 use model::crash::state::Keeper;
 use model::crash::state::Record;
 use model::crash::state::State;
+use model::crash::state::Step;
 use model::crash::trace::tell;
 use model::crash::trap::Trap;
 use model::explore::hunt;
@@ -51,6 +54,7 @@ fn expected(trap: Trap) -> Option<Broken> {
     Some(match trap {
         Trap::LateRecord => CHANGED,
         Trap::DropEarly | Trap::ReleaseEarly | Trap::AskMarks => LOST,
+        Trap::GoneEarly | Trap::GiveUpEarly => LOST,
         Trap::ControlsAgain | Trap::CloseAtEnd => LOST,
         Trap::Unwanted => GARBAGE,
         Trap::OutOfOrder | Trap::CutNext | Trap::LetIn => SUBMITTED,
@@ -148,4 +152,65 @@ fn the_situations_that_matter_occur() {
         let lost = state.origin[0].possible() == &state.truth[0].start[..1];
         state.keeper == Keeper::Recovering && marked && lost
     });
+}
+
+/// A loss takes effect when it is durable: else a crash leaves a write of which neither a copy nor a loss is known.
+#[test]
+fn i1_a_chunk_is_not_gone_before_that_is_durable() {
+    happens(&GONE, "a loss that a crash leaves in the log", |state| {
+        let (epoch, truth) = (state.now.epochs[0], state.truth[0]);
+        state.keeper == Keeper::Recovering && epoch.marks & truth.lost & 1 != 0
+    });
+    happens(&GONE, "a write of a chunk that is gone", |state| {
+        let flying = state
+            .writers
+            .iter()
+            .any(|writer| writer.step == Step::Flying);
+        flying && state.truth[0].lost & 1 != 0 && state.now.epochs[0].copies[0].is_none()
+    });
+    assert!(prove(&Model::new(&GONE, None)).found.is_none());
+    let found = hunt(&Model::new(&GONE, Some(Trap::GoneEarly))).found;
+    let found = found.expect("the trap is not caught");
+    assert_eq!(found.broken, LOST);
+    // It takes a crash.
+    assert!(found.run.iter().any(|(action, _)| action.who == Who::Crash));
+    let without = Config { crashes: 0, ..GONE };
+    assert!(prove(&Model::new(&without, Some(Trap::GoneEarly)))
+        .found
+        .is_none());
+}
+
+/// A snapshot that is given up while the store is good is so when it is durable: else a crash brings it back, without
+/// what was overwritten meanwhile.
+#[test]
+fn i1_a_snapshot_is_not_given_up_before_that_is_durable() {
+    let given_up = |state: &State| !state.now.snapshots[0].live;
+    happens(&GIVEN_UP, "a snapshot that stays given up", |state| {
+        state.keeper == Keeper::Recovering && given_up(state)
+    });
+    happens(
+        &GIVEN_UP,
+        "a snapshot that is about to be given up",
+        |state| {
+            let logged = state.log.records.contains(&Record::GiveUp(0));
+            logged && !given_up(state) && state.dirty
+        },
+    );
+    happens(&GIVEN_UP, "a write that goes on without a copy", |state| {
+        let (epoch, region) = (state.now.epochs[0], state.dirty);
+        let marked = epoch.marks & 1 != 0 && epoch.copies[0].is_none();
+        given_up(state) && marked && region && state.now.count == 1
+    });
+    assert!(prove(&Model::new(&GIVEN_UP, None)).found.is_none());
+    let found = hunt(&Model::new(&GIVEN_UP, Some(Trap::GiveUpEarly))).found;
+    let found = found.expect("the trap is not caught");
+    assert_eq!(found.broken, LOST);
+    assert!(found.run.iter().any(|(action, _)| action.who == Who::Crash));
+    let without = Config {
+        crashes: 0,
+        ..GIVEN_UP
+    };
+    assert!(prove(&Model::new(&without, Some(Trap::GiveUpEarly)))
+        .found
+        .is_none());
 }

@@ -42,7 +42,7 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 /// Appends a record to a store's log.
-fn append(world: &mut World, entries: &[Entry]) {
+pub(super) fn append(world: &mut World, entries: &[Entry]) {
     let place = world.logbook.place();
     let mut block = [0; BLOCK_BYTES];
     let formed = world
@@ -145,7 +145,7 @@ fn i8_segments_named_again_and_again() {
 }
 
 /// Saves a state that was recovered and changed, and loads it again.
-fn reloaded(world: &World, change: impl FnOnce(&mut State<SimCopies>)) -> Result {
+pub(super) fn reloaded(world: &World, change: impl FnOnce(&mut State<SimCopies>)) -> Result {
     let mut store = world.store.clone();
     let (superblock, layout) = (world.superblock, world.config.layout);
     let (state, _) = recovered(&mut store).unwrap();

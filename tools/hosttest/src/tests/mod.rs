@@ -17,6 +17,7 @@ mod forged;
 mod format;
 mod headers;
 mod index;
+mod limits;
 mod segments;
 mod sim;
 mod space;

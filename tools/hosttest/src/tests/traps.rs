@@ -18,6 +18,10 @@ const STEPS: u64 = 3000;
 /// yet has time to do harm.
 fn trapped(seed: u64, trap: Trap) -> Config {
     let mut config = config(seed, Some(trap));
+    if trap == Trap::EarlySegments {
+        config.layout.segments = 1 + seed % 4;
+        config.growth = 4;
+    }
     if seed % 2 == 1 {
         config.weights = match trap {
             Trap::StaleContent => [6, 1, 8, 4, 8, 4],
@@ -74,5 +78,6 @@ traps! {
     trap_early_narrow: EarlyNarrow from 79 ["I1", "I3"];
     trap_stale_copy: StaleCopy from 0 ["I1", "I3"];
     trap_stale_content: StaleContent from 119 ["I1"];
+    trap_segment_named_before_the_layout_is_durable: EarlySegments from 0 ["recovery"];
     trap_settle_in_any_order: SettleInAnyOrder from 18 ["nothing recovered", "I1"];
 }

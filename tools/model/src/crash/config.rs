@@ -37,6 +37,8 @@ pub struct Config {
     pub protected: Chunks,
     /// Chunks that the copier may fail to read.
     pub fallible: Chunks,
+    /// The copier may find that the store is full: the oldest snapshot is given up.
+    pub scarce: bool,
     /// Checkpoints, besides those of recovery.
     pub checkpoints: u8,
     /// Crashes.
@@ -60,6 +62,7 @@ const SMALL: Config = Config {
     orders: &[],
     protected: 0b11,
     fallible: 0,
+    scarce: false,
     checkpoints: 1,
     crashes: 2,
     saves: Saves::Any,
@@ -158,6 +161,17 @@ pub const GONE: Config = Config {
     ..SMALL
 };
 
+/// The store is full, and the oldest snapshot is given up; the region is perhaps dirty already.
+pub const GIVEN_UP: Config = Config {
+    name: "crash-given-up",
+    writers: &[0b01, 0b10],
+    snapshots: &[],
+    protected: 0b01,
+    scarce: true,
+    crashes: 1,
+    ..SMALL
+};
+
 /// A bio over a chunk that is needed and one that is not.
 pub const WIDE: Config = Config {
     name: "crash-wide",
@@ -180,6 +194,7 @@ pub const WORLDS: &[Config] = &[
     NARROWED_DIRTY,
     DESIGNATION,
     GONE,
+    GIVEN_UP,
     WIDE,
 ];
 

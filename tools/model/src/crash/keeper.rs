@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Snapshots, orders and narrowing: one after another, durable before they take effect.
+//! Snapshots, orders, narrowing and giving up: one after another, durable before they take effect.
 
 #![forbid(unsafe_code)]
 
@@ -128,6 +128,31 @@ impl Model {
         state
             .now
             .narrow(number as usize, self.base(number as usize));
+        state.keeper = Keeper::Idle;
+        Some(state)
+    }
+
+    /// Logs that the oldest snapshot is given up, for a write that finds the store full; the write looks again.
+    pub(crate) fn begin_to_give_up(&self, mut state: State) -> Option<State> {
+        if !self.config.scarce || !self.free(&state) {
+            return None;
+        }
+        let number = state.now.oldest()?;
+        let due = state.log.append(Record::GiveUp(number as u8));
+        state.keeper = Keeper::GiveUp(due, number as u8);
+        if self.is(Trap::GiveUpEarly) {
+            state.now.give_up(number);
+        }
+        Some(state)
+    }
+
+    /// Gives it up once the record is durable.
+    pub(crate) fn give_up(&self, mut state: State) -> Option<State> {
+        let Keeper::GiveUp(due, number) = state.keeper else {
+            return None;
+        };
+        state.log.see(due);
+        state.now.give_up(number as usize);
         state.keeper = Keeper::Idle;
         Some(state)
     }

@@ -45,10 +45,12 @@ impl State {
         for writer in &mut self.writers {
             writer.due = writer.due.saturating_sub(cut);
         }
-        if let Keeper::Epoch(due) | Keeper::Order(due, _) | Keeper::Narrow(due, _) =
-            &mut self.keeper
-        {
-            *due = due.saturating_sub(cut);
+        match &mut self.keeper {
+            Keeper::Epoch(due)
+            | Keeper::Order(due, _)
+            | Keeper::Narrow(due, _)
+            | Keeper::GiveUp(due, _) => *due = due.saturating_sub(cut),
+            Keeper::Idle | Keeper::Recovering => {}
         }
     }
 

@@ -142,6 +142,7 @@ impl Machine for Model {
         some(Who::Keeper, "swaps in a new epoch", self.swap(*state));
         some(Who::Keeper, "carries the order out", self.obey(*state));
         some(Who::Keeper, "narrows the scope", self.narrow(*state));
+        some(Who::Keeper, "gives the snapshot up", self.give_up(*state));
         some(
             Who::Keeper,
             "has recovered, makes that durable, opens",

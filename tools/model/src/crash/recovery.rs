@@ -132,6 +132,7 @@ impl Model {
                     };
                 }
                 Record::Order(index) => timeline.obey(self.config.orders[index as usize]),
+                Record::GiveUp(number) => timeline.give_up(number as usize),
                 Record::Narrow(number) => {
                     timeline.narrow(number as usize, self.base(number as usize));
                 }

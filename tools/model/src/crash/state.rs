@@ -97,6 +97,8 @@ pub enum Record {
     Order(u8),
     /// The scope of that snapshot narrows.
     Narrow(u8),
+    /// That snapshot is given up.
+    GiveUp(u8),
 }
 
 /// The records from the root's cut on. Those before it are forgotten, and numbers begin at the cut.
@@ -134,7 +136,7 @@ pub struct Saving {
     pub index: Chunks,
 }
 
-/// Who does what happens one after another: snapshots, orders, narrowing, recovery.
+/// Who does what happens one after another: snapshots, orders, narrowing, giving up, recovery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Keeper {
     /// Nothing.
@@ -146,6 +148,8 @@ pub enum Keeper {
     Order(u8, u8),
     /// Waits until so many records are durable, to narrow the scope of that snapshot.
     Narrow(u8, u8),
+    /// Waits until so many records are durable, to give that snapshot up.
+    GiveUp(u8, u8),
     /// Has loaded the root and replayed the log; nobody is let in.
     Recovering,
 }

@@ -84,6 +84,16 @@ impl Timeline {
         }
     }
 
+    /// The oldest live snapshot.
+    pub(crate) fn oldest(&self) -> Option<usize> {
+        (0..self.count as usize).find(|&number| self.snapshots[number].live)
+    }
+
+    /// Gives a snapshot up.
+    pub(crate) fn give_up(&mut self, number: usize) {
+        self.snapshots[number].live = false;
+    }
+
     /// Narrows the scope of a snapshot to what changed since its base, or was not protected there.
     pub(crate) fn narrow(&mut self, number: usize, base: usize) {
         let scope = self.marked(base, number) | !self.snapshots[base].protected;

@@ -93,6 +93,7 @@ fn tell_record(model: &Model, record: Record) -> String {
         Record::Epoch => "EPOCH".into(),
         Record::Order(index) => format!("{:?}", model.config.orders[index as usize]),
         Record::Narrow(number) => format!("NARROW {number}"),
+        Record::GiveUp(number) => format!("GIVE UP {number}"),
     }
 }
 

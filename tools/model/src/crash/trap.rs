@@ -9,6 +9,8 @@ use crate::crash::config::BOOKMARK;
 use crate::crash::config::COPIES;
 use crate::crash::config::DESIGNATION;
 use crate::crash::config::DROPPED;
+use crate::crash::config::GIVEN_UP;
+use crate::crash::config::GONE;
 use crate::crash::config::NARROWED;
 use crate::crash::config::NARROWED_DIRTY;
 use crate::crash::config::REGION;
@@ -27,6 +29,10 @@ traps! {
         "a drop takes effect before it is durable";
     ReleaseEarly "release-early-effect" in RELEASED:
         "a release takes effect before it is durable";
+    GoneEarly "gone-early-effect" in GONE:
+        "a chunk that cannot be read is marked, and written, before it is durable that its content is gone";
+    GiveUpEarly "give-up-early-effect" in GIVEN_UP:
+        "a snapshot that is given up is dropped before that is durable, although the store is good";
     RegionKeptEpoch "region-kept-epoch" in REGION:
         "a new epoch keeps the region map";
     RegionLateEpoch "region-late-epoch" in REGION:

@@ -6,8 +6,9 @@
 //! Start -+- all marked --------------------------------------------> Flying -> Done
 //!        +- none missing is needed -+- region dirty -> Direct -----> Flying
 //!        |                          +- else -> Region -> Asked ----> Start
-//!        +- else -> Read -> Copied -+- epoch present -> Indexed ---> Flying or Start
-//!                                   +- a new one ------------------> Start
+//!        +- else -> Read -+- full -------------------------------> Start
+//!                         +- else -> Copied -+- epoch present -> Indexed -> Flying or Start
+//!                                            +- a new one -------> Start
 //! ```
 //!
 //! Inside the gate: `Direct`, `Indexed`, `Flying`. Between a decision and its record anything may happen.
@@ -55,6 +56,7 @@ impl Model {
             Step::Read => {
                 take(self.read(*state, index));
                 take(self.fail(*state, index));
+                take(self.full(*state, index));
             }
             Step::Copied => take(self.copied(*state, index)),
             Step::Indexed => take(self.mark(*state, index)),
@@ -179,12 +181,24 @@ impl Model {
         Some(("cannot read the old content, logs that it is gone", state))
     }
 
+    /// No room for a copy.
+    fn full(&self, state: State, index: usize) -> Option<(&'static str, State)> {
+        let mut state = self.begin_to_give_up(state)?;
+        state.writers[index] = state.writers[index].at(Step::Start);
+        Some((
+            "finds the store full, has the oldest snapshot given up",
+            state,
+        ))
+    }
+
     fn copied(&self, mut state: State, index: usize) -> Option<(&'static str, State)> {
         if !state.open() {
             return None;
         }
         let me = state.writers[index];
-        self.see(&mut state, me.due);
+        if !me.failed || !self.is(Trap::GoneEarly) {
+            self.see(&mut state, me.due);
+        }
         let mut valid = me.claims & !state.now.marks();
         if self.is(Trap::AskedAgain) {
             valid &= state.now.needed();

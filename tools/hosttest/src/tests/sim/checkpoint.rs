@@ -130,7 +130,7 @@ impl World {
         self.superblock.image_number = U64::new(number);
         self.superblock.image_used = U64::new(used);
         self.superblock.origin_sectors = U64::new(saved.sectors);
-        self.write_superblocks()?;
+        self.write_superblocks(0)?;
         self.remember_closed(&saved);
         self.logbook.trim(&saved.place);
         self.trail
@@ -172,7 +172,8 @@ impl World {
         })
     }
 
-    pub(super) fn write_superblocks(&mut self) -> Step {
+    /// `steps`: how many steps the device makes before each.
+    pub(super) fn write_superblocks(&mut self, steps: u64) -> Step {
         self.superblock.sequence += U64::new(1);
         let mut block = [0; BLOCK_BYTES];
         self.superblock.to_block(&mut block);
@@ -184,11 +185,17 @@ impl World {
             if at != SUPERBLOCKS[0] && self.trapped(Trap::OneSuperblock) {
                 continue;
             }
+            if steps > 0 {
+                for _ in 0..self.rng.below(steps + 1) {
+                    self.step(true)?;
+                }
+            }
             self.write_block(at, &block)?;
             if at != places[0] || !self.trapped(Trap::SuperblocksTogether) {
                 self.flush_store()?;
             }
         }
+        self.known.segments = self.superblock.segments.get();
         Ok(())
     }
 

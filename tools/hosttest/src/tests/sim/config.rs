@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::device::Config;
+use super::disk::Fate;
 use super::rng::Rng;
 use super::Trap;
 use crate::layout::run_blocks;
@@ -50,5 +51,34 @@ pub(crate) fn config(seed: u64, trap: Option<Trap>) -> Config {
         weights,
         keep: 1 + rng.below(4),
         check_every: 2,
+        outcomes: &[[Fate::Any; 2]],
+        life: 1500,
+        pause: 60,
+        growth: 0,
+    }
+}
+
+/// Each disk keeps or loses everything, and twice anything.
+const OUTCOMES: &[[Fate; 2]] = &[
+    [Fate::Lost, Fate::Lost],
+    [Fate::Lost, Fate::Kept],
+    [Fate::Kept, Fate::Lost],
+    [Fate::Kept, Fate::Kept],
+    [Fate::Any, Fate::Any],
+    [Fate::Any, Fate::Any],
+];
+
+/// For a short history: a store that is soon full, little time between one action and the next, and a crash
+/// at every disk operation.
+pub(crate) fn short(seed: u64) -> Config {
+    let mut config = config(seed, None);
+    config.layout.segments = 1 + seed % 4;
+    Config {
+        check_every: 1,
+        outcomes: OUTCOMES,
+        life: 120,
+        pause: 24,
+        growth: seed % 3,
+        ..config
     }
 }

@@ -7,6 +7,7 @@
 
 use super::copies::SimCopies;
 use super::device::failed;
+use super::device::Doing;
 use super::device::Step;
 use super::device::What;
 use super::device::World;
@@ -33,9 +34,15 @@ impl World {
         if !self.log_entries(entries, 0, What::Other)? {
             return failed("no room for a control record");
         }
+        self.doing = Some(match entries {
+            [Entry::Drop(_)] => Doing::Drop,
+            [Entry::Epoch { .. }] => Doing::Growth,
+            _ => Doing::OtherControl,
+        });
         while self.durable() <= sequence {
             self.step(true)?;
         }
+        self.doing = None;
         self.known.model = self.known.after.take().unwrap();
         self.totals.controls += 1;
         Ok(())

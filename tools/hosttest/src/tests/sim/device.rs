@@ -6,6 +6,7 @@
 
 use super::copies::SimCopies;
 use super::disk::Data;
+use super::disk::Fate;
 use super::disk::SimDisk;
 use super::model::Content;
 use super::rng::Rng;
@@ -45,6 +46,24 @@ pub(crate) struct Config {
     pub(crate) keep: u64,
     /// The power goes tentatively at one in so many disk operations; 0 for never.
     pub(crate) check_every: u64,
+    /// What then becomes of writes to the origin and to the store that are not durable: one try each.
+    pub(crate) outcomes: &'static [[Fate; 2]],
+    /// The power goes really after fewer disk operations.
+    pub(crate) life: u64,
+    /// Fewer steps from one action to the next.
+    pub(crate) pause: u64,
+    /// Segments that the store may grow by.
+    pub(crate) growth: u64,
+}
+
+/// What is under way one at a time, and a crash may come upon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    Drop,
+    /// The origin's.
+    Growth,
+    OtherControl,
+    StoreGrowth,
 }
 
 /// Why a device stops.
@@ -138,6 +157,7 @@ pub(crate) struct World {
     /// Dirty regions of the present epoch and generation.
     pub(crate) regions: BTreeSet<u64>,
     pub(crate) gate_open: bool,
+    pub(crate) doing: Option<Doing>,
     pub(crate) records: BTreeMap<u64, Record>,
     pub(crate) claims: BTreeMap<u64, Claim>,
     pub(crate) writes: Vec<UserWrite>,
@@ -152,7 +172,7 @@ pub(crate) struct World {
     /// The power goes after so many disk operations.
     pub(crate) crash_in: Option<u64>,
     pub(crate) left: Option<(SimDisk, SimDisk)>,
-    pub(crate) totals: super::history::Totals,
+    pub(crate) totals: super::totals::Totals,
     /// The records from the last checkpoint's cut on.
     pub(crate) trail: Vec<Trail>,
 }
@@ -191,7 +211,7 @@ impl World {
     pub(crate) fn disk_op(&mut self) -> Step {
         self.totals.operations += 1;
         if self.config.check_every > 0 && self.rng.once_in(self.config.check_every) {
-            self.try_crash()?;
+            self.try_crashes()?;
         }
         match &mut self.crash_in {
             Some(0) => {

@@ -23,6 +23,25 @@ type Blocks = Vec<(u64, Data)>;
 
 const SECTOR: usize = 512;
 
+/// What becomes of the writes that are under way or in the cache when the power goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Each is kept, lost or torn.
+    Any,
+    /// All are on the medium.
+    Kept,
+    /// None is.
+    Lost,
+}
+
+/// What became of one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Became {
+    Kept,
+    Lost,
+    Torn,
+}
+
 #[derive(Clone)]
 pub(crate) struct SimDisk {
     medium: Vec<Data>,
@@ -34,6 +53,10 @@ pub(crate) struct SimDisk {
     pub(crate) writes_left: Option<u64>,
     /// A block that cannot be read.
     pub(crate) bad: Option<u64>,
+    /// The crash that left it has torn a write.
+    pub(crate) torn: bool,
+    /// It has kept a write, but not one that was begun before.
+    pub(crate) reordered: bool,
 }
 
 impl SimDisk {
@@ -47,7 +70,20 @@ impl SimDisk {
             next: 0,
             writes_left: None,
             bad: None,
+            torn: false,
+            reordered: false,
         }
+    }
+
+    /// It has become larger; what is there now is anything.
+    pub(crate) fn grow(&mut self, blocks: u64) {
+        let rubbish: Data = Rc::new([0x5a; BLOCK_BYTES]);
+        self.medium.resize(blocks as usize, rubbish);
+    }
+
+    /// Nothing is under way or in the cache: the power may go.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.cache.is_empty() && self.flight.is_empty()
     }
 
     pub(crate) fn blocks(&self) -> u64 {
@@ -95,36 +131,45 @@ impl SimDisk {
 
     /// What is left when the power goes.
     pub(crate) fn crash(&self, rng: &mut Rng) -> Self {
+        self.crash_as(Fate::Any, rng)
+    }
+
+    /// The same, when the writes that are not durable have this fate.
+    pub(crate) fn crash_as(&self, fate: Fate, rng: &mut Rng) -> Self {
         let mut after = Self {
             medium: self.medium.clone(),
-            cache: BTreeMap::new(),
-            flight: BTreeMap::new(),
-            next: 0,
-            writes_left: None,
-            bad: None,
+            ..Self::new(0)
         };
         for (at, versions) in &self.cache {
             for data in versions {
-                after.survive(&[(*at, data.clone())], rng);
+                after.survive(&[(*at, data.clone())], fate, rng);
             }
         }
+        let mut all = true;
         for blocks in self.flight.values() {
-            after.survive(blocks, rng);
+            let became = after.survive(blocks, fate, rng);
+            after.reordered |= became == Became::Kept && !all;
+            all &= became == Became::Kept;
         }
         after
     }
 
     /// Some of a write reaches the medium.
-    fn survive(&mut self, blocks: &[(u64, Data)], rng: &mut Rng) {
+    fn survive(&mut self, blocks: &[(u64, Data)], fate: Fate, rng: &mut Rng) -> Became {
         let sectors = blocks.len() * (BLOCK_BYTES / SECTOR);
-        let (prefix, any) = match rng.below(5) {
+        let chance = match fate {
+            Fate::Any => rng.below(5),
+            Fate::Kept => 0,
+            Fate::Lost => 2,
+        };
+        let (prefix, any) = match chance {
             0 | 1 => (sectors, false),
             2 => (0, false),
             3 => (rng.below(sectors as u64 + 1) as usize, false),
             _ => (0, true),
         };
         if prefix == 0 && !any {
-            return;
+            return Became::Lost;
         }
         let rubbish = (prefix < sectors && rng.once_in(4)).then_some(prefix);
         for (n, (at, data)) in blocks.iter().enumerate() {
@@ -140,6 +185,13 @@ impl SimDisk {
                 }
             }
             self.medium[*at as usize] = Rc::new(block);
+        }
+        match prefix == sectors {
+            true => Became::Kept,
+            false => {
+                self.torn = true;
+                Became::Torn
+            }
         }
     }
 }
@@ -196,6 +248,7 @@ mod tests {
         let (mut kept, mut lost, mut torn, mut rubbish) = (0, 0, 0, 0);
         for seed in 0..200 {
             let after = disk.crash(&mut Rng::new(seed));
+            assert!(!after.reordered);
             let first = after.get(0).unwrap();
             assert!(first.iter().all(|byte| [1, 2, 0xa5].contains(byte)));
             let both = [1, 2].map(|at| after.get(at).unwrap().iter().copied());
@@ -206,8 +259,13 @@ mod tests {
             rubbish += u32::from(bytes.contains(&0xa5));
         }
         assert!(kept > 30 && lost > 10 && torn > 30 && rubbish > 5);
+        for (fate, expected) in [(Fate::Kept, [2, 3, 3]), (Fate::Lost, [1, 0, 0])] {
+            let after = disk.crash_as(fate, &mut Rng::new(1));
+            assert_eq!([0, 1, 2].map(|at| after.get(at).unwrap()[9]), expected);
+        }
         disk.complete(id, true);
         disk.sync();
+        assert!(disk.is_settled());
         let after = disk.crash(&mut Rng::new(1));
         assert_eq!([0, 1, 2].map(|at| after.get(at).unwrap()[9]), [2, 3, 3]);
     }

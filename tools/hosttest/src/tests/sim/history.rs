@@ -11,43 +11,10 @@ use super::device::World;
 use super::disk::SimDisk;
 use super::recovery::format;
 use super::rng::Rng;
+use super::totals::Totals;
 use crate::chunk::Chunks;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
-
-/// What has been done.
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Totals {
-    pub(crate) steps: u64,
-    pub(crate) operations: u64,
-    pub(crate) writes: u64,
-    pub(crate) copies: u64,
-    pub(crate) records: u64,
-    pub(crate) controls: u64,
-    pub(crate) checkpoints: u64,
-    pub(crate) replayed: u64,
-    pub(crate) full: u64,
-    /// Crash images that were recovered and checked.
-    pub(crate) crashes: u64,
-    /// Crashes after which the history went on.
-    pub(crate) restarts: u64,
-}
-
-impl Totals {
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.steps += other.steps;
-        self.operations += other.operations;
-        self.writes += other.writes;
-        self.copies += other.copies;
-        self.records += other.records;
-        self.controls += other.controls;
-        self.checkpoints += other.checkpoints;
-        self.replayed += other.replayed;
-        self.full += other.full;
-        self.crashes += other.crashes;
-        self.restarts += other.restarts;
-    }
-}
 
 /// Plays a history of so many steps.
 pub(crate) fn run(config: &Config, steps: u64) -> Result<Totals, String> {
@@ -140,10 +107,10 @@ impl World {
     /// Does what comes, until the power goes or after a clean shutdown.
     fn live(&mut self) -> Step {
         if self.crash_in.is_none() {
-            self.crash_in = Some(self.rng.below(1500));
+            self.crash_in = Some(self.rng.below(self.config.life));
         }
         loop {
-            for _ in 0..self.rng.below(60) {
+            for _ in 0..self.rng.below(self.config.pause) {
                 self.step(true)?;
             }
             self.make_room()?;
@@ -225,6 +192,7 @@ impl World {
                 let steps = 1 + self.rng.below(10);
                 self.checkpoint(STATE_OPEN, steps)
             }
+            14 if self.config.growth > 0 => self.grow_store_some(),
             _ => Ok(()),
         }
     }

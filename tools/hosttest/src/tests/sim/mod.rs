@@ -14,15 +14,19 @@ mod control;
 mod copies;
 mod device;
 mod disk;
+mod growth;
 mod history;
 mod model;
 mod record;
 mod recovery;
 mod rng;
+mod totals;
+mod tries;
 mod verify;
 mod write;
 
 pub(super) use config::config;
+pub(super) use config::short;
 pub(super) use copies::SimCopies;
 pub(super) use device::Config;
 pub(super) use device::Trail;
@@ -31,8 +35,8 @@ pub(super) use disk::SimDisk;
 pub(super) use history::busy;
 pub(super) use history::run;
 pub(super) use history::run_on;
-pub(super) use history::Totals;
 pub(super) use rng::Rng;
+pub(super) use totals::Totals;
 
 /// A rule to break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +78,8 @@ pub(super) enum Trap {
     StaleCopy,
     /// Durable records take effect in any order.
     SettleInAnyOrder,
+    /// A segment that the store has grown by is named before the larger layout is durable.
+    EarlySegments,
     /// Contents are not read again after a drop has let a write of the chunk pass.
     StaleContent,
 }

@@ -92,6 +92,7 @@ pub(crate) fn format(config: &Config, store: SimDisk, uuid: u8) -> Step<World> {
         gone: Default::default(),
         exact: BTreeMap::new(),
         copied_at_cut: BTreeMap::new(),
+        segments: 0,
         trap: config.trap,
         chunk_blocks: step,
     };
@@ -157,6 +158,7 @@ impl World {
             next_id: state.next_id,
             regions: Default::default(),
             gate_open: true,
+            doing: None,
             records: BTreeMap::new(),
             claims: BTreeMap::new(),
             writes: Vec::new(),
@@ -179,46 +181,15 @@ impl World {
 
     /// Makes what was recovered durable, under a new session, before any write.
     pub(crate) fn start(&mut self) -> Step {
+        self.grow_at_start();
         self.checkpoint(STATE_OPEN, 0)
     }
 
     /// As [`World::start`], after a clean shutdown: the image says everything already.
     pub(crate) fn start_exact(&mut self) -> Step {
+        self.grow_at_start();
         self.superblock.state = U32::new(STATE_OPEN);
-        self.write_superblocks()
-    }
-
-    /// What would be left if the power went now, and whether that can be recovered; now and then also
-    /// when it goes again while that is done.
-    pub(crate) fn try_crash(&mut self) -> Step {
-        self.totals.crashes += 1;
-        let origin = self.origin.crash(&mut self.rng);
-        let mut store = self.store.crash(&mut self.rng);
-        let failed = Stop::Failed;
-        let recovered = self.known.check(&origin, &mut store).map_err(failed)?;
-        self.totals.replayed += recovered.replayed.records;
-        if !self.rng.once_in(6) {
-            return Ok(());
-        }
-        self.totals.crashes += 1;
-        let config = Config {
-            check_every: 0,
-            ..self.config.clone()
-        };
-        let mut rng = Rng::new(self.rng.next());
-        let crash_in = rng.below(40);
-        let known = self.known.clone();
-        let mut again = Self::assemble(config, rng, (origin, store), recovered, known)?;
-        again.crash_in = Some(crash_in);
-        let (origin, mut store) = match again.start() {
-            Ok(()) => (again.origin, again.store),
-            Err(Stop::Dead) => again.left.take().unwrap(),
-            Err(failed) => return Err(failed),
-        };
-        let second = again.known.check(&origin, &mut store);
-        second
-            .map(drop)
-            .map_err(|what| Stop::Failed(format!("second crash: {what}")))
+        self.write_superblocks(0)
     }
 
     /// The content of each hot chunk, for comparison.

@@ -46,6 +46,8 @@ pub(crate) struct Known {
     /// For a trap: the chunks that the present epoch had copies of at an image's cut.
     pub(crate) copied_at_cut: BTreeMap<u64, BTreeSet<u64>>,
     pub(crate) trap: Option<Trap>,
+    /// Segments that the store has, as the superblocks say that are durable.
+    pub(crate) segments: u64,
     pub(crate) chunk_blocks: u64,
 }
 
@@ -68,6 +70,9 @@ impl Known {
             return Err("the store is blank".into());
         };
         let layout = Layout::from_superblock(&superblock).ok_or("unsound layout")?;
+        if layout.segments < self.segments {
+            return Err("superblock: the store is smaller again".into());
+        }
         let refused = match self.trap {
             Some(Trap::AskPresentMarks) => self.marked_in_image(store, &superblock, &layout)?,
             _ => (u64::MAX, BTreeSet::new()),

@@ -227,6 +227,7 @@ impl World {
         let Some(segment) = self.segments.take() else {
             return failed("a reservation is not honoured");
         };
+        self.totals.beyond += u64::from(segment >= self.config.layout.segments);
         for owner in self.timeline.epochs(0, u64::MAX) {
             let owned = owner.copies.as_ref().map(|copies| copies.owned());
             if owned.is_some_and(|owned| owned.contains(&segment)) {
