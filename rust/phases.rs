@@ -107,7 +107,8 @@ impl Engine {
     /// The device has grown. No failure of the store may keep it from being resumed.
     fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
         match self.grow(sectors) {
-            Err(error) if error != ENOMEM && self.is_persistent() => {
+            // Not if it was the origin that could not be flushed.
+            Err(error) if self.journal.has_failed() => {
                 self.store_failed(error);
                 self.grow(sectors)
             }
