@@ -5,20 +5,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::thread;
-
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
-use vmtest::cmd::Background;
 use vmtest::rig::use_persistent_stores;
 use vmtest::rig::Rig;
 
 use super::errors::Area;
 use super::portrait::Portrait;
 use super::slices::Slices;
-use super::slices::LIMIT;
-use super::slices::WHILE;
+use super::slices::Write;
 use crate::tests::full_block::blocked;
 use crate::tests::full_block::blocked::stamps;
 use crate::tests::slow;
@@ -58,22 +54,22 @@ fn is_written(held: Area) -> bool {
 }
 
 /// Begins to grow, with a part of the store held.
-fn grow(slices: &Slices, how: How, held: Area) -> Result<Background> {
+fn grow(slices: &mut Slices, how: How, held: Area) -> Result<()> {
     let dm = &slices.rig.dm;
+    let name = dm.name().to_string();
     slices.resize(LARGER)?;
     let words = match how {
-        How::Message => vec!["message", dm.name(), "0", "grow"],
+        How::Message => vec!["message", &name, "0", "grow"],
         How::Reload => {
             dm.load(&slices.rig.table(slices.rig.sectors(), &["on_full=block"]))?;
             dm.suspend_noflush()?;
-            vec!["resume", "--noudevsync", dm.name()]
+            vec!["resume", "--noudevsync", &name]
         }
     };
     slices.hold(held)?;
-    let mut grows = Background::start("dmsetup", &words)?;
-    thread::sleep(WHILE);
-    ensure!(grows.ended()? == is_written(held), "{}", grows.output());
-    Ok(grows)
+    let ended = slices.start(&words)?;
+    ensure!(ended == is_written(held), "it has grown: {ended}");
+    Ok(())
 }
 
 fn cut(how: How, held: Area) -> Result<()> {
@@ -83,17 +79,20 @@ fn cut(how: How, held: Area) -> Result<()> {
     slices.rig.settle()?;
     let writer = blocked::fill(&slices.rig, 0)?;
     let mut before = Portrait::of(&slices.rig)?;
-    let mut grows = grow(&slices, how, held)?;
+    grow(&mut slices, how, held)?;
     ensure!(!writer.is_finished(), "there was no write that waited");
     if is_written(held) {
         // There was some room left that needs no record of a segment.
         before = Portrait::of(&slices.rig)?;
     }
     let at = writer.at();
+    // It has what waits looked at again.
+    let other = Write::begin(&slices.rig, slices.rig.sectors() - 8, 3)?;
+    other.waits("into a store that is not larger yet")?;
     slices.cut()?;
-    ensure!(grows.wait(LIMIT)?.is_some(), "the growth does not end");
+    slices.end()?;
     ensure!(at == writer.at(), "a write went on");
-    ensure!(writer.end()?.is_err(), "a write was done");
+    ensure!(writer.end()?.is_err() && other.end()?.is_err(), "no error");
     slices.restart(LARGER)?;
     before.compare(&Portrait::of(&slices.rig)?)?;
     goes_on(&mut slices.rig, id, at)

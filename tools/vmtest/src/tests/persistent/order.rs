@@ -20,10 +20,8 @@ use vmtest::rig::Spec;
 
 use super::errors::Area;
 use super::portrait::snapshots;
-use super::slices::message;
 use super::slices::Slices;
 use super::slices::Write;
-use super::slices::LIMIT;
 use super::slices::WHILE;
 use crate::tests::slow;
 use crate::tests::test;
@@ -145,12 +143,12 @@ fn behind_contents(what: impl Fn(u64) -> String) -> Result<()> {
     slices.hold(Area::Contents)?;
     let first = Write::begin(&slices.rig, OTHER, 3)?;
     first.waits("whose copy is not durable")?;
-    let mut sent = message(&slices.rig, &what(id))?;
+    slices.message(&what(id))?;
     let second = Write::begin(&slices.rig, NEEDED, 3)?;
     second.waits("that is needed as long as earlier records are not durable")?;
     slices.cut()?;
     ensure!(first.end()?.is_err() && second.end()?.is_err(), "no error");
-    ensure!(sent.wait(LIMIT)?.is_some(), "the message does not end");
+    slices.end()?;
     slices.restart(slices.rig.store_sectors())?;
     check(&slices.rig, id, &[NEEDED, OTHER, 80])
 }
@@ -161,10 +159,10 @@ fn snapshot_behind() -> Result<()> {
     slices.hold(Area::Contents)?;
     let first = Write::begin(&slices.rig, OTHER, 3)?;
     first.waits("whose copy is not durable")?;
-    let mut sent = message(&slices.rig, "snapshot keep=8")?;
+    slices.message("snapshot keep=8")?;
     slices.cut()?;
     ensure!(first.end()?.is_err(), "no error");
-    ensure!(sent.wait(LIMIT)?.is_some(), "the message does not end");
+    slices.end()?;
     slices.restart(slices.rig.store_sectors())?;
     check(&slices.rig, id, &[OTHER, 80])
 }
@@ -174,18 +172,18 @@ fn shrinks(what: impl Fn(u64) -> String) -> Result<()> {
     for cut in [true, false] {
         let (mut slices, id) = with_snapshot()?;
         slices.hold(Area::Ring)?;
-        let mut sent = message(&slices.rig, &what(id))?;
+        slices.message(&what(id))?;
         let write = Write::begin(&slices.rig, NEEDED, 3)?;
         write.waits(&format!("while {:?} is not durable", what(id)))?;
         if !cut {
             slices.let_go(Area::Ring)?;
             write.end()??;
-            sent.finish(LIMIT)?;
+            slices.finish()?;
             continue;
         }
         slices.cut()?;
         ensure!(write.end()?.is_err(), "no error");
-        ensure!(sent.wait(LIMIT)?.is_some(), "the message does not end");
+        slices.end()?;
         slices.restart(slices.rig.store_sectors())?;
         check(&slices.rig, id, &[NEEDED, 80])?;
     }

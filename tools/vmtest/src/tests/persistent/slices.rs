@@ -41,13 +41,14 @@ struct Slice {
     dm: Dm,
 }
 
-/// The devices. The live device goes before the slices.
+/// The devices. The live device goes before the slices, and before that what waits for it.
 pub struct Slices {
+    programs: Vec<Background>,
     pub rig: Rig,
     slices: Vec<Slice>,
 }
 
-/// A failed test may leave writes that wait.
+/// A failed test may leave writes that wait, and programs that cannot be killed.
 impl Drop for Slices {
     fn drop(&mut self) {
         for slice in &self.slices {
@@ -67,7 +68,11 @@ impl Slices {
             let dm = Dm::linear(name, rig.store_disk(), start, len)?;
             slices.push(Slice { area, start, dm });
         }
-        let slices = Slices { rig, slices };
+        let slices = Slices {
+            programs: Vec::new(),
+            rig,
+            slices,
+        };
         slices.resize(slices.rig.store_sectors())?;
         Ok(slices)
     }
@@ -97,6 +102,39 @@ impl Slices {
     /// What waited goes on.
     pub fn let_go(&self, area: Area) -> Result<()> {
         self.slice(area)?.resume()
+    }
+
+    /// Starts dmsetup; whether it has ended soon.
+    pub fn start(&mut self, args: &[&str]) -> Result<bool> {
+        let mut program = Background::start("dmsetup", args)?;
+        thread::sleep(WHILE);
+        let ended = program.ended();
+        self.programs.push(program);
+        ended
+    }
+
+    /// Sends a message that must not come to its end now.
+    pub fn message(&mut self, message: &str) -> Result<()> {
+        let words: Vec<&str> = message.split(' ').collect();
+        let name = self.rig.dm.name().to_string();
+        let ended = self.start(&[&["message", &name, "0"], &words[..]].concat())?;
+        ensure!(!ended, "{message:?} took effect");
+        Ok(())
+    }
+
+    /// What was started comes to its end, and succeeds.
+    pub fn finish(&mut self) -> Result<()> {
+        let mut programs = self.programs.drain(..);
+        programs.try_for_each(|program| program.finish(LIMIT).map(drop))
+    }
+
+    /// What was started comes to its end, one or another.
+    pub fn end(&mut self) -> Result<()> {
+        for program in &mut self.programs {
+            let ended = program.wait(LIMIT)?;
+            ensure!(ended.is_some(), "dmsetup does not end");
+        }
+        Ok(())
     }
 
     /// Cuts the power: nothing reaches the disks from here on, and what is held never does.
@@ -143,16 +181,4 @@ impl Write {
         wait_until("the write ends", LIMIT, || Ok(self.0.is_finished()))?;
         self.0.join().map_err(|_| anyhow!("the writer died"))
     }
-}
-
-/// Sends a message that does not come to its end now.
-pub fn message(rig: &Rig, words: &str) -> Result<Background> {
-    let words: Vec<&str> = words.split(' ').collect();
-    let mut sent = Background::start(
-        "dmsetup",
-        &[&["message", rig.dm.name(), "0"], &words[..]].concat(),
-    )?;
-    thread::sleep(WHILE);
-    ensure!(!sent.ended()?, "{words:?} took effect: {}", sent.output());
-    Ok(sent)
 }

@@ -77,16 +77,17 @@ fn waits(_: &Env) -> Result<()> {
     };
     let before = log()?;
     rig.origin.suspend_noflush()?;
-    let taken = (|| {
-        let words = ["message", rig.dm.name(), "0", "snapshot"];
-        let mut taken = Background::start("dmsetup", &words)?;
-        thread::sleep(WHILE);
+    let words = ["message", rig.dm.name(), "0", "snapshot"];
+    let mut taken = Background::start("dmsetup", &words)?;
+    thread::sleep(WHILE);
+    let waits = (|| {
         ensure!(!taken.ended()?, "a snapshot without a flush");
         ensure!(log()? == before, "its record is there before the flush");
-        Ok(taken)
+        Ok(())
     })();
     rig.origin.resume()?;
-    taken?.finish(LIMIT)?;
+    waits?;
+    taken.finish(LIMIT)?;
     thread::sleep(Duration::from_millis(100));
     ensure!(log()? != before, "no record of a snapshot");
     Ok(())
