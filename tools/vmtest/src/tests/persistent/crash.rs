@@ -39,6 +39,8 @@ pub const TESTS: &[Test] = &[
     slow("i1_i2_i3_crashes_with_writes_that_wait", 300, blocked),
 ];
 
+/// Sectors of a store of four segments.
+const SMALL: u64 = 3 * 2048;
 /// Sectors of the device; the last chunk is short.
 const SECTORS: u64 = 2048 + 5;
 
@@ -54,26 +56,30 @@ fn spec(chunk: u64, args: &'static [&'static str]) -> Spec<'static> {
 
 fn crashes(env: &Env, chunk: u64, seed: u64) -> Result<()> {
     let seed = env.seed.unwrap_or(seed);
-    let world = World::new(&spec(chunk, &[]), 64 * 2048, seed)?;
-    rounds(env, world, seed, if chunk == 8 { 14 } else { 8 })
+    let mut world = World::new(&spec(chunk, &[]), 64 * 2048, seed)?;
+    rounds(env, &mut world, seed, if chunk == 8 { 14 } else { 8 })
 }
 
-/// The store takes about one epoch's contents.
+/// The store has fewer segments than there are epochs with contents at times.
 fn full(env: &Env) -> Result<()> {
     let seed = env.seed.unwrap_or(3);
-    let mut world = World::new(&spec(8, &[]), 5 * 2048, seed)?;
+    let mut world = World::new(&spec(8, &[]), SMALL, seed)?;
     world.may_give_up = true;
-    rounds(env, world, seed, 8)
+    rounds(env, &mut world, seed, 8)?;
+    ensure!(world.given_up.into_inner() > 0, "nothing was given up");
+    Ok(())
 }
 
 /// The same, and writes wait rather than that a snapshot is given up.
 fn blocked(env: &Env) -> Result<()> {
     let seed = env.seed.unwrap_or(4);
-    let world = World::new(&spec(8, &["on_full=block"]), 5 * 2048, seed)?;
-    rounds(env, world, seed, 8)
+    let mut world = World::new(&spec(8, &["on_full=block"]), SMALL, seed)?;
+    rounds(env, &mut world, seed, 8)?;
+    ensure!(world.has_waited.into_inner(), "no write waited");
+    Ok(())
 }
 
-fn rounds(env: &Env, mut world: World, seed: u64, rounds: u64) -> Result<()> {
+fn rounds(env: &Env, world: &mut World, seed: u64, rounds: u64) -> Result<()> {
     for round in 0..env.rounds(rounds, 5) {
         let run = Duration::from_millis(20 + world.rng.below(400));
         let again = world.rng.below(3);

@@ -19,7 +19,7 @@ use crate::tests::Test;
 use crate::Env;
 
 pub const TESTS: &[Test] = &[slow(
-    "i2_persistent_first_overwrites_cost_the_same_with_64_snapshots",
+    "persistent_first_overwrites_cost_the_same_with_64_snapshots",
     120,
     same,
 )];

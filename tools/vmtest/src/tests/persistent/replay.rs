@@ -81,6 +81,10 @@ trait Subject {
     fn play(&mut self, parts: &Parts) -> Result<()>;
     /// Checks what must hold. Nothing may be in use afterwards but `parts`.
     fn look(&mut self, parts: &Parts) -> Result<()>;
+    /// Whether what it is about did not come about.
+    fn was_in_vain(&self) -> bool {
+        false
+    }
 }
 
 /// Slices of a disk.
@@ -132,6 +136,7 @@ fn rounds(
     let mut rng = Rng::new(seed);
     let sizes = subject(seed).sizes();
     let mut image = Image::zeroes(sizes.iter().sum());
+    let mut in_vain = true;
     for round in 0..env.rounds(3, 2) {
         let context = || format!("seed {seed}, round {round}");
         let mut subject = subject(rng.number());
@@ -139,7 +144,9 @@ fn rounds(
         let age = round + 1;
         image =
             replay(image, age, &log, subject.as_mut(), &mut rng, looks).with_context(context)?;
+        in_vain &= subject.was_in_vain();
     }
+    ensure!(!in_vain, "no snapshot was given up");
     Ok(())
 }
 

@@ -88,6 +88,10 @@ pub struct World {
     pub rng: Rng,
     /// Snapshots may be given up: the store is too small.
     pub may_give_up: bool,
+    /// How many have been, before the crashes.
+    pub given_up: AtomicU64,
+    /// A write has waited for space.
+    pub has_waited: AtomicBool,
     /// The disks have a volatile cache.
     pub is_volatile: bool,
     /// The disks are held: answers from here on nobody would get after a real power cut.
@@ -127,6 +131,8 @@ impl World {
             stamp: AtomicU64::new(1),
             rng: Rng::new(seed),
             may_give_up: false,
+            given_up: AtomicU64::new(0),
+            has_waited: AtomicBool::new(false),
             is_volatile: false,
             held: AtomicBool::new(false),
             ledger: None,
@@ -141,7 +147,7 @@ impl World {
         let cutting = AtomicBool::new(false);
         self.held.store(false, Ordering::SeqCst);
         self.play(&cutting, |world, stop| {
-            thread::sleep(run);
+            world.watch(run)?;
             cutting.store(true, Ordering::SeqCst);
             let cut = world.rig.hold(store_first).and_then(|()| {
                 world.held.store(true, Ordering::SeqCst);
@@ -155,6 +161,20 @@ impl World {
         .context("before the crash")?;
         self.rig.close().context("removing after the crash")?;
         self.rig.mend()
+    }
+
+    /// Lets some time pass, and notes what a small store brings about.
+    fn watch(&self, time: Duration) -> Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            thread::sleep(Duration::from_millis(5));
+            if self.rig.sysfs("state")? == "blocked" {
+                self.has_waited.store(true, Ordering::SeqCst);
+            }
+        }
+        let given_up = self.rig.control.info()?.invalidated;
+        self.given_up.fetch_add(given_up, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Writers and the rest go on for some time, and until there were so many writes; or until an error.

@@ -39,6 +39,8 @@ pub struct Chunks {
     /// Sectors of the store, at last.
     store: u64,
     may_give_up: bool,
+    /// Snapshots that were given up.
+    given_up: u64,
 }
 
 /// Sectors of its device; the last chunk is short.
@@ -52,6 +54,7 @@ impl Chunks {
             chunk,
             store: 24 * 2048,
             may_give_up: false,
+            given_up: 0,
         }
     }
 
@@ -106,11 +109,17 @@ impl Subject for Chunks {
             .store
             .swap(&format!("0 {sectors} linear {path} 0"))?;
         world.rig.dm.swap(&world.rig.table(SECTORS, &[]))?;
-        world.run(Duration::from_millis(600), 100)
+        world.run(Duration::from_millis(600), 100)?;
+        self.given_up += world.rig.control.info()?.invalidated;
+        Ok(())
     }
 
     fn look(&mut self, parts: &Parts) -> Result<()> {
         self.open(parts).map(drop)
+    }
+
+    fn was_in_vain(&self) -> bool {
+        self.may_give_up && self.given_up == 0
     }
 }
 
