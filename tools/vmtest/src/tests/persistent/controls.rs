@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::Cell;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -18,6 +19,7 @@ use super::errors::fails_behind;
 use super::errors::field;
 use super::errors::Area;
 use super::faults;
+use super::faults::Part;
 use super::portrait::points;
 use crate::tests::test;
 use crate::tests::Test;
@@ -54,18 +56,20 @@ fn forget() -> Result<()> {
 /// The checkpoint that lets a scope take effect is held up, and when it goes on the log cannot be written.
 fn narrow() -> Result<()> {
     let number = Cell::new(0);
+    // Its device is there for longer than the store's.
+    let ring = RefCell::new(None);
     let prepare = |rig: &Rig| {
         number.set(field(rig, IMAGE_NUMBER)?);
         let (disk, images) = (rig.store_disk(), Area::Images.of(rig)?);
+        let part = Part::new(disk, Area::Ring.of(rig)?)?;
         let slow = faults::slow(disk, images.start);
-        rig.store.swap(&faults::with_part(
-            disk,
-            rig.store_sectors(),
-            &images,
-            &slow,
-        ))?;
+        let parts = [part.target(), (images, slow)];
+        rig.store
+            .swap(&faults::with_parts(disk, rig.store_sectors(), &parts))?;
         rig.control.snapshot_keeping(Some(0), 4)?;
         ensure!(rig.sysfs("state")? == "active", "the state");
+        part.fail()?;
+        ring.replace(Some(part));
         Ok(())
     };
     fails_behind(prepare, Area::Ring, |rig| {

@@ -138,8 +138,7 @@ impl Area {
     fn break_in(self, rig: &Rig, size: u64, kind: &str) -> Result<()> {
         let (disk, bad) = (rig.store_disk(), self.of(rig)?);
         let target = faults::failing(disk, bad.start, kind);
-        rig.store
-            .swap(&faults::with_part(disk, size, &bad, &target))
+        rig.store.swap(&faults::with_part(disk, size, &bad, target))
     }
 }
 

@@ -12,6 +12,7 @@ use anyhow::ensure;
 use anyhow::Result;
 use rustix::io::Errno;
 use rustix::io::ReadWriteFlags;
+use vmtest::cmd::wait_until;
 use vmtest::disk::expect_errno;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
@@ -21,6 +22,7 @@ use vmtest::rig::Spec;
 
 use super::errors;
 use super::faults;
+use super::faults::Part;
 use super::portrait::snapshots;
 use super::portrait::Portrait;
 use super::said_nothing;
@@ -36,6 +38,8 @@ pub const TESTS: &[Test] = &[
     test("i4_persistent_flush_of_a_growth_fails", growth),
     test("persistent_flush_of_a_removal_fails", removal),
 ];
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 fn rig() -> Result<(Rig, Disk)> {
     errors::rig_of(&Spec::mb(1).persistent().cached())
@@ -115,29 +119,29 @@ fn second(_: &Env) -> Result<()> {
     let (rig, disk) = rig()?;
     let (path, size) = (rig.origin_disk(), rig.sectors());
     let ids = snapshots(&rig)?;
+    let flush = Part::new(path, faults::behind(size))?;
     // Where nobody needs a copy.
-    rig.origin.swap(&faults::with_part(
-        path,
-        size,
-        &(0..8),
-        &faults::slow(path, 0),
-    ))?;
+    let held = (0..8, faults::slow(path, 0));
+    rig.origin
+        .swap(&faults::with_parts(path, size, &[held, flush.target()]))?;
     let flushes = faults::flushes(path)?;
     thread::scope(|scope| {
         let holds = scope.spawn(|| disk.stamp(0, 8, 9));
-        thread::sleep(Duration::from_millis(500));
+        let marked = || Ok(rig.set_in("snapshot_map")?.contains(&0));
+        let inside = wait_until("the write is under way", LIMIT, marked);
         let snapshot = scope.spawn(|| rig.control.snapshot_keeping(None, 1));
         let flushed = faults::flushed(path, flushes);
         let waits = scope.spawn(|| disk.stamp(1200, 8, 9));
         thread::sleep(Duration::from_millis(500));
         let was_closed = !holds.is_finished() && !snapshot.is_finished() && !waits.is_finished();
+        flush.fail()?;
         // Lets the write go.
         break_flushes(&rig)?;
         let died = |_| anyhow!("a thread died");
         holds.join().map_err(died)??;
         waits.join().map_err(died)??;
         expect_errno("a snapshot", snapshot.join().map_err(died)?, Errno::IO)?;
-        flushed?;
+        inside.and(flushed)?;
         ensure!(was_closed, "the gate was not closed behind the first flush");
         Ok(())
     })?;

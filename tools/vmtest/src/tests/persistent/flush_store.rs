@@ -18,6 +18,7 @@ use vmtest::rig::Spec;
 use super::errors;
 use super::errors::Area;
 use super::faults;
+use super::faults::Part;
 use super::on_error;
 use super::portrait::Portrait;
 use crate::tests::bad_table::said;
@@ -104,24 +105,27 @@ fn swaps(rig: &Rig, table: &str, then: impl FnOnce() -> Result<()>) -> Result<()
     })
 }
 
+/// A table for the store: writes of superblocks wait, and a part may fail flushes.
+fn held(rig: &Rig, flush: &Part) -> Result<String> {
+    let (path, size) = (rig.store_disk(), rig.store_sectors());
+    let superblocks = (Area::Superblocks.of(rig)?, faults::slow(path, 0));
+    let parts = [superblocks, flush.target()];
+    Ok(faults::with_parts(path, size, &parts))
+}
+
 /// The flush of the image fails, and no other: no superblock leads to what may not be there.
 fn image(_: &Env) -> Result<()> {
     let (rig, disk) = rig()?;
     let before = rig.control.info()?;
-    let (path, size) = (rig.store_disk(), rig.store_sectors());
-    let superblocks = Disk::open_ro(path)?.read(0, 16)?;
-    // Flushes fail, and the superblock that says so waits.
-    let mut table = faults::with_part(
-        path,
-        size,
-        &Area::Superblocks.of(&rig)?,
-        &faults::slow(path, 0),
-    );
-    table += &format!("{size} 8 {}\n", faults::failing(path, size, faults::WRITES));
+    let flush = Part::new(rig.store_disk(), faults::behind(rig.store_sectors()))?;
+    let superblocks = Disk::open_ro(rig.store_disk())?.read(0, 16)?;
+    flush.fail()?;
     let mut kernel = Kmsg::now()?;
-    swaps(&rig, &table, || {
-        let now = Disk::open_ro(path)?.read(0, 16)?;
+    swaps(&rig, &held(&rig, &flush)?, || {
+        let now = Disk::open_ro(rig.store_disk())?.read(0, 16)?;
         ensure!(now[..] == superblocks[..], "a superblock was written");
+        // Now that waits which says so.
+        flush.mend()?;
         rig.mend_store()
     })?;
     told(&mut kernel, true)?;
@@ -132,15 +136,12 @@ fn image(_: &Env) -> Result<()> {
 fn superblock() -> Result<()> {
     let (rig, disk) = rig()?;
     let before = rig.control.info()?;
-    let (path, size) = (rig.store_disk(), rig.store_sectors());
-    let table = faults::with_part(
-        path,
-        size,
-        &Area::Superblocks.of(&rig)?,
-        &faults::slow(path, 0),
-    );
+    let flush = Part::new(rig.store_disk(), faults::behind(rig.store_sectors()))?;
     let mut kernel = Kmsg::now()?;
-    swaps(&rig, &table, || break_flushes(&rig))?;
+    swaps(&rig, &held(&rig, &flush)?, || {
+        flush.fail()?;
+        break_flushes(&rig)
+    })?;
     told(&mut kernel, false)?;
     ends(rig, disk, &before)
 }

@@ -24,6 +24,7 @@ use super::portrait::Portrait;
 use super::said_nothing;
 use crate::tests::bad_table::refused;
 use crate::tests::bad_table::said;
+use crate::tests::slow;
 use crate::tests::test;
 use crate::tests::Test;
 use crate::Env;
@@ -41,7 +42,9 @@ pub const TESTS: &[Test] = &[
     test("i1_persistent_recovery_cannot_read_superblocks", |_| {
         cannot_read(Area::Superblocks, &[false, true])
     }),
-    test("i1_persistent_recovery_reads_what_it_needs", |_| unneeded()),
+    slow("i1_persistent_recovery_reads_what_it_needs", 180, |_| {
+        unneeded()
+    }),
     test("i1_persistent_contents_cannot_be_read_for_a_time", contents),
     test("i4_persistent_replay_whose_image_cannot_be_written", |_| {
         image_behind_replay()
