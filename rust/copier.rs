@@ -241,6 +241,8 @@ impl Engine {
         }
         let lost = core::mem::take(&mut slow.lost);
         drop(guard);
+        // What copies took counts now: with a persistent store not when it was reserved.
+        self.watch_space();
         if lost > 0 {
             self.tell_lost(lost);
         }

@@ -161,7 +161,6 @@ impl Engine {
             false => Some(copies.take_space(run.len())?),
         };
         let taken = taken.flatten();
-        self.watch_space();
         Ok(taken.map(|(position, len)| {
             copy.position = position;
             copy.copies = Some(copies.clone());
