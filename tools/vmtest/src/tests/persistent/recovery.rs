@@ -92,7 +92,8 @@ fn cannot_read(area: Area, cut: &[bool]) -> Result<()> {
         let store = whole(&rig)?;
         area.hide_it(&rig)?;
         let table = rig.table(rig.sectors(), &[]);
-        refused(&table, "the store cannot be read", false).with_context(|| format!("cut: {is_cut}"))?;
+        refused(&table, "the store cannot be read", false)
+            .with_context(|| format!("cut: {is_cut}"))?;
         ensure!(whole(&rig)?[..] == store[..], "the store has changed");
         all_there(rig, &before)?;
     }
