@@ -15,7 +15,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
-use crate::copier::Slow;
+use crate::claims::Slow;
 use crate::copier::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::List;

@@ -21,7 +21,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
-use crate::copier::Slow;
+use crate::claims::Slow;
 use crate::copies::Copies;
 use crate::dm::Direction;
 use crate::dm::Entry;

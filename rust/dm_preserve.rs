@@ -27,6 +27,7 @@ mod bitmap;
 mod checkpoint;
 mod checksum;
 mod chunk;
+mod claims;
 mod control;
 mod copier;
 mod copies;

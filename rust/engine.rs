@@ -17,7 +17,7 @@
 use crate::args::Options;
 use crate::bitmap::Bitmap;
 use crate::chunk::Geometry;
-use crate::copier::Slow;
+use crate::claims::Slow;
 use crate::copies::Copies;
 use crate::copies::Store;
 use crate::designation::Designation;
