@@ -140,10 +140,10 @@ fn second(_: &Env) -> Result<()> {
         let died = |_| anyhow!("a thread died");
         holds.join().map_err(died)??;
         waits.join().map_err(died)??;
-        expect_errno("a snapshot", snapshot.join().map_err(died)?, Errno::IO)?;
+        let taken = snapshot.join().map_err(died)?;
         inside.and(flushed)?;
         ensure!(was_closed, "the gate was not closed behind the first flush");
-        Ok(())
+        expect_errno("a snapshot", taken, Errno::IO)
     })?;
     disk.check(0, &[9; 8])?;
     disk.check(1200, &[9; 8])?;
