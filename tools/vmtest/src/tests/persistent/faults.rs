@@ -114,6 +114,13 @@ pub fn only_flushes_fail(device: &Dm) -> Result<()> {
     Ok(disk.write(0, &found)?)
 }
 
+/// Whether a write waits in the [`slow`] part of a device: its status has the reads, writes and flushes that are delayed.
+pub fn is_held(device: &Dm) -> Result<bool> {
+    let status = device.status()?;
+    let (_, delayed) = status.split_once("delay ").context("no slow part")?;
+    Ok(delayed.split_whitespace().nth(1) == Some("1"))
+}
+
 /// How many flushes a disk has done.
 pub fn flushes(disk: &str) -> Result<u64> {
     let path = format!("/sys/block/{}/stat", disk.trim_start_matches("/dev/"));
