@@ -46,18 +46,31 @@ use subjects::Liar;
 
 pub const TESTS: &[Test] = &[
     slow("i1_i2_i3_replayed_writes", 300, |env| {
-        rounds(env, 11, 8, &|seed| Box::new(Chunks::new(seed, 8)))
+        rounds(env, 11, Looks::Some(8), &|seed| {
+            Box::new(Chunks::new(seed, 8))
+        })
+    }),
+    slow("i1_i2_i3_replayed_writes_at_every_boundary", 600, |env| {
+        rounds(env, 17, Looks::Boundaries, &|seed| {
+            Box::new(Chunks::short(seed))
+        })
     }),
     slow(
         "i1_i2_i3_replayed_writes_of_chunks_of_32_sectors",
         300,
-        |env| rounds(env, 12, 8, &|seed| Box::new(Chunks::new(seed, 32))),
+        |env| {
+            rounds(env, 12, Looks::Some(8), &|seed| {
+                Box::new(Chunks::new(seed, 32))
+            })
+        },
     ),
     slow("i1_i2_i3_replayed_writes_with_a_full_store", 300, |env| {
-        rounds(env, 13, 8, &|seed| Box::new(Chunks::with_small_store(seed)))
+        rounds(env, 13, Looks::Some(8), &|seed| {
+            Box::new(Chunks::with_small_store(seed))
+        })
     }),
     slow("i1_i2_i3_replayed_writes_of_ext4", 300, |env| {
-        rounds(env, 14, 3, &|_| Box::new(Ext4))
+        rounds(env, 14, Looks::Some(3), &|_| Box::new(Ext4))
     }),
     test("persistent_clean_shutdown_flushes_the_origin", shutdown),
     slow("replayed_writes_tell_of_a_store_that_lies", 120, |_| {
@@ -72,6 +85,15 @@ pub const TESTS: &[Test] = &[
 const LOG_MB: u64 = 400;
 /// Sectors of the store that are metadata for the most part: places there get as many looks as all others.
 const METADATA: u64 = 1400;
+
+/// Where a log is looked at.
+#[derive(Clone, Copy)]
+enum Looks {
+    /// At so many places.
+    Some(u64),
+    /// Before and behind each flush and each write with FUA to origin or store.
+    Boundaries,
+}
 
 /// What goes on, and is looked at after a crash.
 trait Subject {
@@ -129,7 +151,7 @@ fn disk(name: &str, image: &Image) -> Result<Loop> {
 fn rounds(
     env: &Env,
     seed: u64,
-    looks: u64,
+    looks: Looks,
     subject: &dyn Fn(u64) -> Box<dyn Subject>,
 ) -> Result<()> {
     let seed = env.seed.unwrap_or(seed);
@@ -155,7 +177,14 @@ fn liar(seed: u64, which: fn(&Parts) -> &Dm) -> Result<()> {
     let mut subject = Liar::new(Chunks::new(seed, 8), which);
     let image = Image::zeroes(subject.sizes().iter().sum());
     let log = record(&image, 0, &mut subject)?;
-    match replay(image, 1, &log, &mut subject, &mut Rng::new(seed), 20) {
+    match replay(
+        image,
+        1,
+        &log,
+        &mut subject,
+        &mut Rng::new(seed),
+        Looks::Some(20),
+    ) {
         Ok(_) => bail!("nothing was noticed"),
         // See `explain`.
         Err(e) if e.to_string().starts_with("after ") => Ok(()),
@@ -195,10 +224,13 @@ fn replay(
     log: &Log,
     subject: &mut dyn Subject,
     rng: &mut Rng,
-    looks: u64,
+    looks: Looks,
 ) -> Result<Image> {
     let sizes = subject.sizes();
-    let places = choose(log, sizes, rng, looks);
+    let places = match looks {
+        Looks::Some(looks) => choose(log, sizes, rng, looks),
+        Looks::Boundaries => boundaries(log, sizes),
+    };
     let begun = Instant::now();
     println!("{} writes, {} looks", log.entries.len(), places.len());
     ensure!(!places.is_empty(), "nothing was written");
@@ -242,6 +274,23 @@ fn places(log: &Log, ledger: u64) -> Vec<usize> {
         }
     }
     found.push(log.entries.len());
+    found
+}
+
+/// The places before and behind what makes something durable.
+fn boundaries(log: &Log, [origin, store, _]: [u64; 3]) -> Vec<usize> {
+    let ledger = origin + store;
+    let all = places(log, ledger);
+    let is_boundary = |entry: &Entry| entry.is_flush() || (entry.is_fua() && entry.sector < ledger);
+    let mut before = 0;
+    let mut found = Vec::new();
+    for place in all {
+        let behind = log.entries[before..place].iter().any(is_boundary);
+        if behind || log.entries.get(place).is_some_and(is_boundary) {
+            found.push(place);
+        }
+        before = place;
+    }
     found
 }
 

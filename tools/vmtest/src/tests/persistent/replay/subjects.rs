@@ -39,6 +39,8 @@ pub struct Chunks {
     /// Sectors of the store, at last.
     store: u64,
     may_give_up: bool,
+    /// For how long, and for how many writes at least, before the store grows, and behind that.
+    length: (Duration, u64),
     /// Snapshots that were given up.
     given_up: u64,
 }
@@ -54,7 +56,16 @@ impl Chunks {
             chunk,
             store: 24 * 2048,
             may_give_up: false,
+            length: (Duration::from_millis(600), 100),
             given_up: 0,
+        }
+    }
+
+    /// A history so short that each of its boundaries can be looked at.
+    pub fn short(seed: u64) -> Self {
+        Chunks {
+            length: (Duration::from_millis(40), 8),
+            ..Self::new(seed, 8)
         }
     }
 
@@ -102,14 +113,15 @@ impl Subject for Chunks {
         }
         world.ledger = Some(ledger);
         world.save()?;
-        world.run(Duration::from_millis(600), 100)?;
+        let (time, writes) = self.length;
+        world.run(time, writes)?;
         let (sectors, path) = (parts.grow()?, parts.store.path());
         world
             .rig
             .store
             .swap(&format!("0 {sectors} linear {path} 0"))?;
         world.rig.dm.swap(&world.rig.table(SECTORS, &[]))?;
-        world.run(Duration::from_millis(600), 100)?;
+        world.run(time, writes)?;
         self.given_up += world.rig.control.info()?.invalidated;
         Ok(())
     }
