@@ -188,12 +188,14 @@ fn edit(a: &mut uapi::EditRanges) -> Result {
 fn list_extents(a: &mut uapi::ListExtents) -> Result {
     zero(&[a.flags])?;
     let engine = engine(a.device)?;
-    let mut extents = KVVec::new();
+    // CAST: At most a constant.
+    let most = u64::from(a.capacity).min(extents::CHUNKS_PER_CALL) as usize;
+    // Outside of the query, which holds space in the store: writes may wait for that, and allocating or a page fault for them.
+    let mut extents = KVVec::with_capacity(most, GFP_KERNEL)?;
     let query = extents::Query::new(&engine, a)?;
     a.next = query.list(a.start, a.capacity, |extent| {
-        Ok(extents.push(extent, GFP_KERNEL)?)
+        extents.push_within_capacity(extent).map_err(|_| EINVAL)
     })?;
-    // It holds space in the store, for which writes may wait that a page fault below waits for.
     drop(query);
     let bytes = zerocopy::IntoBytes::as_bytes(&extents[..]);
     user(a.extents, bytes.len())?.writer().write_slice(bytes)?;

@@ -118,10 +118,11 @@ impl Engine {
 
     /// Gives free slots to those who wait for one: to as many as there are, since there may be many more who wait.
     fn use_slots(self: &Arc<Self>, slow: &mut Slow) {
-        while slow.can_use_slot() {
-            if let Some(bio) = slow.wait_slot.pop() {
-                self.advance_bio(slow, bio);
-            }
+        while !slow.idle.is_empty() {
+            let Some(bio) = slow.wait_slot.pop() else {
+                return;
+            };
+            self.advance_bio(slow, bio);
         }
     }
 

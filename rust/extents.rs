@@ -23,8 +23,8 @@ struct Word {
     since: u64,
 }
 
-/// Most chunks that one call looks at.
-const CHUNKS_PER_CALL: u64 = 1 << 18;
+/// Most chunks that one call looks at, and so most runs that it finds.
+pub(crate) const CHUNKS_PER_CALL: u64 = 1 << 18;
 
 /// A question about chunks: those of which `attributes & mask == value`.
 pub(crate) struct Query {

@@ -137,36 +137,32 @@ fn contents(_: &Env) -> Result<()> {
     all_there(rig, &before)
 }
 
-/// What was replayed cannot be saved, and that is said in a superblock.
-fn image_behind_replay() -> Result<()> {
+/// What was replayed cannot be saved, as a part of the store cannot be written: how it is when that can be written again.
+fn fails_behind_replay(area: Area, words: &str) -> Result<(Rig, Portrait, Kmsg)> {
     let (mut rig, before) = gone(true)?;
-    Area::Images.break_it(&rig)?;
+    area.break_it(&rig)?;
     let mut kernel = Kmsg::now()?;
     rig.open()?;
-    said(&mut kernel, "THE STORE FAILED")?;
+    said(&mut kernel, words)?;
     let disk = rig.disk()?;
     errors::has_failed(&rig, &disk, 0)?;
     drop(disk);
     rig.close()?;
     rig.mend()?;
     rig.open()?;
+    Ok((rig, before, kernel))
+}
+
+/// That is said in a superblock.
+fn image_behind_replay() -> Result<()> {
+    let (mut rig, before, mut kernel) = fails_behind_replay(Area::Images, "THE STORE FAILED")?;
     said(&mut kernel, "failed in an earlier session")?;
     errors::begins_anew(&mut rig, before.generation())
 }
 
 /// Not even that can be said: the documented exception. It must do no harm.
 fn superblocks(_: &Env) -> Result<()> {
-    let (mut rig, _) = gone(true)?;
-    Area::Superblocks.break_it(&rig)?;
-    let mut kernel = Kmsg::now()?;
-    rig.open()?;
-    said(&mut kernel, "do not use its content again")?;
-    let disk = rig.disk()?;
-    errors::has_failed(&rig, &disk, 0)?;
-    drop(disk);
-    rig.close()?;
-    rig.mend()?;
-    rig.open()?;
+    let (rig, ..) = fails_behind_replay(Area::Superblocks, "do not use its content again")?;
     let disk = rig.disk()?;
     disk.check(0, &vec![4; rig.sectors() as usize])?;
     disk.stamp_all(rig.sectors(), 5)?;
