@@ -4,7 +4,7 @@
 //!
 //! Two device-mapper targets and a misc device:
 //!
-//! - `preserve` ([`live`]): the device that users mount and write;
+//! - `preserve` ([`interface::Live`]): the device that users mount and write;
 //! - `preserve-view` ([`view`]): a read-only device that shows a snapshot;
 //! - `/dev/preserve-control` ([`control`]): ioctls for backup tools.
 //!
@@ -17,71 +17,28 @@
 
 #![deny(unsafe_code)]
 
-mod announce;
-mod args;
-mod argument;
-mod attributes;
-mod beyond;
 mod bindings;
-mod bitmap;
-mod checkpoint;
-mod checksum;
-mod chunk;
-mod claims;
-mod control;
-mod copier;
-mod copies;
-mod copy;
-mod designation;
-mod disk;
 mod dm;
-mod dropping;
-mod editing;
+
+mod interface;
+
 mod engine;
-mod entry;
-mod events;
-mod extents;
-mod failing;
-mod figures;
-mod fingerprint;
-mod frozen;
-mod headers;
-mod image;
-mod index;
-mod instant;
-mod journal;
-mod layout;
-mod live;
-mod loaded;
-mod logbook;
-mod ondisk;
-mod persist;
-mod phases;
-mod queue;
-mod queues;
-mod quiesce;
-mod records;
-mod recover;
-mod region;
-mod registry;
-mod replay;
-mod runs;
-mod saved;
-mod segments;
-mod session;
-mod snapshot;
-mod space;
-mod store_disk;
-mod superblock;
-mod timeline;
-#[expect(
-    unreachable_pub,
-    dead_code,
-    reason = "user space compiles the same file"
-)]
+
+// What needs no kernel. User space compiles the same files as a library, `lib.rs`, which offers more than the module uses.
+#[allow(unreachable_pub, dead_code, unused_imports)]
+mod store;
+
+#[allow(unreachable_pub, dead_code, unused_imports)]
+mod format;
+
+#[allow(unreachable_pub, dead_code, unused_imports)]
+mod history;
+
+#[allow(unreachable_pub, dead_code, unused_imports)]
 mod uapi;
-mod view;
-mod write;
+
+#[allow(unreachable_pub, dead_code, unused_imports)]
+mod maps;
 
 use dm::errors;
 use kernel::miscdevice::MiscDeviceOptions;
@@ -105,11 +62,11 @@ module! {
 #[pin_data]
 struct DmPreserve {
     #[pin]
-    _control: MiscDeviceRegistration<control::Control>,
+    _control: MiscDeviceRegistration<interface::Control>,
     #[pin]
-    _view: dm::Registration<view::View>,
+    _view: dm::Registration<interface::View>,
     #[pin]
-    _live: dm::Registration<live::Live>,
+    _live: dm::Registration<interface::Live>,
     _registry: Registered,
 }
 
@@ -118,7 +75,7 @@ struct Registered;
 
 impl Registered {
     fn new() -> Result<Self> {
-        registry::REGISTRY.set(Some(registry::Registry::new()?));
+        interface::registry::REGISTRY.set(Some(interface::registry::Registry::new()?));
         Ok(Self)
     }
 }
@@ -126,10 +83,10 @@ impl Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         // Nobody uses it: the targets and the device are unregistered. Only work may still run.
-        if let Some(registry) = registry::REGISTRY.get() {
+        if let Some(registry) = interface::registry::REGISTRY.get() {
             registry.flush();
         }
-        registry::REGISTRY.set(None);
+        interface::registry::REGISTRY.set(None);
     }
 }
 

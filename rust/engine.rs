@@ -2,9 +2,9 @@
 
 //! The engine: all state of one live device, shared by the targets, views and controls that use it.
 //!
-//! What it does is in other files: its [phases](crate::phases), a write's way ([`write`](crate::write), [`copier`](crate::copier),
-//! [`copy`](crate::copy)), [snapshots](crate::snapshot), the persistent store ([`session`](crate::session),
-//! [`checkpoint`](crate::checkpoint), [`journal`](crate::journal)).
+//! What it does is in other files: its [phases](crate::engine::life), a write's way ([`write`](crate::engine::write), [`copier`](crate::engine::write::copier),
+//! [`copy`](crate::engine::write::copy)), [snapshots](crate::engine::change::take), the persistent store ([`session`](crate::engine::session),
+//! [`checkpoint`](crate::engine::session::checkpoint), [`journal`](crate::engine::log)).
 //!
 //! # Lock order
 //!
@@ -14,13 +14,17 @@
 
 #![forbid(unsafe_code)]
 
-use crate::args::Options;
-use crate::bitmap::Bitmap;
-use crate::chunk::Geometry;
-use crate::claims::Slow;
-use crate::copies::Copies;
-use crate::copies::Store;
-use crate::designation::Designation;
+pub(crate) mod change;
+pub(crate) mod events;
+pub(crate) mod life;
+pub(crate) mod log;
+pub(crate) mod queues;
+pub(crate) mod read;
+pub(crate) mod session;
+pub(crate) mod space;
+pub(crate) mod upkeep;
+pub(crate) mod write;
+
 use crate::dm;
 use crate::dm::BlockDevice;
 use crate::dm::DevT;
@@ -29,18 +33,25 @@ use crate::dm::Gate;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
-use crate::events::Event;
-use crate::events::EventLog;
-use crate::journal::Journal;
-use crate::live::LiveBio;
-use crate::ondisk::BLOCK_SECTORS;
-use crate::persist;
-use crate::persist::Persist;
-use crate::phases::Phase;
-use crate::queues::Queues;
-use crate::region;
-use crate::superblock::Trouble;
-use crate::timeline;
+use crate::engine::events::Event;
+use crate::engine::events::EventLog;
+use crate::engine::life::Phase;
+use crate::engine::log::Journal;
+use crate::engine::queues::Queues;
+use crate::engine::session::superblocks;
+use crate::engine::session::superblocks::Persist;
+use crate::engine::space::Copies;
+use crate::engine::space::Store;
+use crate::engine::write::waiting::Slow;
+use crate::format::BLOCK_SECTORS;
+use crate::history;
+use crate::interface::live::LiveBio;
+use crate::maps::region;
+use crate::maps::Bitmap;
+use crate::maps::Designation;
+use crate::maps::Geometry;
+use crate::store::Trouble;
+use crate::uapi::args::Options;
 use kernel::impl_has_work;
 use kernel::new_condvar;
 use kernel::new_mutex;
@@ -58,9 +69,9 @@ use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
 
 /// Epochs with our copies.
-pub(crate) type Epoch = timeline::Epoch<Copies>;
+pub(crate) type Epoch = history::Epoch<Copies>;
 /// Timelines with our copies.
-pub(crate) type Timeline = timeline::Timeline<Copies>;
+pub(crate) type Timeline = history::Timeline<Copies>;
 
 /// What a write on the fast path needs: the present epoch.
 pub(crate) struct Present {
@@ -137,7 +148,7 @@ pub(crate) struct Engine {
     #[pin]
     pub(crate) incoming: SpinLock<List<LiveBio>>,
     /// Copies that came back.
-    pub(crate) finished: IrqStack<KBox<Io<crate::copy::Copy>>>,
+    pub(crate) finished: IrqStack<KBox<Io<crate::engine::write::copy::Copy>>>,
     #[pin]
     pub(crate) slow: Mutex<Slow>,
     /// Writes wait for space.
@@ -155,7 +166,7 @@ pub(crate) struct Engine {
 
     /// A target has begun to become active since one was last suspended.
     pub(crate) is_bound: Atomic<bool>,
-    /// Writes have gone past: see [`phases`](crate::phases).
+    /// Writes have gone past: see [`phases`](crate::engine::life).
     pub(crate) was_bypassed: Atomic<bool>,
 
     #[pin]
@@ -209,7 +220,7 @@ pub(crate) fn no_regions(chunks: u64) -> Result<Arc<Bitmap>> {
 
 /// A transient store overwrites what is there; snapshots that were meant to last are not to go unnoticed.
 fn refuse_persistent(store: &BlockDevice) -> Result<(), Trouble> {
-    match persist::holds_a_store(store)? {
+    match superblocks::holds_a_store(store)? {
         true => Err(Trouble::Because(
             c"The store holds persistent snapshots: if they may go, wipe its first 8 KiB",
         )),
@@ -248,14 +259,14 @@ impl Engine {
             }
             false => {
                 let store = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
-                let found = persist::recover(&store_device, &origin, &store, shape, default)
+                let found = superblocks::recover(&store_device, &origin, &store, shape, default)
                     .map_err(Trouble::while_reading)?;
                 (store, Some(found))
             }
         };
         let (known, state) = match recovered {
             Some(recovered) => (Some(recovered.persist), recovered.state),
-            None => (None, persist::new_state(shape, default)?),
+            None => (None, superblocks::new_state(shape, default)?),
         };
         let (epoch, marks) = match state.timeline.present() {
             Some(present) => (present.id, present.marks.clone()),

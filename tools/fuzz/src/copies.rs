@@ -9,11 +9,11 @@ use std::cell::RefCell;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-use crate::chunk::Chunks;
-use crate::index::Index;
-use crate::index::Room;
-use crate::layout::Layout;
-use crate::saved::Stored;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Index;
+use dm_preserve_core::maps::Room;
+use dm_preserve_core::store::Stored;
 
 pub(crate) struct Copies {
     index: RefCell<Index>,

@@ -6,14 +6,14 @@
 
 use kernel::prelude::*;
 
-use crate::chunk::Chunks;
 use crate::copies::Copies;
-use crate::instant::Scope;
-use crate::layout::Layout;
-use crate::ondisk::MAX_NUMBER;
-use crate::saved::State;
-use crate::saved::Stored;
-use crate::segments::Segments;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::MAX_NUMBER;
+use dm_preserve_core::history::Scope;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::store::Segments;
+use dm_preserve_core::store::State;
+use dm_preserve_core::store::Stored;
 
 /// The module's answer to what it has recovered.
 pub(crate) type Known = State<Copies>;

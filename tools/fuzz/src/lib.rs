@@ -8,8 +8,6 @@
 
 #![forbid(unsafe_code)]
 
-include!("../../kernel-shim/module.rs");
-
 mod copies;
 mod input;
 mod known;

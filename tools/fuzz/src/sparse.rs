@@ -19,12 +19,12 @@ use std::os::unix::fs::FileExt;
 
 use kernel::prelude::*;
 
-use crate::checksum::crc32c;
-use crate::disk::Disk;
 use crate::input::Input;
-use crate::ondisk::Block;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::KIND_CONTENTS;
+use dm_preserve_core::format::crc32c;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::KIND_CONTENTS;
+use dm_preserve_core::store::Disk;
 
 /// Blocks of every such store.
 pub(crate) const BLOCKS: u64 = 512;

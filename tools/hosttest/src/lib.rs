@@ -8,7 +8,5 @@
 
 #![forbid(unsafe_code)]
 
-include!("../../kernel-shim/module.rs");
-
 #[cfg(test)]
 mod tests;

@@ -18,9 +18,9 @@ use rustix::fs::minor;
 use rustix::fs::OFlags;
 
 use crate::error::Context;
-use crate::uapi::Device;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi::Device;
 
 /// A device-mapper device.
 #[derive(Clone, Debug)]

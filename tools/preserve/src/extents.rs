@@ -8,10 +8,10 @@ use std::vec;
 
 use crate::source::Query;
 use crate::source::Source;
-use crate::uapi;
-use crate::uapi::Extent;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi;
+use dm_preserve_core::uapi::Extent;
 
 /// The names of the attributes, in the order in which they are shown.
 pub const NAMES: [(u32, &str); 4] = [

@@ -17,7 +17,7 @@ use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
 
 use crate::fiemap::Fiemap;
-use crate::uapi::*;
+use dm_preserve_core::uapi::*;
 
 /// `FS_IOC_FIEMAP`; its size counts the fixed part of the struct.
 const FIEMAP: c_ulong = read_write(b'f' as u32, 11, 32);

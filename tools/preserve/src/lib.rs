@@ -26,11 +26,8 @@ pub mod source;
 pub mod state;
 pub mod store;
 pub mod stream;
-// Shared with the module, which is formatted by the kernel's rules: `cargo fmt` must not touch it.
-#[rustfmt::skip]
-#[path = "../../../rust/uapi.rs"]
-pub mod uapi;
 pub mod units;
 
+pub use dm_preserve_core::uapi;
 pub use error::Error;
 pub use error::Result;

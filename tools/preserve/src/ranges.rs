@@ -8,9 +8,9 @@
 
 use std::str::FromStr;
 
-use crate::uapi;
 use crate::units;
 use crate::units::SECTOR;
+use dm_preserve_core::uapi;
 
 /// What to do with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

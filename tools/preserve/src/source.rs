@@ -6,10 +6,10 @@
 
 use uuid::Uuid;
 
-use crate::uapi::Extent;
-use crate::uapi::Range;
-use crate::uapi::SnapshotInfo;
 use crate::Result;
+use dm_preserve_core::uapi::Extent;
+use dm_preserve_core::uapi::Range;
+use dm_preserve_core::uapi::SnapshotInfo;
 
 /// What does not change while tracking holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Identity {
     pub origin_bytes: u64,
 }
 
-/// Which chunks to list, as in [`crate::uapi::ListExtents`].
+/// Which chunks to list, as in [`dm_preserve_core::uapi::ListExtents`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Query {
     /// Changes are counted from here; 0 counts all.

@@ -9,18 +9,18 @@ use kernel::sync::Arc;
 
 use crate::copies::Copies;
 use crate::copies::Known;
-use crate::instant::Snapshot;
-use crate::layout::Layout;
-use crate::ondisk::Superblock;
-use crate::ondisk::STATE_BROKEN;
-use crate::ondisk::STATE_CLOSED;
 use crate::origin::Origin;
-use crate::recover;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Store;
 use crate::store::MEMORY;
-use crate::superblock::Trouble;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::STATE_BROKEN;
+use dm_preserve_core::format::STATE_CLOSED;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::store::recover;
+use dm_preserve_core::store::Trouble;
 
 /// What the store holds, as an activation would recover it.
 pub(crate) fn recovered(store: &mut Store<'_>, superblock: &Superblock) -> Result<(Layout, Known)> {

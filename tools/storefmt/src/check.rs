@@ -7,15 +7,8 @@
 use kernel::alloc::host;
 use uuid::Uuid;
 
-use crate::chunk::SECTOR_BYTES;
 use crate::contents;
-use crate::layout::Layout;
 use crate::medium::Medium;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::STATE_BROKEN;
-use crate::ondisk::STATE_ROLLBACK;
-use crate::ondisk::SUPERBLOCKS;
 use crate::report::*;
 use crate::store::Progress;
 use crate::store::Result;
@@ -23,6 +16,13 @@ use crate::store::Store;
 use crate::store::MEMORY;
 use crate::supers;
 use crate::supers::Pair;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::STATE_BROKEN;
+use dm_preserve_core::format::STATE_ROLLBACK;
+use dm_preserve_core::format::SUPERBLOCKS;
+use dm_preserve_core::maps::SECTOR_BYTES;
 
 /// Checks all of a store. What cannot be read at all, or is no store, is an error; what is damaged is
 /// in the report.

@@ -8,19 +8,19 @@ use kernel::error::code::EIO;
 use kernel::error::code::EUCLEAN;
 
 use crate::check::Check;
-use crate::chunk::Geometry;
 use crate::copies::Copies;
 use crate::copies::Known;
-use crate::disk::Buffer;
-use crate::disk::Disk;
-use crate::image::ImageReader;
-use crate::layout::Layout;
-use crate::loaded;
-use crate::logbook::Place;
-use crate::ondisk::image_data;
-use crate::ondisk::Superblock;
 use crate::report::CheckpointReport;
 use crate::store::Result;
+use dm_preserve_core::format::image_data;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::store::load;
+use dm_preserve_core::store::Buffer;
+use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::ImageReader;
+use dm_preserve_core::store::Place;
 
 impl Check<'_, '_> {
     /// Each block of the checkpoint's image for itself.
@@ -114,5 +114,5 @@ pub(crate) fn load(
     let shape = Geometry::new(sectors, u64::from(superblock.chunk_sectors.get()));
     let shape = shape.ok_or(EUCLEAN)?;
     let mut reader = reader(disk, superblock, layout)?;
-    loaded::load(&mut reader, shape, layout, &Copies::maker(layout))
+    load::load(&mut reader, shape, layout, &Copies::maker(layout))
 }

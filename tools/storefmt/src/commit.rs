@@ -16,15 +16,15 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 use crate::copies::Known;
-use crate::disk::Buffer;
-use crate::disk::Disk;
-use crate::image::ImageWriter;
-use crate::layout::Layout;
-use crate::ondisk::Superblock;
-use crate::ondisk::SUPERBLOCKS;
-use crate::saved;
 use crate::store::Store;
 use crate::supers::Pair;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::SUPERBLOCKS;
+use dm_preserve_core::store::save;
+use dm_preserve_core::store::Buffer;
+use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::ImageWriter;
 
 /// Copies the superblock in place `best` of `pair` to the other place, if that has anything else. Whether it did.
 pub(crate) fn mirror(store: &mut Store<'_>, pair: &Pair, best: usize) -> Result<bool> {
@@ -63,7 +63,7 @@ pub(crate) fn image(
     let area = 1 - superblock.image_area.get().min(1);
     let number = superblock.image_number.get() + 1;
     let mut out = ImageWriter::new(store, superblock.store, layout, area, number)?;
-    saved::save(known, &mut out)?;
+    save::save(known, &mut out)?;
     let used = out.finish()?;
     Ok(Superblock {
         image_area: U32::new(area),

@@ -8,23 +8,23 @@
 use kernel::error::code::EIO;
 use kernel::error::Result;
 
-use crate::bitmap::Bitmap;
-use crate::chunk::Chunks;
+use crate::content;
 use crate::copies::Copies;
 use crate::copies::Epoch;
 use crate::copies::Known;
-use crate::follow;
-use crate::layout::Layout;
-use crate::ondisk::Content;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
 use crate::report::ContentsReport;
 use crate::report::Report;
 use crate::report::Rotten;
-use crate::saved::for_each_entry;
-use crate::saved::Stored;
 use crate::store::Store;
 use crate::walk::Walk;
+use dm_preserve_core::format::Content;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::maps::Bitmap;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::store::save::for_each_entry;
+use dm_preserve_core::store::Stored;
 
 /// What is said of a content without its checksum.
 pub(crate) const ROTTEN: &str = "is not what its checksum says";
@@ -119,8 +119,8 @@ impl Contents<'_> {
         };
         self.seen.prepare(run)?;
         self.seen.set(chunk);
-        let mut buffer = follow::content_buffer(self.layout);
-        let what = match follow::checksum(store, at, &mut buffer) {
+        let mut buffer = content::buffer(self.layout);
+        let what = match content::checksum(store, at, &mut buffer) {
             Ok(checksum) if checksum == content.checksum.get() => {
                 self.counts.good += 1;
                 return Ok(());

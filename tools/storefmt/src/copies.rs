@@ -13,13 +13,13 @@ use kernel::error::Result;
 use kernel::prelude::GFP_KERNEL;
 use kernel::sync::Arc;
 
-use crate::chunk::Chunks;
-use crate::index::Index;
-use crate::index::Room;
-use crate::layout::Layout;
-use crate::saved::State;
-use crate::saved::Stored;
-use crate::timeline;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::history;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Index;
+use dm_preserve_core::maps::Room;
+use dm_preserve_core::store::State;
+use dm_preserve_core::store::Stored;
 
 pub(crate) struct Copies {
     index: RefCell<Index>,
@@ -28,7 +28,7 @@ pub(crate) struct Copies {
 
 /// What is known of a live device.
 pub(crate) type Known = State<Copies>;
-pub(crate) type Epoch = timeline::Epoch<Copies>;
+pub(crate) type Epoch = history::Epoch<Copies>;
 
 impl Copies {
     /// What recovery needs to make them for a store.

@@ -10,22 +10,24 @@ use kernel::error::Error as Errno;
 use uuid::Uuid;
 
 use crate::checkpoint;
-use crate::entry::Entry;
-use crate::follow::Follower;
 use crate::items;
-use crate::layout::Layout;
 use crate::line::Line;
 use crate::medium::Medium;
-use crate::ondisk::Record;
-use crate::ondisk::Superblock;
-use crate::ondisk::KIND_CONTENTS;
-use crate::ondisk::SUPERBLOCKS;
 use crate::store::Error;
 use crate::store::Progress;
 use crate::store::Store;
 use crate::store::MEMORY;
 use crate::supers;
 use crate::supers::Seen;
+use dm_preserve_core::format::Content;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Record;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::KIND_CONTENTS;
+use dm_preserve_core::format::SUPERBLOCKS;
+use dm_preserve_core::store::LogReader;
+use dm_preserve_core::store::Tail;
 
 /// Hands every line to `out`, which may end the dump with an error. Lines of the kind `trouble` say what could
 /// not be shown.
@@ -159,36 +161,44 @@ impl<E: From<Error>> Dump<'_, '_, E> {
             }
         };
         let unreadable = "the log cannot be followed";
-        let mut follower = match Follower::new(self.superblock, &self.layout, place, 0) {
-            Ok(follower) => follower,
+        let mut log = match LogReader::new(self.superblock, &self.layout, place, 0) {
+            Ok(log) => log,
             Err(error) => return self.failed(unreadable, error),
         };
         loop {
-            match follower.next(&mut self.store) {
+            match log.next(&mut self.store) {
                 Ok(Some((block, record))) => (self.out)(record_line(&record, block, &self.layout))?,
                 Ok(None) => break,
                 Err(error) => return self.failed(unreadable, error),
             }
         }
-        let (ring, content) = follower.places();
+        let (ring, content) = log.blocks();
         let end = Line::new("end")
-            .with("sequence", follower.place.sequence)
-            .with("records", follower.records)
+            .with("sequence", log.place().sequence)
+            .with("records", log.records())
             .with("ring_block", ring);
         let end = match content {
             Some(block) => end.with("content_block", block),
             None => end,
         };
         (self.out)(end)?;
-        match follower.behind(&mut self.store) {
-            Ok(behind) => behind.iter().try_for_each(|record| {
-                let line = Line::new("behind")
-                    .with("sequence", record.sequence)
-                    .with("block", record.block)
-                    .with("proves_damage", record.proves);
-                (self.out)(line)
-            }),
-            Err(error) => self.failed(unreadable, error),
+        self.tail(&log.tail())
+    }
+
+    /// The records behind the end of the log.
+    fn tail(&mut self, tail: &Tail<'_>) -> std::result::Result<(), E> {
+        let mut lines = Vec::new();
+        let visited = tail.visit(&mut self.store, &mut |block, record| {
+            let line = Line::new("behind")
+                .with("sequence", record.header.sequence.get())
+                .with("block", block)
+                .with("proves_damage", tail.is_proof(record));
+            lines.push(line);
+            false
+        });
+        match visited {
+            Ok(_) => lines.into_iter().try_for_each(&mut *self.out),
+            Err(error) => self.failed("the log cannot be followed", error),
         }
     }
 }
@@ -216,7 +226,7 @@ fn record_line(record: &Record<'_>, block: u64, layout: &Layout) -> Line {
     }
     // CAST: At most 256, as the layout is sound.
     let positions = (block + 1..).step_by(layout.chunk_blocks as usize);
-    let content = |(content, at): (crate::ondisk::Content, u64)| {
+    let content = |(content, at): (Content, u64)| {
         Line::new("content")
             .with("chunk", content.chunk.get())
             .with("block", at)

@@ -14,14 +14,14 @@ use kernel::prelude::GFP_KERNEL;
 
 use crate::check::Check;
 use crate::copies::Known;
-use crate::instant::Scope;
-use crate::instant::Snapshot;
 use crate::report::EpochReport;
 use crate::report::SnapshotReport;
-use crate::saved;
-use crate::segments::Segments;
 use crate::store::Result;
-use crate::timeline::Place;
+use dm_preserve_core::history::Place;
+use dm_preserve_core::history::Scope;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::store::save;
+use dm_preserve_core::store::Segments;
 
 impl Check<'_, '_> {
     /// The epochs, and that no segment belongs to two.
@@ -115,7 +115,7 @@ fn preserved(known: &Known, snapshot: &Snapshot) -> kernel::error::Result<u64> {
         let Some(copies) = &epoch.copies else {
             continue;
         };
-        saved::for_each_entry(&**copies, |run| {
+        save::for_each_entry(&**copies, |run| {
             for chunk in (run.start..run.end).filter(|chunk| visible(*chunk)) {
                 match known.timeline.look(snapshot, chunk) {
                     Place::Epoch(first) if first.id == epoch.id => count += 1,

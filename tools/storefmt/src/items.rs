@@ -6,53 +6,53 @@
 
 use zerocopy::little_endian::U64;
 
-use crate::image::IndexEntry;
-use crate::image::Item;
-use crate::image::Kind;
-use crate::image::SnapshotItem;
-use crate::image::StateItem;
-use crate::image::FLAG_BOOKMARK;
-use crate::image::FLAG_INCREMENTAL;
-use crate::image::FLAG_KEEP_UNPROTECTED;
-use crate::image::FLAG_NARROWED;
-use crate::image::POSITION_BITS;
 use crate::line::Line;
+use dm_preserve_core::format::IndexEntry;
+use dm_preserve_core::format::ItemKind;
+use dm_preserve_core::format::SnapshotItem;
+use dm_preserve_core::format::StateItem;
+use dm_preserve_core::format::FLAG_BOOKMARK;
+use dm_preserve_core::format::FLAG_INCREMENTAL;
+use dm_preserve_core::format::FLAG_KEEP_UNPROTECTED;
+use dm_preserve_core::format::FLAG_NARROWED;
+use dm_preserve_core::format::POSITION_BITS;
+use dm_preserve_core::store::Item;
 
 /// An item as a line; what is in it that does not parse is left out.
 pub(crate) fn line(item: &Item<'_>) -> Line {
     let [a, b, c] = item.words;
     match item.kind {
-        Kind::Bitmap => Line::new("bitmap").with("number", a).with("bits", b),
-        Kind::Leaf => Line::new("leaf")
+        ItemKind::Bitmap => Line::new("bitmap").with("number", a).with("bits", b),
+        ItemKind::Leaf => Line::new("leaf")
             .with("number", a)
             .with("leaf", b)
             .with("set", leaf_bits(item)),
-        Kind::Designation => Line::new("designation")
+        ItemKind::Designation => Line::new("designation")
             .with("number", a)
             .with("default_protected", b == 1)
             .with("stretches", c),
-        Kind::Stretch if item.data.is_empty() => Line::new("stretch")
+        ItemKind::Stretch if item.data.is_empty() => Line::new("stretch")
             .with("number", a)
             .with("stretch", b)
             .with("protected", c == 1),
-        Kind::Stretch => Line::new("stretch")
+        ItemKind::Stretch => Line::new("stretch")
             .with("number", a)
             .with("stretch", b)
             .with("set", set_bits(item)),
-        Kind::Epoch => Line::new("epoch")
+        ItemKind::Epoch => Line::new("epoch")
             .with("epoch", a)
             .with("marks", b)
             .with("copies", c == 1),
-        Kind::Index => Line {
+        ItemKind::Index => Line {
             parts: runs(item),
             ..Line::new("index").with("epoch", a)
         },
-        Kind::Segments => Line::new("segments")
+        ItemKind::Segments => Line::new("segments")
             .with("epoch", a)
             .with("segments", words(item)),
-        Kind::Snapshot => snapshot(item),
-        Kind::State => state(item),
-        Kind::End => Line::new("end"),
+        ItemKind::Snapshot => snapshot(item),
+        ItemKind::State => state(item),
+        ItemKind::End => Line::new("end"),
     }
 }
 

@@ -12,14 +12,14 @@ use kernel::error::Result;
 use kernel::prelude::GFP_KERNEL;
 use kernel::sync::Arc;
 
-use crate::chunk::Chunks;
 use crate::copies::Copies;
 use crate::copies::Epoch;
 use crate::copies::Known;
-use crate::instant::Snapshot;
-use crate::layout::Layout;
-use crate::saved::Stored;
-use crate::timeline::Timeline;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::history::Timeline;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::store::Stored;
 
 /// The same with another timeline.
 fn with_timeline(known: &Known, timeline: Timeline<Copies>) -> Result<Known> {

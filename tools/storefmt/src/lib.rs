@@ -8,8 +8,6 @@
 
 #![forbid(unsafe_code)]
 
-include!("../../kernel-shim/module.rs");
-
 mod advice;
 mod basis;
 #[cfg(any(test, feature = "builder"))]
@@ -17,10 +15,10 @@ pub mod builder;
 mod check;
 mod checkpoint;
 mod commit;
+mod content;
 mod contents;
 mod copies;
 mod dump;
-mod follow;
 mod inventory;
 mod items;
 mod kept;

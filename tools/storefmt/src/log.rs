@@ -7,14 +7,14 @@
 use crate::check::Check;
 use crate::copies::Copies;
 use crate::copies::Known;
-use crate::follow::Follower;
-use crate::logbook::Place;
-use crate::ondisk::STATE_CLOSED;
-use crate::recover;
-use crate::recover::Replayed;
 use crate::report::LogReport;
 use crate::store::Result;
-use crate::superblock::Trouble;
+use dm_preserve_core::format::STATE_CLOSED;
+use dm_preserve_core::store::recover;
+use dm_preserve_core::store::LogReader;
+use dm_preserve_core::store::Place;
+use dm_preserve_core::store::Replayed;
+use dm_preserve_core::store::Trouble;
 
 impl Check<'_, '_> {
     /// Replays the log, as the module does.
@@ -52,24 +52,30 @@ impl Check<'_, '_> {
 
     /// Follows the log to its end: how many records, and the block of the last.
     fn follow(&mut self, place: Place) -> kernel::error::Result<(u64, Option<u64>)> {
-        let mut follower = Follower::new(&self.superblock, &self.layout, place, 0)?;
+        let mut log = LogReader::new(&self.superblock, &self.layout, place, 0)?;
         let mut last = None;
-        while let Some((block, _)) = follower.next(&mut self.store)? {
+        while let Some((block, _)) = log.next(&mut self.store)? {
             last = Some(block);
         }
-        Ok((follower.records, last))
+        Ok((log.records(), last))
     }
 
     /// What the end of the log is like.
     fn log_end(&mut self, place: Place, replayed: &Replayed) -> kernel::error::Result {
-        let mut follower = Follower::new(&self.superblock, &self.layout, place, replayed.records)?;
-        while follower.next(&mut self.store)?.is_some() {}
-        let behind = follower.behind(&mut self.store)?;
-        let end = follower.place.sequence;
-        let (ring, content) = follower.places();
-        let records = follower.records;
-        // CAST: A length in memory.
-        let count = behind.len() as u64;
+        let mut log = LogReader::new(&self.superblock, &self.layout, place, replayed.records)?;
+        while log.next(&mut self.store)?.is_some() {}
+        let mut count = 0;
+        let mut proof = None;
+        let tail = log.tail();
+        tail.visit(&mut self.store, &mut |block, record| {
+            count += 1;
+            if proof.is_none() && tail.is_proof(record) {
+                proof = Some((record.header.sequence.get(), block));
+            }
+            false
+        })?;
+        let end = log.place().sequence;
+        let (ring, content) = log.blocks();
         let report = &mut *self.report;
         report.log = Some(LogReport {
             first: place.sequence,
@@ -83,18 +89,10 @@ impl Check<'_, '_> {
             },
             behind: count,
         });
-        if records != replayed.records {
-            let text = format!(
-                "recovery takes {} records and a second look {records}: a bug in one of them",
-                replayed.records
-            );
-            report.damage("log", text);
-        }
         if replayed.damaged {
             let or = content.map_or(String::new(), |at| format!(" or {at}"));
-            let proof = behind.iter().find(|record| record.proves);
-            let proof = proof.map_or("an earlier record".into(), |record| {
-                format!("record {} in block {}", record.sequence, record.block)
+            let proof = proof.map_or("an earlier record".into(), |(sequence, block)| {
+                format!("record {sequence} in block {block}")
             });
             let text = format!(
                 "record {end}, in block {ring}{or}, is missing or damaged, although {proof} proves that it \

@@ -6,13 +6,13 @@
 
 use std::io;
 
-use crate::checksum::crc32c;
-use crate::chunk::Geometry;
-use crate::chunk::SECTOR_BYTES;
-use crate::fingerprint;
 use crate::medium::Medium;
 use crate::store::Error;
 use crate::store::Result;
+use dm_preserve_core::format::crc32c;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::maps::SECTOR_BYTES;
+use dm_preserve_core::store::fingerprint;
 
 /// An open origin.
 pub(crate) struct Origin<'a> {

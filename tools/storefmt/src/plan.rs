@@ -12,22 +12,22 @@
 use kernel::error::Result;
 use kernel::sync::Arc;
 
-use crate::bitmap::Bitmap;
-use crate::chunk::Chunks;
-use crate::chunk::Geometry;
+use crate::content;
 use crate::copies::Epoch;
 use crate::copies::Known;
-use crate::designation::Designation;
-use crate::follow;
-use crate::instant::Snapshot;
-use crate::layout::Layout;
-use crate::ondisk::Content;
-use crate::ondisk::Superblock;
-use crate::saved::Stored;
 use crate::store::Store;
-use crate::timeline::Place;
-use crate::timeline::Timeline;
 use crate::walk::Walk;
+use dm_preserve_core::format::Content;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::history::Place;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::history::Timeline;
+use dm_preserve_core::maps::Bitmap;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Designation;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::store::Stored;
 
 /// See the [module's documentation](self).
 pub(crate) struct Plan<'a> {
@@ -149,7 +149,7 @@ impl<'a> Plan<'a> {
         store: &mut Store<'_>,
         each: &mut dyn FnMut(u64, &[u8]) -> Result,
     ) -> Result {
-        let mut buffer = follow::content_buffer(self.layout);
+        let mut buffer = content::buffer(self.layout);
         for epoch in self.known.timeline.epochs(self.snapshot.epoch, u64::MAX) {
             let walk = Walk {
                 superblock: self.superblock,
@@ -163,7 +163,7 @@ impl<'a> Plan<'a> {
                     if !self.is_wanted(epoch, chunk, at) {
                         return Ok(());
                     }
-                    match follow::checksum(store, at, &mut buffer) {
+                    match content::checksum(store, at, &mut buffer) {
                         Ok(found) if found == content.checksum.get() => each(chunk, &buffer),
                         // Damaged or unreadable: not one of the good ones.
                         _ => Ok(()),

@@ -30,13 +30,13 @@ use crate::advice::advice;
 use crate::check::check;
 use crate::commit;
 use crate::medium::Medium;
-use crate::ondisk::SUPERBLOCKS;
 use crate::report::Report;
 use crate::store::Progress;
 use crate::store::Result;
 use crate::store::Store;
 use crate::supers;
 use crate::supers::Pair;
+use dm_preserve_core::format::SUPERBLOCKS;
 
 /// Why something does not read the same twice.
 pub(crate) const DOUBT: &str = "the device, its cable or the memory is not to be trusted";

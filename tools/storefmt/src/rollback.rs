@@ -28,18 +28,11 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 use crate::basis;
-use crate::chunk::Chunks;
-use crate::chunk::Geometry;
 use crate::commit;
 use crate::copies::Known;
-use crate::instant::Snapshot;
 use crate::inventory;
 use crate::kept;
-use crate::layout::Layout;
 use crate::medium::Medium;
-use crate::ondisk::Superblock;
-use crate::ondisk::STATE_CLOSED;
-use crate::ondisk::STATE_ROLLBACK;
 use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::rollback_report::Lost;
@@ -50,6 +43,13 @@ use crate::store::Result;
 use crate::store::Store;
 use crate::supers;
 use crate::supers::Pair;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::STATE_CLOSED;
+use dm_preserve_core::format::STATE_ROLLBACK;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Geometry;
 
 /// Runs of lost chunks that are listed; more are only counted.
 const LISTED: usize = 1000;

@@ -4,10 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::chunk::Geometry;
-use crate::chunk::MAX_PERSISTENT_CHUNK_SECTORS;
-use crate::layout::Layout;
-use crate::ondisk::BLOCK_SECTORS;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::BLOCK_SECTORS;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::maps::MAX_PERSISTENT_CHUNK_SECTORS;
 
 /// Largest chunk of a device with a persistent store, in sectors.
 pub const MAX_CHUNK_SECTORS: u64 = MAX_PERSISTENT_CHUNK_SECTORS;

@@ -10,16 +10,16 @@ use kernel::error::code::EIO;
 
 use crate::basis;
 use crate::commit;
+use crate::content;
 use crate::copies::Known;
-use crate::follow;
 use crate::kept;
-use crate::layout::Layout;
 use crate::repair::Repair;
 use crate::repair::Step;
 use crate::repair::DOUBT;
 use crate::report::Rotten;
 use crate::supers;
-use crate::timeline::Place;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::history::Place;
 
 /// Contents that are listed; more are only counted.
 const LISTED: usize = 1000;
@@ -75,7 +75,7 @@ impl Repair<'_> {
     /// The contents, each an epoch and a chunk, that are not what their checksum says the second time either.
     fn still_rotten(&mut self, layout: &Layout) -> Step<BTreeSet<(u64, u64)>> {
         let rotten = self.done.report.rotten.clone();
-        let mut buffer = follow::content_buffer(layout);
+        let mut buffer = content::buffer(layout);
         // CAST: Lengths in memory.
         let bytes = (rotten.len() as u64).saturating_mul(buffer.len() as u64);
         self.store.progress.part("second look", Some(bytes));
@@ -88,7 +88,7 @@ impl Repair<'_> {
             checksum,
         } in rotten
         {
-            match follow::checksum(&mut self.store, block, &mut buffer) {
+            match content::checksum(&mut self.store, block, &mut buffer) {
                 Ok(found) if found == checksum => good.push(format!(
                     "chunk {chunk} of epoch {epoch} read right the second time, and was left as it is: {DOUBT}"
                 )),

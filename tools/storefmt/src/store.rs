@@ -12,9 +12,9 @@ use kernel::error::code::ENOMEM;
 use kernel::error::code::ENOSPC;
 use kernel::error::Error as Errno;
 
-use crate::disk::Disk;
 use crate::medium::Medium;
-use crate::ondisk::BLOCK_BYTES;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::store::Disk;
 
 /// Why something could not be done with a store.
 #[derive(Debug, thiserror::Error)]

@@ -6,19 +6,19 @@
 
 use std::cmp::Reverse;
 
-use crate::disk::Buffer;
-use crate::layout::Layout;
-use crate::ondisk::Invalid;
-use crate::ondisk::Superblock;
-use crate::ondisk::STATE_BROKEN;
-use crate::ondisk::STATE_CLOSED;
-use crate::ondisk::STATE_OPEN;
-use crate::ondisk::STATE_ROLLBACK;
-use crate::ondisk::SUPERBLOCKS;
 use crate::report::SuperblockReport;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Store;
+use dm_preserve_core::format::Invalid;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::STATE_BROKEN;
+use dm_preserve_core::format::STATE_CLOSED;
+use dm_preserve_core::format::STATE_OPEN;
+use dm_preserve_core::format::STATE_ROLLBACK;
+use dm_preserve_core::format::SUPERBLOCKS;
+use dm_preserve_core::store::Buffer;
 
 /// What is in the place of a superblock.
 pub(crate) enum Seen {
@@ -71,7 +71,7 @@ pub(crate) fn read(store: &mut Store<'_>) -> Result<Pair> {
     }))
 }
 
-/// Which counts: the later valid one, as in [`recover`](crate::superblock::superblock). `None` when both are
+/// Which counts: the later valid one, as in [`recover`](dm_preserve_core::store::superblocks::superblock). `None` when both are
 /// damaged; what is no store at all is an error.
 pub(crate) fn choose(pair: &Pair) -> Result<Option<usize>> {
     let valid = (0..)

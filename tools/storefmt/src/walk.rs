@@ -10,14 +10,14 @@
 use kernel::error::code::EIO;
 use kernel::error::Result;
 
-use crate::disk::Buffer;
-use crate::layout::Layout;
-use crate::ondisk::Block;
-use crate::ondisk::Content;
-use crate::ondisk::Record;
-use crate::ondisk::Superblock;
-use crate::ondisk::KIND_CONTENTS;
 use crate::store::Store;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::Content;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Record;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::KIND_CONTENTS;
+use dm_preserve_core::store::Buffer;
 
 /// A walk through segments of an epoch.
 #[derive(Clone, Copy)]

@@ -4,13 +4,13 @@
 
 #![forbid(unsafe_code)]
 
-use crate::args::live;
-use crate::args::message;
-use crate::args::range;
-use crate::args::view;
-use crate::args::Message;
-use crate::args::ScopeWanted;
-use crate::chunk::Geometry;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::uapi::args::live;
+use dm_preserve_core::uapi::args::message;
+use dm_preserve_core::uapi::args::range;
+use dm_preserve_core::uapi::args::view;
+use dm_preserve_core::uapi::args::Message;
+use dm_preserve_core::uapi::args::ScopeWanted;
 
 /// `data` is the line.
 pub fn args(data: &[u8]) {

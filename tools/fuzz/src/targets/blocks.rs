@@ -4,17 +4,17 @@
 
 #![forbid(unsafe_code)]
 
-use crate::entry::Entry;
-use crate::layout::Layout;
-use crate::ondisk::image_data;
-use crate::ondisk::record_block;
-use crate::ondisk::Block;
-use crate::ondisk::Record;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::MAX_CONTENTS;
-use crate::ondisk::MAX_ENTRIES;
 use crate::sparse::reseal;
+use dm_preserve_core::format::image_data;
+use dm_preserve_core::format::record_block;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Record;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::MAX_CONTENTS;
+use dm_preserve_core::format::MAX_ENTRIES;
 
 /// `data` is the block; its checksum is put right.
 pub fn blocks(data: &[u8]) {

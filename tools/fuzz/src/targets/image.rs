@@ -14,24 +14,24 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 use super::MEMORY;
-use crate::chunk::Geometry;
 use crate::copies::Copies;
-use crate::disk::Disk;
-use crate::image::ImageReader;
-use crate::image::ImageWriter;
 use crate::input::Input;
 use crate::known::can_go_on;
 use crate::known::exercise;
 use crate::known::summary;
 use crate::known::Known;
-use crate::layout::Layout;
-use crate::loaded;
-use crate::ondisk::image_block;
-use crate::ondisk::ImageHeader;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::IMAGE_DATA;
-use crate::saved;
 use crate::sparse::Sparse;
+use dm_preserve_core::format::image_block;
+use dm_preserve_core::format::ImageHeader;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::IMAGE_DATA;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::store::load;
+use dm_preserve_core::store::save;
+use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::ImageReader;
+use dm_preserve_core::store::ImageWriter;
 
 const STORE: [u8; 16] = [7; 16];
 /// The kind of the last item.
@@ -124,11 +124,11 @@ fn write(items: &[u8], disk: &mut Sparse) -> Result<u64> {
 
 fn load(disk: &mut Sparse, shape: Geometry, blocks: u64) -> Result<Known> {
     let mut reader = ImageReader::new(disk, STORE, &LAYOUT, 0, 1, blocks)?;
-    loaded::load(&mut reader, shape, &LAYOUT, &Copies::maker(&LAYOUT))
+    load::load(&mut reader, shape, &LAYOUT, &Copies::maker(&LAYOUT))
 }
 
 fn save(known: &Known, disk: &mut Sparse) -> Result<u64> {
     let mut writer = ImageWriter::new(disk, STORE, &LAYOUT, 0, 1)?;
-    saved::save(known, &mut writer)?;
+    save::save(known, &mut writer)?;
     writer.finish()
 }

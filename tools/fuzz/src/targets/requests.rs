@@ -15,13 +15,13 @@ use zerocopy::Immutable;
 use zerocopy::IntoBytes;
 
 use super::MEMORY;
-use crate::argument;
-use crate::bitmap::Bitmap;
-use crate::chunk::Chunks;
-use crate::chunk::Geometry;
-use crate::designation::Designation;
 use crate::input::Input;
-use crate::uapi;
+use dm_preserve_core::maps::Bitmap;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Designation;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::uapi;
+use dm_preserve_core::uapi::argument;
 
 /// `data` is a call.
 pub fn requests(data: &[u8]) {

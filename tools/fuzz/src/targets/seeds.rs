@@ -14,20 +14,20 @@ use uuid::Uuid;
 use zerocopy::IntoBytes;
 
 use super::image::LAYOUT;
-use crate::chunk::Geometry;
 use crate::copies::Copies;
-use crate::disk::Disk;
-use crate::image::ImageReader;
-use crate::layout::Layout;
-use crate::loaded;
-use crate::ondisk::Block;
-use crate::ondisk::Record;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
 use crate::sparse::encode;
 use crate::sparse::Sparse;
 use crate::sparse::BLOCKS;
-use crate::uapi;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Record;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::store::load;
+use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::ImageReader;
+use dm_preserve_core::uapi;
 
 /// An input: its target, a name, and the bytes.
 pub struct Seed(pub &'static str, pub String, pub Vec<u8>);
@@ -147,7 +147,7 @@ fn image_seed(bytes: &[u8], superblock: &Superblock, layout: &Layout) -> Option<
     }
     let shape = Geometry::new(sectors, layout.chunk_blocks * 8)?;
     let mut reader = ImageReader::new(&mut disk, store, layout, area, image, used).ok()?;
-    let known = loaded::load(&mut reader, shape, layout, &Copies::maker(layout)).ok()?;
+    let known = load::load(&mut reader, shape, layout, &Copies::maker(layout)).ok()?;
     Some((known.place.sequence, input))
 }
 

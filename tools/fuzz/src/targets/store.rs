@@ -15,24 +15,24 @@ use zerocopy::little_endian::U64;
 
 use super::MEMORY;
 use crate::copies::Copies;
-use crate::image::ImageWriter;
 use crate::known::can_go_on;
 use crate::known::exercise;
 use crate::known::summary;
 use crate::known::Known;
-use crate::layout::Layout;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::MAX_NUMBER;
-use crate::ondisk::STATE_OPEN;
-use crate::recover;
-use crate::recover::Replayed;
-use crate::saved;
 use crate::sparse::Sparse;
 use crate::sparse::BLOCKS;
-use crate::superblock;
-use crate::superblock::Found;
-use crate::superblock::Trouble;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::MAX_NUMBER;
+use dm_preserve_core::format::STATE_OPEN;
+use dm_preserve_core::store::recover;
+use dm_preserve_core::store::save;
+use dm_preserve_core::store::superblocks;
+use dm_preserve_core::store::Found;
+use dm_preserve_core::store::ImageWriter;
+use dm_preserve_core::store::Replayed;
+use dm_preserve_core::store::Trouble;
 
 /// Sectors of the device that the store is recovered for.
 const TABLE: u64 = 1 << 20;
@@ -51,7 +51,7 @@ pub fn store(data: &[u8]) {
 
 /// As when a table is loaded and activated. The result is what was replayed.
 fn module(store: &mut Sparse) -> Option<Replayed> {
-    let Ok(Found::Store(superblock)) = superblock::superblock(store) else {
+    let Ok(Found::Store(superblock)) = superblocks::superblock(store) else {
         return None;
     };
     let (known, replayed, layout) = recovered(store, &superblock).ok()?;
@@ -100,7 +100,7 @@ fn activated(
         return None;
     }
     let mut writer = ImageWriter::new(store, superblock.store, layout, area, number).ok()?;
-    saved::save(known, &mut writer).ok()?;
+    save::save(known, &mut writer).ok()?;
     Some(Superblock {
         session: U64::new(session),
         state: U32::new(STATE_OPEN),

@@ -6,20 +6,20 @@
 
 #![forbid(unsafe_code)]
 
-use crate::args::live;
-use crate::args::message;
-use crate::args::number;
-use crate::args::range;
-use crate::args::view;
-use crate::args::LiveLine;
-use crate::args::Message;
-use crate::args::OnError;
-use crate::args::OnFull;
-use crate::args::Options;
-use crate::args::ScopeWanted;
-use crate::args::Unprotected;
-use crate::args::ViewLine;
-use crate::uapi::MAX_SNAPSHOTS;
+use dm_preserve_core::uapi::args::live;
+use dm_preserve_core::uapi::args::message;
+use dm_preserve_core::uapi::args::number;
+use dm_preserve_core::uapi::args::range;
+use dm_preserve_core::uapi::args::view;
+use dm_preserve_core::uapi::args::LiveLine;
+use dm_preserve_core::uapi::args::Message;
+use dm_preserve_core::uapi::args::OnError;
+use dm_preserve_core::uapi::args::OnFull;
+use dm_preserve_core::uapi::args::Options;
+use dm_preserve_core::uapi::args::ScopeWanted;
+use dm_preserve_core::uapi::args::Unprotected;
+use dm_preserve_core::uapi::args::ViewLine;
+use dm_preserve_core::uapi::MAX_SNAPSHOTS;
 use proptest::prelude::*;
 use std::ffi::CStr;
 

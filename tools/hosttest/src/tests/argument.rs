@@ -4,9 +4,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::argument::len;
-use crate::argument::parse;
-use crate::uapi::SnapshotRef;
+use dm_preserve_core::uapi::argument::len;
+use dm_preserve_core::uapi::argument::parse;
+use dm_preserve_core::uapi::SnapshotRef;
 use kernel::prelude::*;
 use zerocopy::IntoBytes;
 

@@ -6,9 +6,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::bitmap::Bitmap;
-use crate::bitmap::LEAF_BITS;
-use crate::chunk::Chunks;
+use dm_preserve_core::maps::Bitmap;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::LEAF_BITS;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use proptest::prelude::*;
@@ -164,7 +164,7 @@ proptest! {
         let bytes = bits.div_ceil(8);
         for offset in [0, at.index(bytes as usize + 3) as u64, bytes - 1, bytes, bytes + 1, u64::MAX] {
             let mut out = vec![0xAA; len];
-            let copied = crate::bitmap::copy_bits(bitmap.len(), offset, &mut out, |bit| bitmap.word(bit));
+            let copied = dm_preserve_core::maps::copy_bits(bitmap.len(), offset, &mut out, |bit| bitmap.word(bit));
             prop_assert_eq!(copied as u64, bytes.saturating_sub(offset).min(len as u64));
             for (byte, at) in out[..copied].iter().zip(offset..) {
                 let expected = (0..8).map(|bit| u8::from(set.contains(&(at * 8 + bit))) << bit);

@@ -6,11 +6,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::chunk::Chunks;
-use crate::chunk::Geometry;
-use crate::chunk::MAX_CHUNK_SECTORS;
-use crate::chunk::MIN_CHUNK_SECTORS;
-use crate::chunk::SECTOR_BYTES;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::maps::MAX_CHUNK_SECTORS;
+use dm_preserve_core::maps::MIN_CHUNK_SECTORS;
+use dm_preserve_core::maps::SECTOR_BYTES;
 use proptest::prelude::*;
 
 /// The longest device there can be.

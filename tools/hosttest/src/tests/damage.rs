@@ -15,16 +15,16 @@ use super::sim::Rng;
 use super::sim::SimCopies;
 use super::sim::SimDisk;
 use super::sim::World;
-use crate::layout::Layout;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
-use crate::recover::recover;
-use crate::recover::Replayed;
-use crate::saved::State;
-use crate::segments::Segments;
-use crate::superblock::superblock;
-use crate::superblock::Found;
-use crate::superblock::Trouble;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::store::recover::recover;
+use dm_preserve_core::store::superblocks::superblock;
+use dm_preserve_core::store::Found;
+use dm_preserve_core::store::Replayed;
+use dm_preserve_core::store::Segments;
+use dm_preserve_core::store::State;
+use dm_preserve_core::store::Trouble;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -231,8 +231,9 @@ fn images_that_cannot_be_written() {
     let save = |layout: &Layout, writes: Option<u64>| {
         let mut store = world.store.clone();
         store.writes_left = writes;
-        let mut out = crate::image::ImageWriter::new(&mut store, superblock.store, layout, 0, 9)?;
-        crate::saved::save(&state, &mut out)?;
+        let mut out =
+            dm_preserve_core::store::ImageWriter::new(&mut store, superblock.store, layout, 0, 9)?;
+        dm_preserve_core::store::save::save(&state, &mut out)?;
         out.finish()
     };
     let used = save(&layout, None).unwrap();

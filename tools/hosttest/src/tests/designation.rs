@@ -7,9 +7,9 @@
 
 #![forbid(unsafe_code)]
 
-use crate::bitmap::LEAF_BITS;
-use crate::chunk::Chunks;
-use crate::designation::Designation;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Designation;
+use dm_preserve_core::maps::LEAF_BITS;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use proptest::prelude::*;

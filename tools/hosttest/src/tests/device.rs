@@ -5,16 +5,16 @@
 
 #![forbid(unsafe_code)]
 
-use crate::bitmap::Bitmap;
-use crate::chunk::Chunks;
-use crate::designation::Designation;
-use crate::instant::NewSnapshot;
-use crate::instant::Scope;
-use crate::instant::Snapshot;
-use crate::timeline::Change;
-use crate::timeline::Epoch;
-use crate::timeline::Place;
-use crate::timeline::Timeline;
+use dm_preserve_core::history::Change;
+use dm_preserve_core::history::Epoch;
+use dm_preserve_core::history::NewSnapshot;
+use dm_preserve_core::history::Place;
+use dm_preserve_core::history::Scope;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::history::Timeline;
+use dm_preserve_core::maps::Bitmap;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Designation;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use std::collections::BTreeMap;

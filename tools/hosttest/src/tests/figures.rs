@@ -9,7 +9,7 @@
 
 use super::device::Device;
 use super::device::Frozen;
-use crate::chunk::Chunks;
+use dm_preserve_core::maps::Chunks;
 use kernel::prelude::*;
 
 /// The device and its snapshot copy.

@@ -12,29 +12,29 @@ use super::sim::busy;
 use super::sim::SimCopies;
 use super::sim::SimDisk;
 use super::sim::World;
-use crate::beyond::End;
-use crate::chunk::Chunks;
-use crate::chunk::Geometry;
-use crate::disk::Disk;
-use crate::entry::Entry;
-use crate::image::ImageReader;
-use crate::image::ImageWriter;
-use crate::instant::NewSnapshot;
-use crate::instant::Scope;
-use crate::instant::Snapshot;
-use crate::layout::Layout;
-use crate::loaded;
-use crate::logbook::Logbook;
-use crate::logbook::Place;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::MAX_ENTRIES;
-use crate::saved;
-use crate::saved::State;
-use crate::saved::Stored;
-use crate::superblock::Trouble;
-use crate::timeline::Epoch;
-use crate::timeline::Timeline;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::MAX_ENTRIES;
+use dm_preserve_core::history::Epoch;
+use dm_preserve_core::history::NewSnapshot;
+use dm_preserve_core::history::Scope;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::history::Timeline;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::store::load;
+use dm_preserve_core::store::save;
+use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::End;
+use dm_preserve_core::store::ImageReader;
+use dm_preserve_core::store::ImageWriter;
+use dm_preserve_core::store::Logbook;
+use dm_preserve_core::store::Place;
+use dm_preserve_core::store::State;
+use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::Trouble;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -152,7 +152,7 @@ pub(super) fn reloaded(world: &World, change: impl FnOnce(&mut State<SimCopies>)
     let mut state = state.unwrap();
     change(&mut state);
     let mut out = ImageWriter::new(&mut store, superblock.store, &layout, 0, 9).unwrap();
-    saved::save(&state, &mut out).unwrap();
+    save::save(&state, &mut out).unwrap();
     let used = out.finish().unwrap();
     let shape = Geometry::new(state.sectors, layout.chunk_blocks * 8).unwrap();
     let returned = Default::default();
@@ -161,7 +161,7 @@ pub(super) fn reloaded(world: &World, change: impl FnOnce(&mut State<SimCopies>)
         Ok(Arc::new(copies, GFP_KERNEL)?)
     };
     let mut reader = ImageReader::new(&mut store, superblock.store, &layout, 0, 9, used)?;
-    loaded::load(&mut reader, shape, &layout, &new_copies).map(drop)
+    load::load(&mut reader, shape, &layout, &new_copies).map(drop)
 }
 
 /// The log goes on in what is left of one segment, or in none.

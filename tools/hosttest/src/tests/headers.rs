@@ -6,17 +6,17 @@
 
 use super::sim::Rng;
 use super::sim::SimDisk;
-use crate::entry::Entry;
-use crate::errors::EUCLEAN;
-use crate::headers::Content;
-use crate::headers::Headers;
-use crate::layout::Layout;
-use crate::logbook::Logbook;
-use crate::logbook::Place;
-use crate::ondisk::Block;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::BLOCK_SECTORS;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::BLOCK_SECTORS;
+use dm_preserve_core::store::Content;
+use dm_preserve_core::store::Headers;
+use dm_preserve_core::store::Logbook;
+use dm_preserve_core::store::Place;
 use kernel::prelude::EIO;
+use kernel::prelude::EUCLEAN;
 use std::collections::BTreeMap;
 
 const STORE: [u8; 16] = [7; 16];

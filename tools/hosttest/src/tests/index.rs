@@ -7,13 +7,13 @@
 
 #![forbid(unsafe_code)]
 
-use crate::chunk::Chunks;
-use crate::index::Index;
-use crate::index::Room;
-use crate::runs::MAX_POSITION;
-use crate::runs::MAX_RUN;
-use crate::runs::MAX_RUNS;
-use crate::runs::REGION;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Index;
+use dm_preserve_core::maps::Room;
+use dm_preserve_core::maps::MAX_POSITION;
+use dm_preserve_core::maps::MAX_RUN;
+use dm_preserve_core::maps::MAX_RUNS;
+use dm_preserve_core::maps::REGION;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use proptest::prelude::*;

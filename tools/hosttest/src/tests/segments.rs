@@ -5,12 +5,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::layout::Layout;
-use crate::logbook::Logbook;
-use crate::logbook::Place;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::MAX_CONTENTS;
-use crate::segments::Segments;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::MAX_CONTENTS;
+use dm_preserve_core::store::Logbook;
+use dm_preserve_core::store::Place;
+use dm_preserve_core::store::Segments;
 use kernel::prelude::*;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -79,7 +79,7 @@ impl Store {
         prop_assert!(self.free.remove(&segment), "{segment} is not free");
         self.owned.push(segment);
         let mut block = [0; BLOCK_BYTES];
-        let entry = crate::entry::Entry::Segment { segment, epoch: 1 };
+        let entry = dm_preserve_core::format::Entry::Segment { segment, epoch: 1 };
         prop_assert!(self.log.entries(&[entry], 0, 0, &mut block).is_some());
         let place = self.log.place();
         self.log.trim(&place);

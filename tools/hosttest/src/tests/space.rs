@@ -6,8 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::space::Area;
-use crate::space::Pool;
+use dm_preserve_core::store::Area;
+use dm_preserve_core::store::Pool;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use proptest::prelude::*;

@@ -11,13 +11,13 @@
 use super::device::epoch;
 use super::device::Copies;
 use super::device::FIRST_EPOCH;
-use crate::designation::Designation;
-use crate::instant::NewSnapshot;
-use crate::instant::Scope;
-use crate::instant::Snapshot;
-use crate::timeline::Change;
-use crate::timeline::Place;
-use crate::timeline::Timeline;
+use dm_preserve_core::history::Change;
+use dm_preserve_core::history::NewSnapshot;
+use dm_preserve_core::history::Place;
+use dm_preserve_core::history::Scope;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::history::Timeline;
+use dm_preserve_core::maps::Designation;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ impl Shared {
             narrowed: true,
         });
         let next = epoch(begin, CHUNKS);
-        let all = crate::chunk::Chunks {
+        let all = dm_preserve_core::maps::Chunks {
             start: 0,
             end: CHUNKS,
         };
@@ -179,7 +179,7 @@ fn frozen_reads_are_right_while_all_goes_on() {
     let first = epoch(FIRST_EPOCH, CHUNKS);
     first
         .marks
-        .prepare(crate::chunk::Chunks {
+        .prepare(dm_preserve_core::maps::Chunks {
             start: 0,
             end: CHUNKS,
         })

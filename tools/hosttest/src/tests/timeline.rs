@@ -14,12 +14,12 @@ use super::device::Copies;
 use super::device::Device;
 use super::device::Frozen;
 use super::device::FIRST_EPOCH;
-use crate::chunk::Chunks;
-use crate::instant::Snapshot;
-use crate::timeline::Change;
-use crate::timeline::Place;
-use crate::timeline::Timeline;
-use crate::timeline::MAX_BOOKMARKS;
+use dm_preserve_core::history::Change;
+use dm_preserve_core::history::Place;
+use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::history::Timeline;
+use dm_preserve_core::history::MAX_BOOKMARKS;
+use dm_preserve_core::maps::Chunks;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use proptest::prelude::*;
@@ -188,7 +188,7 @@ impl Naive {
 }
 
 fn ids<'a>(
-    list: impl IntoIterator<Item = &'a kernel::sync::Arc<crate::instant::Snapshot>>,
+    list: impl IntoIterator<Item = &'a kernel::sync::Arc<dm_preserve_core::history::Snapshot>>,
 ) -> Vec<u64> {
     list.into_iter().map(|snapshot| snapshot.id).collect()
 }

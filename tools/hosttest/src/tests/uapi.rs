@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::uapi;
-use crate::uapi::Device;
+use dm_preserve_core::uapi;
+use dm_preserve_core::uapi::Device;
 use std::mem::offset_of;
 use zerocopy::IntoBytes;
 

@@ -21,9 +21,9 @@ use crate::stream::Header;
 use crate::stream::Totals;
 use crate::stream::Writer;
 use crate::stream::MAX_PAYLOAD;
-use crate::uapi::Extent;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi::Extent;
 
 /// What a backup did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

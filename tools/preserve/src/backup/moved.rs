@@ -7,10 +7,10 @@
 
 use crate::source::Source;
 use crate::stream::Header;
-use crate::uapi::Range;
 use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi::Range;
 
 /// Ranges of one snapshot, in order; neighbours are one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

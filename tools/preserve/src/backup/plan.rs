@@ -9,15 +9,15 @@ use crate::source::Identity;
 use crate::source::Query;
 use crate::source::Source;
 use crate::stream::Header;
-use crate::uapi;
-use crate::uapi::Extent;
-use crate::uapi::SnapshotInfo;
-use crate::uapi::ATTR_CHANGED;
-use crate::uapi::ATTR_GONE;
-use crate::uapi::ATTR_PROTECTED;
 use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi;
+use dm_preserve_core::uapi::Extent;
+use dm_preserve_core::uapi::SnapshotInfo;
+use dm_preserve_core::uapi::ATTR_CHANGED;
+use dm_preserve_core::uapi::ATTR_GONE;
+use dm_preserve_core::uapi::ATTR_PROTECTED;
 
 /// What a backup would move, known before anything is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,12 +8,12 @@ use super::Live;
 use crate::ioctl::Call;
 use crate::ranges::Edit;
 use crate::source::Source;
-use crate::uapi::EditRanges;
-use crate::uapi::Range;
-use crate::uapi::EDIT_UNPROTECT;
-use crate::uapi::MAX_RANGES;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi::EditRanges;
+use dm_preserve_core::uapi::Range;
+use dm_preserve_core::uapi::EDIT_UNPROTECT;
+use dm_preserve_core::uapi::MAX_RANGES;
 
 impl Live {
     /// Protects or unprotects ranges. All are within the device, or nothing is changed; so many that they take several steps

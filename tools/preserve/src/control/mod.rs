@@ -23,9 +23,9 @@ use crate::device::Mapped;
 use crate::ioctl;
 use crate::ioctl::Call;
 use crate::source::Source;
-use crate::uapi::*;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi::*;
 
 /// Extents asked for at a time.
 const LIST_BATCH: usize = 4096;

@@ -13,16 +13,16 @@ use super::Live;
 use crate::ioctl;
 use crate::ioctl::Call;
 use crate::source::Source;
-use crate::uapi::SnapshotDevice;
-use crate::uapi::SnapshotInfo;
-use crate::uapi::SnapshotRef;
-use crate::uapi::TakeSnapshot;
-use crate::uapi::KIND_SNAPSHOT;
-use crate::uapi::SCOPE_FULL;
-use crate::uapi::SCOPE_INCREMENTAL;
-use crate::uapi::SNAPSHOT_FREEZE;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi::SnapshotDevice;
+use dm_preserve_core::uapi::SnapshotInfo;
+use dm_preserve_core::uapi::SnapshotRef;
+use dm_preserve_core::uapi::TakeSnapshot;
+use dm_preserve_core::uapi::KIND_SNAPSHOT;
+use dm_preserve_core::uapi::SCOPE_FULL;
+use dm_preserve_core::uapi::SCOPE_INCREMENTAL;
+use dm_preserve_core::uapi::SNAPSHOT_FREEZE;
 
 /// How to take a snapshot.
 #[derive(Clone, Copy, Debug, Default)]

@@ -18,17 +18,17 @@ use crate::source::Identity;
 use crate::source::Piece;
 use crate::source::Query;
 use crate::source::Source;
-use crate::uapi;
-use crate::uapi::Extent;
-use crate::uapi::ListExtents;
-use crate::uapi::ReadFrozen;
-use crate::uapi::ReleaseRange;
-use crate::uapi::SnapshotInfo;
-use crate::uapi::KIND_DATA;
-use crate::uapi::KIND_HOLE;
 use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;
+use dm_preserve_core::uapi;
+use dm_preserve_core::uapi::Extent;
+use dm_preserve_core::uapi::ListExtents;
+use dm_preserve_core::uapi::ReadFrozen;
+use dm_preserve_core::uapi::ReleaseRange;
+use dm_preserve_core::uapi::SnapshotInfo;
+use dm_preserve_core::uapi::KIND_DATA;
+use dm_preserve_core::uapi::KIND_HOLE;
 
 impl Source for Live {
     fn name(&self) -> &str {

@@ -8,7 +8,7 @@
 use std::fs;
 
 use super::*;
-use crate::uapi::Device;
+use dm_preserve_core::uapi::Device;
 
 /// Walks over a directory with two files and three directories; `meanwhile` is done at each step.
 fn walk(from: &str, meanwhile: impl Fn(&Path, usize)) -> Result<Found> {

@@ -10,10 +10,10 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 use zerocopy::FromZeros;
 
-use crate::chunk::Chunks;
-use crate::entry::Entry;
-use crate::ondisk::RawEntry;
 use crate::tests::document::rows;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::RawEntry;
+use dm_preserve_core::maps::Chunks;
 
 /// A number for each name of a word, so that they can be told apart.
 fn word(name: &str) -> u64 {

@@ -11,10 +11,10 @@ use std::panic::catch_unwind;
 use std::panic::AssertUnwindSafe;
 
 use crate::builder::Builder;
-use crate::ondisk::BLOCK_BYTES;
 use crate::Error;
 use crate::Rollback;
 use crate::Silent;
+use dm_preserve_core::format::BLOCK_BYTES;
 
 const VALUES: [u64; 6] = [0, 1, 77, 1 << 40, 1 << 63, u64::MAX];
 

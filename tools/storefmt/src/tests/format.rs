@@ -11,19 +11,19 @@ use std::mem::offset_of;
 use zerocopy::FromZeros;
 use zerocopy::IntoBytes;
 
-use crate::disk::Disk;
-use crate::entry::Entry;
-use crate::image::ImageWriter;
-use crate::image::IndexEntry;
-use crate::image::Kind;
-use crate::image::SnapshotItem;
-use crate::image::StateItem;
-use crate::layout::Layout;
-use crate::ondisk::*;
 use crate::tests::document::documented;
 use crate::tests::document::field;
 use crate::tests::document::rows;
 use crate::tests::document::TEXT;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::IndexEntry;
+use dm_preserve_core::format::ItemKind;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::SnapshotItem;
+use dm_preserve_core::format::StateItem;
+use dm_preserve_core::format::*;
+use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::ImageWriter;
 
 /// Compares a table with a struct that begins at `base`. The pattern does not compile when a field is missing here.
 macro_rules! structure {
@@ -198,9 +198,18 @@ fn constants() {
         ("MAX_CONTENTS", MAX_CONTENTS as u64),
         ("MAX_ENTRIES", MAX_ENTRIES as u64),
         ("IMAGE_DATA", IMAGE_DATA as u64),
-        ("MAX_DATA", crate::image::MAX_DATA as u64),
-        ("POSITION_BITS", crate::image::POSITION_BITS.into()),
-        ("REGION_CHUNKS", crate::region::chunks(0, u64::MAX).end),
+        (
+            "MAX_ITEM_DATA",
+            dm_preserve_core::format::MAX_ITEM_DATA as u64,
+        ),
+        (
+            "POSITION_BITS",
+            dm_preserve_core::format::POSITION_BITS.into(),
+        ),
+        (
+            "REGION_CHUNKS",
+            dm_preserve_core::maps::region::chunks(0, u64::MAX).end,
+        ),
     ]);
     let document = rows("constant").into_iter();
     let document: BTreeMap<_, _> = document
@@ -211,19 +220,25 @@ fn constants() {
     for words in [
         format!("up to {MAX_CONTENTS} `content entries`_"),
         format!("up to {MAX_ENTRIES} `raw entries`_"),
-        format!("a: the bitmap; b: which {} bits", crate::bitmap::LEAF_BITS),
+        format!(
+            "a: the bitmap; b: which {} bits",
+            dm_preserve_core::maps::LEAF_BITS
+        ),
         format!("{STATE_OPEN} open"),
         format!("{STATE_CLOSED} closed"),
         format!("{STATE_BROKEN} broken"),
         format!("{STATE_ROLLBACK} rollback"),
         format!("{KIND_CONTENTS}: contents follow the block; {KIND_ENTRIES}: the entries"),
-        format!("{}: a bookmark", crate::image::FLAG_BOOKMARK),
+        format!("{}: a bookmark", dm_preserve_core::format::FLAG_BOOKMARK),
         format!(
             "{}: unprotected chunks are",
-            crate::image::FLAG_KEEP_UNPROTECTED
+            dm_preserve_core::format::FLAG_KEEP_UNPROTECTED
         ),
-        format!("{}: incremental", crate::image::FLAG_INCREMENTAL),
-        format!("{}: narrowed", crate::image::FLAG_NARROWED),
+        format!(
+            "{}: incremental",
+            dm_preserve_core::format::FLAG_INCREMENTAL
+        ),
+        format!("{}: narrowed", dm_preserve_core::format::FLAG_NARROWED),
     ] {
         assert!(TEXT.contains(&words), "{words}");
     }
@@ -249,18 +264,18 @@ impl Disk for Written {
 }
 
 /// A new kind does not compile until it is here; then the list below is not as long as the document's.
-fn name(kind: Kind) -> &'static str {
+fn name(kind: ItemKind) -> &'static str {
     match kind {
-        Kind::Bitmap => "bitmap",
-        Kind::Leaf => "leaf",
-        Kind::Designation => "designation",
-        Kind::Stretch => "stretch",
-        Kind::Epoch => "epoch",
-        Kind::Index => "index",
-        Kind::Segments => "segments",
-        Kind::Snapshot => "snapshot",
-        Kind::State => "state",
-        Kind::End => "end",
+        ItemKind::Bitmap => "bitmap",
+        ItemKind::Leaf => "leaf",
+        ItemKind::Designation => "designation",
+        ItemKind::Stretch => "stretch",
+        ItemKind::Epoch => "epoch",
+        ItemKind::Index => "index",
+        ItemKind::Segments => "segments",
+        ItemKind::Snapshot => "snapshot",
+        ItemKind::State => "state",
+        ItemKind::End => "end",
     }
 }
 
@@ -271,16 +286,16 @@ fn items() {
     let names: Vec<_> = fields.iter().map(|(name, ..)| name.as_str()).collect();
     assert_eq!(names, ["kind", "len", "words"]);
     let kinds = [
-        Kind::Bitmap,
-        Kind::Leaf,
-        Kind::Designation,
-        Kind::Stretch,
-        Kind::Epoch,
-        Kind::Index,
-        Kind::Segments,
-        Kind::Snapshot,
-        Kind::State,
-        Kind::End,
+        ItemKind::Bitmap,
+        ItemKind::Leaf,
+        ItemKind::Designation,
+        ItemKind::Stretch,
+        ItemKind::Epoch,
+        ItemKind::Index,
+        ItemKind::Segments,
+        ItemKind::Snapshot,
+        ItemKind::State,
+        ItemKind::End,
     ];
     let listed = rows("item");
     assert_eq!(listed.len(), kinds.len());

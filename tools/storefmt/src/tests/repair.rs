@@ -10,7 +10,6 @@ use super::sim::Rng;
 use super::world::Disks;
 use super::world::World;
 use crate::commit;
-use crate::disk::Disk;
 use crate::repair;
 use crate::store::Store;
 use crate::supers;
@@ -19,6 +18,7 @@ use crate::Repaired;
 use crate::Report;
 use crate::Rollback;
 use crate::Silent;
+use dm_preserve_core::store::Disk;
 
 fn plenty() -> Power {
     Power::new(u64::MAX)

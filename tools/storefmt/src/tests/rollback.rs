@@ -8,14 +8,14 @@ use super::sim::Power;
 use super::sim::Rng;
 use super::world::Disks;
 use super::world::World;
-use crate::ondisk::Superblock;
-use crate::ondisk::STATE_ROLLBACK;
-use crate::superblock;
-use crate::superblock::Found;
 use crate::Error;
 use crate::Rollback;
 use crate::RollbackReport;
 use crate::Silent;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::STATE_ROLLBACK;
+use dm_preserve_core::store::superblocks;
+use dm_preserve_core::store::Found;
 
 /// Rolls back; what is lost stays as it is.
 fn roll(disks: &mut Disks, id: u64, power: &Power) -> Result<RollbackReport, Error> {
@@ -30,7 +30,7 @@ fn plenty() -> Power {
 
 /// What the module goes by.
 fn superblock(disks: &Disks) -> Superblock {
-    match superblock::superblock(&mut disks.store.clone()) {
+    match superblocks::superblock(&mut disks.store.clone()) {
         Ok(Found::Store(superblock)) => superblock,
         _ => panic!("no superblock"),
     }

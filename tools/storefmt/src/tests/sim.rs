@@ -10,7 +10,7 @@ use std::io;
 use std::rc::Rc;
 
 use crate::medium::Medium;
-use crate::ondisk::BLOCK_BYTES;
+use dm_preserve_core::format::BLOCK_BYTES;
 
 #[allow(dead_code)]
 #[path = "../../../hosttest/src/tests/sim/disk.rs"]

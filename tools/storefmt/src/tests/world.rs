@@ -15,7 +15,7 @@ use super::sim::Rng;
 use super::sim::SimDisk;
 use super::sim::Wire;
 use crate::builder::Builder;
-use crate::chunk::SECTOR_BYTES;
+use dm_preserve_core::maps::SECTOR_BYTES;
 
 /// A frozen instant.
 #[derive(Clone)]

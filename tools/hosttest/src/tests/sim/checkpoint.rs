@@ -9,14 +9,14 @@ use super::device::Stop;
 use super::device::What;
 use super::device::World;
 use super::Trap;
-use crate::disk::Disk;
-use crate::image::ImageWriter;
-use crate::logbook::Place;
-use crate::ondisk::Block;
-use crate::ondisk::BLOCK_BYTES;
-use crate::ondisk::SUPERBLOCKS;
-use crate::saved;
-use crate::saved::State;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::SUPERBLOCKS;
+use dm_preserve_core::store::save;
+use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::ImageWriter;
+use dm_preserve_core::store::Place;
+use dm_preserve_core::store::State;
 use kernel::prelude::*;
 use std::rc::Rc;
 use zerocopy::little_endian::U32;
@@ -163,7 +163,7 @@ impl World {
         };
         let written = (|| {
             let mut out = ImageWriter::new(&mut disk, store, &layout, area, number)?;
-            saved::save(state, &mut out)?;
+            save::save(state, &mut out)?;
             out.finish()
         })();
         written.map_err(|error| {

@@ -8,8 +8,8 @@ use super::device::Config;
 use super::disk::Fate;
 use super::rng::Rng;
 use super::Trap;
-use crate::layout::run_blocks;
-use crate::layout::Layout;
+use dm_preserve_core::format::run_blocks;
+use dm_preserve_core::format::Layout;
 
 fn layout(rng: &mut Rng) -> Layout {
     let chunk_blocks = 1 + rng.below(2);

@@ -4,10 +4,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::chunk::Chunks;
-use crate::index::Index;
-use crate::index::Room;
-use crate::saved::Stored;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::maps::Index;
+use dm_preserve_core::maps::Room;
+use dm_preserve_core::store::Stored;
 use kernel::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeSet;

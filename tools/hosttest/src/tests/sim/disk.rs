@@ -10,9 +10,9 @@
 #![forbid(unsafe_code)]
 
 use super::rng::Rng;
-use crate::disk::Disk;
-use crate::ondisk::Block;
-use crate::ondisk::BLOCK_BYTES;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::store::Disk;
 use kernel::prelude::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;

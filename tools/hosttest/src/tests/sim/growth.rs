@@ -9,7 +9,7 @@ use super::device::Doing;
 use super::device::Step;
 use super::device::World;
 use super::Trap;
-use crate::layout::Layout;
+use dm_preserve_core::format::Layout;
 
 impl World {
     /// Grows the store by some blocks, if it may grow still: by no segment, by one or by two.

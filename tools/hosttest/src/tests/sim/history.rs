@@ -12,9 +12,9 @@ use super::disk::SimDisk;
 use super::recovery::format;
 use super::rng::Rng;
 use super::totals::Totals;
-use crate::chunk::Chunks;
-use crate::ondisk::STATE_CLOSED;
-use crate::ondisk::STATE_OPEN;
+use dm_preserve_core::format::STATE_CLOSED;
+use dm_preserve_core::format::STATE_OPEN;
+use dm_preserve_core::maps::Chunks;
 
 /// Plays a history of so many steps.
 pub(crate) fn run(config: &Config, steps: u64) -> Result<Totals, String> {

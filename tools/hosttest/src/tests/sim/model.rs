@@ -9,9 +9,9 @@
 use super::copies::SimCopies;
 use super::disk::Data;
 use super::disk::SimDisk;
-use crate::chunk::Chunks;
-use crate::saved::State;
-use crate::timeline::MAX_BOOKMARKS;
+use dm_preserve_core::history::MAX_BOOKMARKS;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::store::State;
 use std::rc::Rc;
 
 /// A chunk's content, by blocks.
@@ -177,7 +177,7 @@ impl Model {
                 false => Err(format!("{what}: {there}, should be {here}")),
             }
         };
-        let ids = |list: &[kernel::sync::Arc<crate::instant::Snapshot>]| -> Vec<u64> {
+        let ids = |list: &[kernel::sync::Arc<dm_preserve_core::history::Snapshot>]| -> Vec<u64> {
             list.iter().map(|snapshot| snapshot.id).collect()
         };
         let timeline = &state.timeline;

@@ -12,13 +12,13 @@ use super::device::What;
 use super::device::World;
 use super::disk::Data;
 use super::Trap;
-use crate::chunk::Chunks;
-use crate::entry::Entry;
-use crate::logbook::Formed;
-use crate::logbook::Place;
-use crate::ondisk::Block;
-use crate::ondisk::BLOCK_BYTES;
-use crate::saved::Stored;
+use dm_preserve_core::format::Block;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::store::Formed;
+use dm_preserve_core::store::Place;
+use dm_preserve_core::store::Stored;
 use std::rc::Rc;
 
 fn one(chunk: u64) -> Chunks {

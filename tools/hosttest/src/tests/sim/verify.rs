@@ -10,20 +10,20 @@ use super::model::content;
 use super::model::Model;
 use super::model::Snap;
 use super::Trap;
-use crate::chunk::Geometry;
-use crate::image::ImageReader;
-use crate::layout::Layout;
-use crate::loaded;
-use crate::ondisk::Superblock;
-use crate::ondisk::BLOCK_SECTORS;
-use crate::recover::recover;
-use crate::recover::Replayed;
-use crate::saved::State;
-use crate::saved::Stored;
-use crate::segments::Segments;
-use crate::superblock::superblock;
-use crate::superblock::Found;
-use crate::timeline::Place;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::BLOCK_SECTORS;
+use dm_preserve_core::history::Place;
+use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::store::load;
+use dm_preserve_core::store::recover::recover;
+use dm_preserve_core::store::superblocks::superblock;
+use dm_preserve_core::store::Found;
+use dm_preserve_core::store::ImageReader;
+use dm_preserve_core::store::Replayed;
+use dm_preserve_core::store::Segments;
+use dm_preserve_core::store::State;
+use dm_preserve_core::store::Stored;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use std::cell::Cell;
@@ -128,7 +128,7 @@ impl Known {
         let shape = Geometry::new(superblock.origin_sectors.get(), self.chunk_blocks * 8).unwrap();
         let mut reader = ImageReader::new(store, superblock.store, layout, area, number, used)
             .map_err(|error| format!("{error:?}"))?;
-        let state = loaded::load(&mut reader, shape, layout, &new_copies)
+        let state = load::load(&mut reader, shape, layout, &new_copies)
             .map_err(|error| format!("{error:?}"))?;
         let present = state.timeline.present().ok_or("no epoch")?;
         if present.copies.is_none() {

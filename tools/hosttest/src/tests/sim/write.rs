@@ -15,12 +15,12 @@ use super::device::World;
 use super::disk::Data;
 use super::model::content;
 use super::Trap;
-use crate::checksum::crc32c;
-use crate::entry::Entry;
-use crate::logbook::RING_RESERVE;
-use crate::ondisk::BLOCK_BYTES;
-use crate::region;
-use crate::saved::Stored;
+use dm_preserve_core::format::crc32c;
+use dm_preserve_core::format::Entry;
+use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::maps::region;
+use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::RING_RESERVE;
 use std::rc::Rc;
 
 const MAX_WRITES: usize = 6;

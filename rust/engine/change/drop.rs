@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Dropping snapshots, forgetting bookmarks, and giving snapshots up.
+//!
+//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect.
+
+#![forbid(unsafe_code)]
+
+use crate::dm::NoIo;
+use crate::engine::events::Event;
+use crate::engine::Engine;
+use crate::engine::Timeline;
+use crate::format::Entry;
+use crate::history::Change;
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
+
+impl Engine {
+    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id.
+    pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
+        self.end_snapshot(id)?;
+        self.kick();
+        self.event(Event::Dropped);
+        Ok(())
+    }
+
+    fn end_snapshot(self: &Arc<Self>, id: u64) -> Result {
+        let _noio = NoIo::enter();
+        let mut control = self.control.lock();
+        let now = self.timeline();
+        let snapshot = now.snapshot(id).ok_or(ENOENT)?;
+        let new = now.changed(Change {
+            drop: Some(id),
+            ..Change::NONE
+        })?;
+        let new = Arc::new(new, GFP_KERNEL)?;
+        self.make_durable(&mut control, &[Entry::Drop(id)])?;
+        snapshot.set_dropped();
+        self.publish(new);
+        Ok(())
+    }
+
+    /// Forgets a bookmark. `ENOENT` when there is none with this id.
+    pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
+        let _noio = NoIo::enter();
+        let mut control = self.control.lock();
+        let new = self.without_bookmark(id)?;
+        self.make_durable(&mut control, &[Entry::Forget(id)])?;
+        self.publish(new);
+        Ok(())
+    }
+
+    /// The same so that a checkpoint fits, which is then all that says so: there may be no room in the log. Nothing depends on a bookmark
+    /// but what it is asked for, so it does no harm if a power cut brings it back.
+    pub(crate) fn forget_unlogged(&self, id: u64) -> Result {
+        let _noio = NoIo::enter();
+        let _control = self.control.lock();
+        let new = self.without_bookmark(id)?;
+        self.publish(new);
+        Ok(())
+    }
+
+    /// The timeline without a bookmark. The caller holds the control lock.
+    fn without_bookmark(&self, id: u64) -> Result<Arc<Timeline>> {
+        let now = self.timeline();
+        if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {
+            return Err(ENOENT);
+        }
+        let new = now.changed(Change {
+            forget: Some(id),
+            ..Change::NONE
+        })?;
+        Ok(Arc::new(new, GFP_KERNEL)?)
+    }
+
+    /// Gives up the oldest snapshot, so that writes can go on.
+    pub(crate) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
+        let timeline = self.timeline();
+        let mut live = timeline
+            .snapshots()
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped());
+        let Some(oldest) = live.next() else {
+            return;
+        };
+        let id = oldest.id;
+        if let Err(error) = self.end_snapshot(id) {
+            if error == ENOENT || error == ENODEV {
+                // Somebody else was quicker; or the device has just been suspended, with a checkpoint that has what is here.
+                return;
+            }
+            if self.is_persistent() && !self.journal.has_failed() {
+                // It cannot be logged, and must not take effect before it is: the store is given up, and with it all snapshots.
+                return self.store_failed(error);
+            }
+            // The flag needs no memory. Freeing its copies has to wait for the next change. That a failed store does not know of
+            // it does no harm: what it has announced is gone then, and nothing else passes that it does not know of.
+            oldest.set_dropped();
+        }
+        self.counters.invalidated.add(1, Relaxed);
+        let advice = match self.journal.has_failed() {
+            true => "",
+            false => "; take another one",
+        };
+        pr_warn!(
+            "{}: snapshot {id} is given up: {}{advice}\n",
+            self.identity.live,
+            why.to_str().unwrap_or("")
+        );
+        self.event(Event::Invalid);
+    }
+
+    /// Gives up all snapshots.
+    pub(crate) fn give_up_all(self: &Arc<Self>, why: &CStr) {
+        let live = self.timeline();
+        for _ in live
+            .snapshots()
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped())
+        {
+            self.give_up_oldest(why);
+        }
+    }
+}

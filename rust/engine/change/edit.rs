@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Editing the designation, and releasing ranges of a snapshot.
+//!
+//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect.
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::NoIo;
+use crate::engine::Engine;
+use crate::format::Entry;
+use crate::format::MAX_ENTRIES;
+use crate::maps::Chunks;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// How many chunks are released before others may run.
+const RELEASED_AT_ONCE: u64 = 1 << 16;
+
+impl Engine {
+    /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that does not
+    /// end within the device.
+    fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVVec<Chunks>> {
+        let geometry = self.geometry();
+        let mut runs = KVVec::with_capacity(ranges.len(), GFP_KERNEL)?;
+        for (start, len) in ranges {
+            if *len == 0 {
+                return Err(EINVAL);
+            }
+            let end = geometry.range_end(*start, *len).ok_or(ERANGE)?;
+            let run = match outward {
+                true => geometry.outward(*start, end),
+                false => geometry.inward(*start, end),
+            };
+            runs.push(run, GFP_KERNEL)?;
+        }
+        Ok(runs)
+    }
+
+    /// Protects or unprotects ranges of sectors, for the next snapshot: protecting rounds outwards,
+    /// unprotecting inwards, so that nothing that was to be protected is left out.
+    ///
+    /// With a persistent store many ranges are logged in batches, each of which takes effect on its own.
+    pub(crate) fn edit_designation(
+        self: &Arc<Self>,
+        ranges: &[(u64, u64)],
+        protect: bool,
+    ) -> Result {
+        let _noio = NoIo::enter();
+        let runs = self.runs(ranges, protect)?;
+        // Not the control lock: the copier may need that, and many ranges take their time.
+        let _editor = self.editor.lock();
+        if !self.is_persistent() {
+            let edited = self.designation().edited(&runs, protect)?;
+            self.set_designation(Arc::new(edited, GFP_KERNEL)?);
+            return Ok(());
+        }
+        let mut entries = KVec::with_capacity(MAX_ENTRIES, GFP_KERNEL)?;
+        for batch in runs.chunks(MAX_ENTRIES) {
+            dm::let_others_run();
+            entries.clear();
+            for run in batch {
+                entries.push(Entry::Protect(*run, protect), GFP_KERNEL)?;
+            }
+            let edited = self.designation().edited(batch, protect)?;
+            let edited = Arc::new(edited, GFP_KERNEL)?;
+            let mut control = self.control.lock();
+            self.make_durable(&mut control, &entries)?;
+            self.set_designation(edited);
+        }
+        Ok(())
+    }
+
+    /// A range of a snapshot need not be preserved any longer.
+    pub(crate) fn release(self: &Arc<Self>, id: u64, start: u64, len: u64) -> Result {
+        let _noio = NoIo::enter();
+        let runs = self.runs(&[(start, len)], false)?;
+        let timeline = self.timeline();
+        let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
+        let mut control = self.control.lock();
+        for run in runs {
+            // The device may have grown since.
+            let end = run.end.min(snapshot.released.len());
+            let run = Chunks { end, ..run };
+            if run.is_empty() {
+                continue;
+            }
+            snapshot.released.prepare(run)?;
+            self.make_durable(&mut control, &[Entry::Release(id, run)])?;
+            for chunk in run.start..run.end {
+                if chunk % RELEASED_AT_ONCE == 0 {
+                    dm::let_others_run();
+                }
+                snapshot.released.set(chunk);
+            }
+        }
+        // Writes that wait for space may not need it any longer.
+        self.kick();
+        Ok(())
+    }
+}

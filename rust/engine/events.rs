@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What happens to a live device, told to user space: event number, uevent, polls, and the wait ioctl.
+//!
+//! # States of an event
+//!
+//! 1. *Logged*: it has its number, and the wait ioctl returns it.
+//! 2. *Sent*, by a work item, soon after: uevent, `dmsetup wait`, polls.
+//!
+//! Sending takes locks under which others wait for writes, and the copier has events too, so it must not send them itself;
+//! see [`queues`](crate::engine::queues).
+
+#![forbid(unsafe_code)]
+
+use crate::dm::Events;
+use crate::engine::life::Phase;
+use crate::engine::Engine;
+use crate::engine::EVENTS;
+use crate::uapi::ioctl;
+use kernel::new_condvar;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::sync::CondVar;
+use kernel::sync::CondVarTimeoutResult;
+use kernel::sync::Mutex;
+use kernel::time::msecs_to_jiffies;
+use kernel::workqueue::WorkItem;
+
+/// The kinds of events.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Event {
+    /// A snapshot was taken.
+    Snapshot,
+    /// A snapshot was dropped.
+    Dropped,
+    /// A snapshot was given up.
+    Invalid,
+    /// The low-space mark was passed.
+    LowSpace,
+    /// Writes began to wait for space.
+    Blocked,
+    /// A chunk's frozen content is gone.
+    Gone,
+    /// A read found the store's content damaged.
+    Damaged,
+}
+
+impl Event {
+    /// The bit in [`ioctl::WaitEvent::kinds`].
+    fn bit(self) -> u32 {
+        match self {
+            Self::Snapshot => ioctl::EVENT_SNAPSHOT,
+            Self::Dropped => ioctl::EVENT_DROPPED,
+            Self::Invalid => ioctl::EVENT_INVALID,
+            Self::LowSpace => ioctl::EVENT_LOW_SPACE,
+            Self::Blocked => ioctl::EVENT_BLOCKED,
+            Self::Gone => ioctl::EVENT_GONE,
+            Self::Damaged => ioctl::EVENT_DAMAGED,
+        }
+    }
+
+    /// The uevent's variable.
+    fn environment(self) -> &'static CStr {
+        match self {
+            Self::Snapshot => c"PRESERVE_EVENT=snapshot",
+            Self::Dropped => c"PRESERVE_EVENT=dropped",
+            Self::Invalid => c"PRESERVE_EVENT=invalid",
+            Self::LowSpace => c"PRESERVE_EVENT=low-space",
+            Self::Blocked => c"PRESERVE_EVENT=blocked",
+            Self::Gone => c"PRESERVE_EVENT=gone",
+            Self::Damaged => c"PRESERVE_EVENT=damaged",
+        }
+    }
+}
+
+/// Events remembered. Of more at once the oldest are not sent, and the wait ioctl does not know their kinds.
+const REMEMBERED: u64 = 64;
+
+struct Log {
+    /// Number of the last event.
+    number: u64,
+    /// Number of the last one that was sent.
+    sent: u64,
+    /// Event `n`, at `n % REMEMBERED`.
+    events: [Event; REMEMBERED as usize],
+    /// Where events go: the active target's.
+    sink: Option<Arc<Events>>,
+}
+
+/// The events of an engine.
+#[pin_data]
+pub(crate) struct EventLog {
+    #[pin]
+    log: Mutex<Log>,
+    #[pin]
+    news: CondVar,
+}
+
+impl EventLog {
+    /// No event yet.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        let log = Log {
+            number: 0,
+            sent: 0,
+            // Those with a number have been logged.
+            events: [Event::Snapshot; REMEMBERED as usize],
+            sink: None,
+        };
+        pin_init!(Self {
+            log <- new_mutex!(log, "EventLog::log"),
+            news <- new_condvar!("EventLog::news"),
+        })
+    }
+
+    /// Events go to this target from now on.
+    pub(crate) fn set_sink(&self, sink: Arc<Events>) {
+        self.log.lock().sink = Some(sink);
+    }
+
+    /// Number of the last event.
+    pub(crate) fn number(&self) -> u64 {
+        self.log.lock().number
+    }
+
+    /// Lets everybody who waits look again.
+    pub(crate) fn wake(&self) {
+        // With the lock, so that nobody is between looking and waiting.
+        let _log = self.log.lock();
+        self.news.notify_all();
+    }
+}
+
+impl Log {
+    fn add(&mut self, event: Event) {
+        self.number += 1;
+        // CAST: Less than `REMEMBERED`.
+        self.events[(self.number % REMEMBERED) as usize] = event;
+    }
+
+    /// The events after number `seen`, as far as they are remembered.
+    fn since(&self, seen: u64) -> impl Iterator<Item = Event> + '_ {
+        let oldest = self.number.saturating_sub(REMEMBERED);
+        // CAST: Less than `REMEMBERED`.
+        (seen.max(oldest)..self.number).map(|n| self.events[((n + 1) % REMEMBERED) as usize])
+    }
+
+    fn kinds_since(&self, seen: u64) -> u32 {
+        self.since(seen).fold(0, |all, event| all | event.bit())
+    }
+
+    /// The next event to be sent, and where to.
+    fn next(&mut self) -> Option<(Event, Arc<Events>)> {
+        // Without one they wait for it.
+        let sink = self.sink.clone()?;
+        let event = self.since(self.sent).next()?;
+        let oldest = self.number.saturating_sub(REMEMBERED);
+        self.sent = self.sent.max(oldest) + 1;
+        Some((event, sink))
+    }
+}
+
+impl Engine {
+    /// Tells that something happened. Process context.
+    pub(crate) fn event(self: &Arc<Self>, event: Event) {
+        self.log.log.lock().add(event);
+        self.log.wake();
+        self.kick_events();
+    }
+
+    /// Waits until there is an event after number `seen`: the last number, and which kinds there were.
+    pub(crate) fn wait_event(&self, seen: u64, timeout_ms: u32) -> Result<(u64, u32)> {
+        let mut left = msecs_to_jiffies(timeout_ms);
+        let mut log = self.log.log.lock();
+        loop {
+            if log.number != seen {
+                return Ok((log.number, log.kinds_since(seen)));
+            }
+            if self.phase() == Phase::Dead {
+                return Err(ENODEV);
+            }
+            if left == 0 {
+                return Err(ETIMEDOUT);
+            }
+            match self.log.news.wait_interruptible_timeout(&mut log, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => left = 0,
+                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+            }
+        }
+    }
+}
+
+impl WorkItem<EVENTS> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        loop {
+            let next = this.log.log.lock().next();
+            let Some((event, sink)) = next else {
+                return;
+            };
+            sink.send(event.environment(), c"preserve", &[c"state", c"event"]);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The life of an engine: what device-mapper's calls to its targets do to it.
+//!
+//! # States ([`Phase`])
+//!
+//! 1. `Setup`: made by a target's constructor; no write has come yet.
+//! 2. `Active`: a target of the engine is resumed, every write passes through it.
+//! 3. `Suspended`: nothing is written, or writes no longer pass through here (after a reload to another
+//!    target): "unmarked" proves nothing until the engine is active again.
+//! 4. `Dead`: the last target is gone.
+//!
+//! 1 or 3 leads to 2 at resume, 2 to 3 at postsuspend, all to 4 when the last target is destroyed.
+//!
+//! An engine is *bypassed* when the target that was active is destroyed, and no other of the engine had begun to become active: a
+//! foreign table has taken its place, and writes pass that the engine does not see. A target of the engine that was loaded
+//! meanwhile must not become active any longer; the next table gets an engine of its own.
+//!
+//! # Lock order
+//!
+//! `suspending`, then the target's in [`Events`]; the event log's, then `phase`.
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::Events;
+use crate::engine::Engine;
+use crate::uapi::args::Options;
+use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::Release;
+use kernel::sync::Arc;
+
+/// See the [module's documentation](self).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Phase {
+    /// No target has been resumed yet.
+    Setup,
+    /// Every write passes through the engine.
+    Active,
+    /// No write passes through the engine.
+    Suspended,
+    /// The last target is gone.
+    Dead,
+}
+
+impl Engine {
+    /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting for this one to be resumed.
+    pub(crate) fn flush_work(&self) {
+        // Each may let the next run.
+        dm::flush_work(&self.journal_work);
+        dm::flush_work(&self.checkpoint_work);
+        dm::flush_work(&self.work);
+    }
+
+    /// What the engine is doing.
+    pub(crate) fn phase(&self) -> Phase {
+        *self.phase.lock()
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        *self.phase.lock() = phase;
+        self.phase_changed.notify_all();
+    }
+
+    /// Waits until writes pass through the engine again; `ENODEV` when they never will.
+    pub(crate) fn wait_until_active(&self) -> Result {
+        let mut phase = self.phase.lock();
+        loop {
+            match *phase {
+                Phase::Active => return Ok(()),
+                Phase::Dead => return Err(ENODEV),
+                Phase::Setup | Phase::Suspended => {
+                    if self.phase_changed.wait_interruptible(&mut phase) {
+                        return Err(EINTR);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A target is about to become active, with these options and this length. Allocates only when the
+    /// device has grown. `EBUSY` when the engine was bypassed.
+    pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
+        if self.was_bypassed() {
+            pr_err!(
+                "{}: writes have gone past this table since it was loaded: load it again\n",
+                self.identity.live
+            );
+            return Err(EBUSY);
+        }
+        self.is_bound.store(true, Release);
+        *self.options.lock() = options;
+        if self.is_persistent() {
+            self.open_store();
+        } else {
+            let store_chunks = self.shape.chunk(self.store_device.sectors());
+            self.store.pool.lock().grow(store_chunks);
+        }
+        if sectors > self.sectors.load(Relaxed) {
+            self.grow_or_fail_store(sectors)?;
+        }
+        Ok(())
+    }
+
+    /// The device has grown. No failure of the store may keep it from being resumed.
+    fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
+        match self.grow(sectors) {
+            // Not if it was the origin that could not be flushed.
+            Err(error) if self.journal.has_failed() => {
+                self.store_failed(error);
+                self.grow(sectors)
+            }
+            grown => grown,
+        }
+    }
+
+    /// A target is active: writes come.
+    pub(crate) fn activate(self: &Arc<Self>) {
+        self.store.set_owner(Some(self.clone()));
+        self.keep_held();
+        self.set_phase(Phase::Active);
+        if self.is_failing() {
+            self.kick_checkpoint();
+        }
+    }
+
+    /// A noflush suspend begins: what waits for space goes back.
+    pub(crate) fn requeue_held(self: &Arc<Self>, target: &Arc<Events>) {
+        *self.suspending.lock() = Some(target.clone());
+        self.kick();
+    }
+
+    /// No noflush suspend is under way (any longer): bios wait for space again.
+    pub(crate) fn keep_held(self: &Arc<Self>) {
+        *self.suspending.lock() = None;
+        self.kick();
+    }
+
+    /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when the suspend is interrupted,
+    /// device-mapper ends what comes back later with an error, and tells the target only after that.
+    pub(crate) fn can_requeue(&self) -> bool {
+        let suspending = self.suspending.lock();
+        (*suspending)
+            .as_ref()
+            .is_some_and(|target| target.is_suspending_noflush())
+    }
+
+    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were submitted
+    /// without them as need had shrunk; the devices are left alone only when these have ended.
+    pub(crate) fn deactivate(self: &Arc<Self>) {
+        self.set_phase(Phase::Suspended);
+        self.is_bound.store(false, Release);
+        self.wait_for_copies();
+        self.flush_work();
+        if self.is_persistent() {
+            self.close_store();
+        }
+    }
+
+    /// A target that has been active is destroyed.
+    pub(crate) fn note_destroyed(&self) {
+        if self.phase() == Phase::Suspended && !self.is_bound.load(Acquire) {
+            self.was_bypassed.store(true, Release);
+        }
+    }
+
+    /// Whether writes have gone past the engine.
+    pub(crate) fn was_bypassed(&self) -> bool {
+        self.was_bypassed.load(Acquire)
+    }
+
+    /// The last target is gone. The caller keeps a reference.
+    pub(crate) fn shut_down(&self) {
+        self.set_phase(Phase::Dead);
+        self.store.set_owner(None);
+        self.wait_for_copies();
+        // A completion that has handed its copy back may still hold a reference.
+        dm::synchronize_rcu();
+        self.flush_work();
+        // With it goes its reference to the engine, and so the claim on the devices.
+        dm::flush_work(&self.events_work);
+        self.log.wake();
+    }
+
+    fn wait_for_copies(&self) {
+        let mut slow = self.slow.lock();
+        while slow.is_copying() {
+            self.copies_done.wait(&mut slow);
+        }
+    }
+}

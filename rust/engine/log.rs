@@ -1,0 +1,428 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The journal: records on their way to a persistent store, and the order in which they count.
+//!
+//! # States of a record
+//!
+//! 1. *Waiting*: its entries or contents are in one of the lists here. Records are made when there is a
+//!    [`Gather`] for one: at once when little is in flight, with more in each when much is (group commit). While two records
+//!    with contents are in flight, more contents gather.
+//! 2. *In flight*: numbered, and written durably (FUA). Several are; they complete in any order.
+//! 3. *Written*: complete, but an earlier one is not.
+//! 4. *Durable*: it and all earlier ones are written. Only now do its contents go back to the copier, and
+//!    do those who wait for its entries wake, since recovery stops at the first record that is not whole.
+//!
+//! If a record cannot be written the journal has *failed*, for good: all that waits comes back with an error. Writes that
+//! should have been logged pass only when it is *given up*: when a superblock says that tracking is broken.
+//!
+//! # What takes part
+//!
+//! Anybody in process context adds to it. Completions only put the record back and let the engine's journal work
+//! run, which needs neither the copier nor the control lock; so both may wait for the journal.
+//!
+//! Control entries (snapshots, drops, ...) go before others and may use the ring's reserve. They need not
+//! keep their order with the others: what the others say holds for one epoch and checkpoint generation.
+//!
+//! # Lock order
+//!
+//! `inner`, then the timeline, and the space of an epoch's copies with the store's segments: a record may need a segment.
+
+#![forbid(unsafe_code)]
+
+pub(in crate::engine) mod form;
+pub(in crate::engine) mod pending;
+
+use crate::dm::Gather;
+use crate::dm::GatherDone;
+use crate::dm::Io;
+use crate::dm::IrqStack;
+use crate::dm::List;
+use crate::dm::NoIo;
+use crate::dm::Status;
+use crate::engine::log::pending::Queue;
+use crate::engine::log::pending::Whose;
+use crate::engine::write::copy::Copy;
+use crate::engine::Engine;
+use crate::engine::JOURNAL;
+use crate::format::Entry;
+use crate::format::Layout;
+use crate::format::MAX_CONTENTS;
+use crate::store::Buffer;
+use crate::store::Logbook;
+use crate::store::Place;
+use kernel::new_condvar;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Release;
+use kernel::sync::Arc;
+use kernel::sync::CondVar;
+use kernel::sync::Mutex;
+use kernel::workqueue::WorkItem;
+
+/// Most records in flight.
+pub(crate) const IN_FLIGHT: usize = 8;
+/// Most of them with contents: one being written and one to follow keep a device busy, and what comes meanwhile is
+/// one record, with one header and one durable write for all of it.
+pub(crate) const CONTENTS_IN_FLIGHT: usize = 2;
+/// A checkpoint is made when so many segments have been filled since the last one ...
+const MIN_SEGMENTS: u64 = 64;
+/// ... and they are so many times the last one's image.
+const IMAGE_SHARE: u64 = 16;
+
+/// A record's write.
+pub(crate) type Write = KBox<Gather<Copy, Record>>;
+
+/// What goes along with it.
+pub(crate) struct Record {
+    pub(crate) sequence: u64,
+    pub(crate) status: Status,
+    /// Set while in flight only, or the engine would own itself.
+    pub(crate) engine: Option<Arc<Engine>>,
+}
+
+impl GatherDone<Copy> for Record {
+    fn done(mut gather: Write, status: Status) {
+        gather.data.status = status;
+        // As in `Copy::done`: not the last reference.
+        if let Some(engine) = gather.data.engine.take() {
+            engine.journal.written.push(gather);
+            engine.kick_journal();
+        }
+    }
+}
+
+/// A record in flight or written, in the order of their numbers.
+pub(crate) struct Flight {
+    /// Its number.
+    pub(crate) sequence: u64,
+    /// Tickets up to this one are for it and earlier records, by [`Whose`].
+    pub(crate) tickets: [u64; 2],
+    /// It has contents, not entries.
+    pub(crate) has_contents: bool,
+    /// Set when it is complete.
+    pub(crate) written: Option<Write>,
+}
+
+/// What the journal's lock protects.
+pub(crate) struct Inner {
+    /// `None` while there is no session.
+    pub(crate) book: Option<Logbook>,
+    pub(crate) idle: List<Write>,
+    pub(crate) flights: KVec<Flight>,
+    pub(crate) queues: [Queue; 2],
+    /// Contents that wait for a record.
+    pub(crate) contents: List<KBox<Io<Copy>>>,
+    /// The present epoch; contents of another are not written.
+    pub(crate) epoch: u64,
+    /// Records below this are durable.
+    pub(crate) durable: u64,
+    /// Segments to be filled until a checkpoint is made, so that replay takes a bounded time.
+    pub(crate) segments_left: u64,
+    /// The place before the record of each slot that is not settled.
+    pub(crate) unsettled: KVec<Option<Place>>,
+    pub(crate) header: Buffer,
+    /// Chunks and checksums of a record being made.
+    pub(crate) checksums: KVec<(u64, u32)>,
+}
+
+/// The journal. See the [module's documentation](self).
+#[pin_data]
+pub(crate) struct Journal {
+    #[pin]
+    inner: Mutex<Inner>,
+    written: IrqStack<Write>,
+    /// The last durable tickets, by [`Whose`].
+    durable: [Atomic<u64>; 2],
+    failed: Atomic<bool>,
+    given_up: Atomic<bool>,
+    #[pin]
+    progress: CondVar,
+}
+
+impl Journal {
+    /// An empty journal for `slots` copies. May sleep.
+    pub(crate) fn new(slots: usize) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            inner <- new_mutex!(Inner::new(slots)?, "Journal::inner"),
+            written: IrqStack::new(),
+            durable: [Atomic::new(0), Atomic::new(0)],
+            failed: Atomic::new(false),
+            given_up: Atomic::new(false),
+            progress <- new_condvar!("Journal::progress"),
+        }? Error)
+    }
+
+    /// Begins a session: the next record goes to the log's end.
+    pub(crate) fn begin(&self, book: Logbook, epoch: u64) {
+        let mut inner = self.inner.lock();
+        inner.durable = book.place().sequence;
+        inner.book = Some(book);
+        inner.epoch = epoch;
+    }
+
+    /// Ends a session: no more records until the next begins.
+    pub(crate) fn end(&self) {
+        self.inner.lock().book = None;
+    }
+
+    /// Whether nothing can be logged any longer.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Acquire)
+    }
+
+    /// Whether writes may pass that nothing is logged of.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.given_up.load(Acquire)
+    }
+
+    /// That nothing in the store can be relied on has been written to it, if that was possible.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Release);
+    }
+
+    /// From now on nothing is logged. Whoever holds the lock wakes those who wait.
+    pub(crate) fn set_failed(&self) {
+        self.failed.store(true, Release);
+    }
+
+    /// From now on nothing is logged.
+    pub(crate) fn fail(&self) {
+        self.set_failed();
+        // With the lock, so that nobody is between looking and waiting.
+        let _inner = self.inner.lock();
+        self.progress.notify_all();
+    }
+
+    /// Whether an entry is durable.
+    pub(crate) fn is_durable(&self, whose: Whose, ticket: u64) -> bool {
+        self.durable[whose as usize].load(Acquire) >= ticket
+    }
+
+    /// Waits until an entry is durable; `EIO` when it never will be. Process context; not interruptible, since
+    /// whoever waits has begun what cannot be undone.
+    pub(crate) fn wait(&self, whose: Whose, ticket: u64) -> Result {
+        let mut inner = self.inner.lock();
+        loop {
+            if self.is_durable(whose, ticket) {
+                return Ok(());
+            }
+            if self.has_failed() {
+                return Err(EIO);
+            }
+            self.progress.wait(&mut inner);
+        }
+    }
+
+    /// Waits until no record is in flight.
+    pub(crate) fn wait_until_idle(&self) {
+        let mut inner = self.inner.lock();
+        while !inner.flights.is_empty() {
+            self.progress.wait(&mut inner);
+        }
+    }
+
+    /// The place where replay would have to begin, and the number of the next record.
+    pub(crate) fn cut(&self) -> Option<(Place, u64)> {
+        let inner = self.inner.lock();
+        let next = inner.book.as_ref()?.place();
+        let unsettled = inner.unsettled.iter().flatten();
+        let first = unsettled.min_by_key(|place| place.sequence);
+        Some((*first.unwrap_or(&next), next.sequence))
+    }
+
+    /// A checkpoint is durable that needs no record before a place; its image has so many blocks. Whether something may have waited for
+    /// the room that this makes.
+    pub(crate) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) -> bool {
+        let mut inner = self.inner.lock();
+        let log = (IMAGE_SHARE * image_blocks)
+            .checked_div(layout.segment_blocks)
+            .unwrap_or(0);
+        inner.segments_left = log.max(MIN_SEGMENTS);
+        if let Some(book) = inner.book.as_mut() {
+            book.trim(place);
+            book.layout = *layout;
+        }
+        let mut queues = inner.queues.iter();
+        queues.any(|queue| queue.fitting().0 > 0) || !inner.contents.is_empty()
+    }
+
+    /// The store has grown.
+    pub(crate) fn set_layout(&self, layout: &Layout) {
+        if let Some(book) = self.inner.lock().book.as_mut() {
+            book.layout = *layout;
+        }
+    }
+
+    /// Blocks free in the ring, and how many it has.
+    pub(crate) fn ring(&self) -> (u64, u64) {
+        let inner = self.inner.lock();
+        let book = inner.book.as_ref();
+        book.map_or((0, 0), |book| (book.ring_room(), book.layout.ring_blocks))
+    }
+
+    /// The record of a copy in a slot has been settled, or given up.
+    pub(crate) fn settled(&self, slot: usize) {
+        let mut inner = self.inner.lock();
+        if let Some(place) = inner.unsettled.get_mut(slot) {
+            *place = None;
+        }
+    }
+
+    /// An epoch has begun: nothing more is written for the one before.
+    pub(crate) fn begin_epoch(&self, epoch: u64) {
+        let mut inner = self.inner.lock();
+        inner.epoch = epoch;
+        if let Some(book) = inner.book.as_mut() {
+            book.close_segment();
+        }
+    }
+
+    /// Whether no record can be made now.
+    pub(crate) fn is_full(&self, inner: &Inner) -> bool {
+        inner.book.is_none() || inner.flights.len() >= IN_FLIGHT
+    }
+}
+
+impl Inner {
+    fn new(slots: usize) -> Result<Self> {
+        let mut idle = List::new();
+        for _ in 0..IN_FLIGHT {
+            idle.push(Gather::new(Record {
+                sequence: 0,
+                status: Status::OK,
+                engine: None,
+            })?);
+        }
+        Ok(Self {
+            book: None,
+            idle,
+            flights: KVec::with_capacity(IN_FLIGHT, GFP_KERNEL)?,
+            queues: [Queue::new()?, Queue::new()?],
+            contents: List::new(),
+            epoch: 0,
+            durable: 0,
+            segments_left: MIN_SEGMENTS,
+            unsettled: KVec::from_elem(None, slots, GFP_KERNEL)?,
+            header: Buffer::new()?,
+            checksums: KVec::with_capacity(MAX_CONTENTS, GFP_KERNEL)?,
+        })
+    }
+}
+
+impl Engine {
+    /// Adds entries that belong together to the log: a ticket to wait for. `None` when too many wait already, or
+    /// the journal has failed.
+    pub(crate) fn log(self: &Arc<Self>, whose: Whose, entries: &[Entry]) -> Option<u64> {
+        if self.journal.has_failed() {
+            return None;
+        }
+        let mut inner = self.journal.inner.lock();
+        let ticket = inner.queues[whose as usize].add(entries);
+        self.form_records(&mut inner);
+        ticket
+    }
+
+    /// As [`Engine::log`], for a copy in a slot: until it is settled, replay begins no later than here.
+    pub(crate) fn log_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
+        let mut inner = self.journal.inner.lock();
+        if self.journal.has_failed() {
+            return None;
+        }
+        let place = inner.book.as_ref()?.place();
+        let ticket = inner.queues[Whose::Copier as usize].add(&[entry])?;
+        if let Some(unsettled) = inner.unsettled.get_mut(slot) {
+            *unsettled = Some(place);
+        }
+        self.form_records(&mut inner);
+        Some(ticket)
+    }
+
+    /// Adds a copy's contents to the log, for [`Engine::log_added`]. It comes back as a finished copy when they are durable, with its
+    /// position; with an error when that fails; and without a position when its epoch has ended.
+    pub(crate) fn log_contents(&self, io: KBox<Io<Copy>>) {
+        self.journal.inner.lock().contents.push(io);
+    }
+
+    /// Makes records of the contents that were added.
+    pub(crate) fn log_added(self: &Arc<Self>) {
+        let mut inner = self.journal.inner.lock();
+        if !inner.contents.is_empty() {
+            self.form_records(&mut inner);
+        }
+    }
+
+    /// The journal's work: takes in what has been written, and goes on.
+    pub(crate) fn run_journal(self: &Arc<Self>) {
+        let mut inner = self.journal.inner.lock();
+        let mut written = self.journal.written.take();
+        while let Some(write) = written.pop() {
+            let sequence = write.data.sequence;
+            let mut flights = inner.flights.iter_mut();
+            if let Some(flight) = flights.find(|flight| flight.sequence == sequence) {
+                flight.written = Some(write);
+            }
+        }
+        self.retire_records(&mut inner);
+        self.form_records(&mut inner);
+        drop(inner);
+        self.journal.progress.notify_all();
+        if self.journal.has_failed() {
+            // The checkpoint's work gives the store up: here nothing is waited for.
+            self.kick_checkpoint();
+        }
+        self.kick();
+    }
+
+    /// Takes the records that are durable off the front.
+    fn retire_records(self: &Arc<Self>, inner: &mut Inner) {
+        while inner
+            .flights
+            .first()
+            .is_some_and(|first| first.written.is_some())
+        {
+            let Ok(flight) = inner.flights.remove(0) else {
+                return;
+            };
+            let Some(mut write) = flight.written else {
+                return;
+            };
+            if write.data.status != Status::OK && !self.journal.has_failed() {
+                self.journal.set_failed();
+            }
+            // After a failure nothing later counts, whether it was written or not.
+            let failed = self.journal.has_failed();
+            if !failed {
+                inner.durable = flight.sequence + 1;
+                for whose in Whose::ALL {
+                    let durable = &self.journal.durable[whose as usize];
+                    durable.store(flight.tickets[whose as usize], Release);
+                }
+            }
+            let mut parts = write.take_parts();
+            while let Some(io) = parts.pop() {
+                self.give_back_contents(io, failed);
+            }
+            inner.idle.push(write);
+        }
+    }
+
+    /// Gives contents back to the copier.
+    pub(crate) fn give_back_contents(&self, mut io: KBox<Io<Copy>>, failed: bool) {
+        io.data.status = match failed {
+            true => Status::IO_ERROR,
+            false => Status::OK,
+        };
+        self.finished.push(io);
+    }
+}
+
+impl WorkItem<JOURNAL> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        let _noio = NoIo::enter();
+        this.run_journal();
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Entries that wait for a record of the [journal](crate::engine::log), and the tickets by which it is known when they are durable.
+
+#![forbid(unsafe_code)]
+
+use crate::format::Entry;
+use crate::format::MAX_ENTRIES;
+use crate::store::RING_RESERVE;
+use kernel::prelude::*;
+
+/// Most entries that wait.
+const MAX_WAITING: usize = 4 * MAX_ENTRIES;
+
+/// Whose entries: which of the two lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Whose {
+    /// Of those who hold the control lock; they go first, and may use the ring's reserve.
+    Control,
+    /// Of the copier.
+    Copier,
+}
+
+impl Whose {
+    /// Both, in the order in which they go.
+    pub(crate) const ALL: [Self; 2] = [Self::Control, Self::Copier];
+
+    /// Blocks of the ring that its records must leave free.
+    pub(crate) fn reserve(self) -> u64 {
+        match self {
+            Self::Control => 0,
+            Self::Copier => RING_RESERVE,
+        }
+    }
+}
+
+/// Entries that wait for a record. A group is never divided.
+pub(crate) struct Queue {
+    pub(crate) entries: KVec<Entry>,
+    /// Number of entries of each group.
+    groups: KVec<usize>,
+    /// Ticket of the last group added, and of the last one in a record.
+    added: u64,
+    pub(crate) formed: u64,
+}
+
+impl Queue {
+    /// An empty one.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            entries: KVec::with_capacity(MAX_WAITING, GFP_KERNEL)?,
+            groups: KVec::with_capacity(MAX_WAITING, GFP_KERNEL)?,
+            added: 0,
+            formed: 0,
+        })
+    }
+
+    /// Adds a group: its ticket, or `None` when too many wait.
+    pub(crate) fn add(&mut self, entries: &[Entry]) -> Option<u64> {
+        if self.entries.len() + entries.len() > MAX_WAITING || entries.is_empty() {
+            return None;
+        }
+        for entry in entries {
+            // There is room.
+            self.entries.push_within_capacity(*entry).ok()?;
+        }
+        self.groups.push_within_capacity(entries.len()).ok()?;
+        self.added += 1;
+        Some(self.added)
+    }
+
+    /// How many groups, and entries in them, fit into one record.
+    pub(crate) fn fitting(&self) -> (usize, usize) {
+        let mut fitting = (0, 0);
+        for group in self.groups.iter() {
+            if fitting.1 + group > MAX_ENTRIES {
+                break;
+            }
+            fitting = (fitting.0 + 1, fitting.1 + group);
+        }
+        fitting
+    }
+
+    /// Takes groups off the front, with the entries in them: they are in a record.
+    pub(crate) fn remove(&mut self, (groups, entries): (usize, usize)) {
+        let mut left = entries;
+        self.entries.retain(|_| {
+            let keep = left == 0;
+            left = left.saturating_sub(1);
+            keep
+        });
+        let mut left = groups;
+        self.groups.retain(|_| {
+            let keep = left == 0;
+            left = left.saturating_sub(1);
+            keep
+        });
+        // CAST: A count in memory.
+        self.formed += groups as u64;
+    }
+}

@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading frozen content: rule 5.
+//!
+//! # A read
+//!
+//! 1. *Look*: with the timeline of now. In a copy: read the copy. Marked without one: gone.
+//! 2. Not marked anywhere since the snapshot: read the origin.
+//! 3. *Look again*, when the data has arrived, with the timeline of then. Still not marked, and every
+//!    write passes through the engine: no write had been submitted when the data arrived, so it is the
+//!    frozen content. Marked meanwhile: from 1.
+//!
+//! Whoever reads a copy keeps a reference to its epoch's copies, so that its space is not reused. What comes from a
+//! persistent store counts only with the right checksum; that is one of a whole chunk, so whole chunks are read.
+
+#![forbid(unsafe_code)]
+
+use crate::dm::Bio;
+use crate::dm::Direction;
+use crate::dm::Io;
+use crate::dm::Target;
+use crate::engine::events::Event;
+use crate::engine::life::Phase;
+use crate::engine::session::disk::StoreDisk;
+use crate::engine::space::Copies;
+use crate::engine::Engine;
+use crate::engine::Timeline;
+use crate::errors::ENODATA;
+use crate::errors::EUCLEAN;
+use crate::history::Place;
+use crate::history::Snapshot;
+use crate::maps::Chunks;
+use crate::maps::Designation;
+use crate::store::Content;
+use crate::store::Headers;
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
+
+/// Largest piece read at once, in bytes, unless a chunk is larger.
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// Where the frozen content of some chunks is.
+pub(crate) enum Found {
+    /// Not protected: there is none to be had.
+    Hole,
+    /// Overwritten without a copy.
+    Gone,
+    /// In the store, this content and those of the chunks behind it.
+    Copy(Arc<Copies>, Content),
+    /// On the origin, if a second look confirms it.
+    Origin,
+}
+
+/// What a read of frozen content brought.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Data.
+    Data,
+    /// Nothing, as it is not protected.
+    Hole,
+}
+
+/// A piece of frozen content.
+pub(crate) struct Piece {
+    pub(crate) kind: Kind,
+    /// Where the data is in the reader's buffer, in bytes.
+    pub(crate) offset: u32,
+    /// How many sectors it is.
+    pub(crate) sectors: u64,
+}
+
+/// What a reader brings along: a buffer that a whole chunk fits into, and the headers that it has seen.
+pub(crate) struct ReadBuffer {
+    pub(crate) io: KBox<Io<()>>,
+    headers: Headers,
+}
+
+impl ReadBuffer {
+    /// For an engine. May sleep.
+    pub(crate) fn new(engine: &Engine) -> Result<Self> {
+        // CAST: At most 1 MiB.
+        let bytes = engine.shape.chunk_bytes().max(PIECE_BYTES) as usize;
+        Ok(Self {
+            io: Io::new(bytes, ())?,
+            headers: Headers::new(engine.store_uuid)?,
+        })
+    }
+
+    /// Whether a bio, which is whole chunks, has brought the right contents. It is moved to its end, or to the
+    /// first one that is not.
+    pub(crate) fn are_right<T: Target>(
+        &mut self,
+        engine: &Engine,
+        first: Content,
+        bio: &mut Bio<T>,
+    ) -> bool {
+        let contents = bio.span().len / engine.shape.chunk_sectors();
+        // CAST: At most 1 MiB.
+        let bytes = engine.shape.chunk_bytes() as u32;
+        self.expect(engine, &first).is_ok()
+            && (0..contents).all(|n| {
+                bio.copy_to(&mut self.io, bytes);
+                self.is_right(engine, &first.nth(n, engine.store.step), 0)
+            })
+    }
+
+    /// The checksum that a content should have.
+    fn expect(&mut self, engine: &Engine, content: &Content) -> Result<u32> {
+        let layout = engine.store.with_segments(|segments| segments.layout());
+        let mut disk = StoreDisk::new(&engine.store_device, &mut self.io);
+        self.headers.find(&mut disk, &layout.ok_or(EIO)?, content)
+    }
+
+    /// Whether a content, a whole chunk at `offset` of the buffer, is the right one. The content before it in the same
+    /// run, if there is one, has been asked for.
+    fn is_right(&mut self, engine: &Engine, content: &Content, offset: u64) -> bool {
+        let expected = self.headers.known(engine.store.step, content);
+        // CAST: Within the buffer; a chunk's size.
+        let (offset, bytes) = (offset as usize, engine.shape.chunk_bytes() as usize);
+        expected == Some(self.io.checksum(offset, bytes))
+    }
+}
+
+impl Engine {
+    /// The designation that decides what can be read of a snapshot.
+    pub(crate) fn visible(&self, snapshot: &Snapshot) -> Arc<Designation> {
+        match snapshot.keep_unprotected {
+            true => self.designation(),
+            false => snapshot.designation.clone(),
+        }
+    }
+
+    /// A look: where the content of the first chunk of `run` is, and up to which chunk that goes on.
+    pub(crate) fn look(
+        self: &Arc<Self>,
+        timeline: &Timeline,
+        snapshot: &Snapshot,
+        visible: &Designation,
+        run: Chunks,
+    ) -> (Found, u64) {
+        let (protected, end) = Timeline::chunks_alike(visible, run);
+        let run = Chunks { end, ..run };
+        if !protected {
+            return (Found::Hole, end);
+        }
+        let (place, end) = timeline.look_at_run(snapshot, run);
+        let Place::Epoch(epoch) = place else {
+            return (Found::Origin, end);
+        };
+        let copy = epoch.copies.as_ref();
+        let Some((copies, (position, len))) = copy.and_then(|c| Some((c, c.find(run.start)?)))
+        else {
+            return (Found::Gone, run.start + 1);
+        };
+        let content = Content {
+            chunk: run.start,
+            position,
+            epoch: epoch.id,
+        };
+        let end = end.min(run.start + len);
+        (Found::Copy(copies.clone(), content), end)
+    }
+
+    /// The second look: whether what was read from the origin is the frozen content. `ENOENT` when the
+    /// snapshot has been dropped, `ENODEV` when that cannot be told any longer; waits while the live
+    /// device is suspended.
+    pub(crate) fn still_on_origin(&self, id: u64, run: Chunks) -> Result<bool> {
+        loop {
+            let timeline = self.timeline();
+            let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
+            if timeline.first_marked(snapshot, run).is_some() {
+                return Ok(false);
+            }
+            // Not kept while waiting: it holds space in the store.
+            drop(timeline);
+            // Asked after the look: what was not marked by now has not been written by now.
+            if self.phase() == Phase::Active {
+                return Ok(true);
+            }
+            self.wait_until_active()?;
+        }
+    }
+
+    /// Reads up to `sectors` sectors of a snapshot from `start` on into the reader's buffer. The range must begin
+    /// within the snapshot. Process context.
+    ///
+    /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `ENODEV`, and those of the devices.
+    pub(crate) fn read_frozen(
+        self: &Arc<Self>,
+        id: u64,
+        start: u64,
+        sectors: u64,
+        buffer: &mut ReadBuffer,
+    ) -> Result<Piece> {
+        let sector_bytes = crate::maps::SECTOR_BYTES;
+        let sectors = sectors.min(u64::from(buffer.io.capacity()) / sector_bytes);
+        let piece = |kind, sectors| Piece {
+            kind,
+            offset: 0,
+            sectors,
+        };
+        loop {
+            let timeline = self.timeline();
+            let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
+            let end = snapshot.sectors.min(start.saturating_add(sectors));
+            if start >= end {
+                return Ok(piece(Kind::Data, 0));
+            }
+            let run = self.shape.outward(start, end);
+            let visible = self.visible(snapshot);
+            let (found, run_end) = self.look(&timeline, snapshot, &visible, run);
+            let len = end.min(self.shape.sector(run_end)) - start;
+            // CAST: At most the I/O's capacity.
+            let bytes = (len * sector_bytes) as u32;
+            match found {
+                Found::Hole => return Ok(piece(Kind::Hole, len)),
+                Found::Gone => return Err(ENODATA),
+                Found::Copy(_copies, content) => {
+                    let within = start - self.shape.sector(run.start);
+                    if self.is_persistent() {
+                        return self.read_contents(content, within, len, buffer);
+                    }
+                    let sector = self.store_sector(content.position) + within;
+                    let io = &mut buffer.io;
+                    io.run(&self.store_device, Direction::Read, sector, bytes)?;
+                    return Ok(piece(Kind::Data, len));
+                }
+                Found::Origin => {
+                    let io = &mut buffer.io;
+                    io.run(&self.origin, Direction::Read, start, bytes)?;
+                    let read = Chunks {
+                        end: run_end,
+                        ..run
+                    };
+                    // That may wait: see there.
+                    drop(timeline);
+                    if self.still_on_origin(id, read)? {
+                        return Ok(piece(Kind::Data, len));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads contents of a persistent store, and checks them: `len` sectors from the `within`th of the first one on, or fewer.
+    fn read_contents(
+        self: &Arc<Self>,
+        first: Content,
+        within: u64,
+        len: u64,
+        buffer: &mut ReadBuffer,
+    ) -> Result<Piece> {
+        let (chunk_sectors, chunk_bytes) = (self.shape.chunk_sectors(), self.shape.chunk_bytes());
+        let fitting = u64::from(buffer.io.capacity()) / chunk_bytes;
+        let contents = (within + len).div_ceil(chunk_sectors).min(fitting);
+        buffer.expect(self, &first).inspect_err(|error| {
+            if *error == EUCLEAN {
+                self.tell_damaged(&first);
+            }
+        })?;
+        let sector = self.store_sector(first.position);
+        // CAST: At most the buffer's capacity.
+        let bytes = (contents * chunk_bytes) as u32;
+        let io = &mut buffer.io;
+        io.run(&self.store_device, Direction::Read, sector, bytes)?;
+        let content = |n| first.nth(n, self.store.step);
+        let right = (0..contents)
+            .take_while(|n| buffer.is_right(self, &content(*n), n * chunk_bytes))
+            .count();
+        // CAST: A small count.
+        let right = right as u64;
+        if right == 0 {
+            self.tell_damaged(&first);
+            return Err(EUCLEAN);
+        }
+        Ok(Piece {
+            kind: Kind::Data,
+            // CAST: Within a chunk.
+            offset: (within * crate::maps::SECTOR_BYTES) as u32,
+            sectors: len.min(right * chunk_sectors - within),
+        })
+    }
+
+    /// A content in the store is not what was written there. Each read of it is counted; the log is not flooded.
+    fn tell_damaged(self: &Arc<Self>, content: &Content) {
+        let count = self.counters.damaged.fetch_add(1, Relaxed) + 1;
+        if count.is_power_of_two() {
+            pr_err!(
+                "{}: the store is damaged: {count} reads of frozen content failed, the last one that of chunk {}; see preserve check\n",
+                self.identity.live,
+                content.chunk
+            );
+            self.event(Event::Damaged);
+        }
+    }
+}

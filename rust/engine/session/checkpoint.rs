@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checkpoints: all that is known, written to a persistent store, so that the log before it is not needed any longer.
+//!
+//! # A checkpoint
+//!
+//! Under the control lock, so that snapshots, drops and so on wait:
+//! 1. The gate closes, and opens with the next generation and no dirty region. So marks that were begun under the
+//!    old generation are set. Where the log is then, the *cut*, is where replay will begin.
+//! 2. Everything is written to the image area that is not in use, while writes go on, and flushed.
+//! 3. Both superblocks, one after the other, refer to it.
+//! 4. Ring blocks before the cut, and segments that waited at the cut, are free.
+//!
+//! # Lock order
+//!
+//! `control`, then `persist`, then the gate, then the journal.
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::NoIo;
+use crate::engine::no_regions;
+use crate::engine::session::superblocks::fingerprint;
+use crate::engine::session::superblocks::Persist;
+use crate::engine::space::Copies;
+use crate::engine::Control;
+use crate::engine::Engine;
+use crate::engine::Timeline;
+use crate::engine::CHECKPOINT;
+use crate::format::STATE_CLOSED;
+use crate::format::STATE_OPEN;
+use crate::store::save;
+use crate::store::ImageWriter;
+use crate::store::Place;
+use crate::store::State;
+use crate::store::RING_RESERVE;
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
+use kernel::workqueue::WorkItem;
+use zerocopy::little_endian::U32;
+use zerocopy::little_endian::U64;
+
+/// How long to wait for memory, in milliseconds.
+pub(crate) const NO_MEMORY_MS: u32 = 100;
+
+impl Engine {
+    /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
+    pub(crate) fn checkpoint(self: &Arc<Self>, control: &mut Control, state: u32) -> Result {
+        let mut guard = self.persist.lock();
+        let Some(persist) = (*guard).as_mut() else {
+            return Ok(());
+        };
+        if self.journal.has_failed() {
+            return Err(EIO);
+        }
+        let regions = no_regions(self.geometry().chunks())?;
+        let generation = control.generation + 1;
+        let (place, next, waiting) = {
+            let mut closed = self.gate.close();
+            closed.regions = Some(regions);
+            closed.generation = generation;
+            let (place, next) = self.journal.cut().ok_or(EIO)?;
+            let waiting = self.store.with_segments(|segments| segments.waiting());
+            (place, next, waiting.unwrap_or(0))
+        };
+        // Writes may have come to the closed gate.
+        self.kick();
+        control.generation = generation;
+        let known = State {
+            place,
+            next,
+            generation,
+            next_id: self.next_id.load(Relaxed),
+            sectors: self.geometry().sectors(),
+            timeline: self.timeline(),
+            designation: self.designation(),
+        };
+        self.save(persist, &known, state)?;
+        let image_blocks = persist.superblock.image_used.get();
+        let some_wait = match state {
+            STATE_CLOSED => {
+                // What still waits for room would come behind the log's end.
+                self.journal.end();
+                false
+            }
+            _ => self.journal.trim(&place, &persist.layout, image_blocks),
+        };
+        self.store
+            .with_segments(|segments| segments.free_waiting(waiting));
+        if some_wait {
+            self.kick_journal();
+        }
+        Ok(())
+    }
+
+    fn save(&self, persist: &mut Persist, known: &State<Copies>, state: u32) -> Result {
+        if persist.is_unsure {
+            // It may be the one that counts: its image must not be overwritten before that is known.
+            persist.write_superblocks(&self.store_device)?;
+        }
+        persist.clear_ring(&self.store_device)?;
+        let area = 1 - persist.superblock.image_area.get().min(1);
+        let number = persist.superblock.image_number.get() + 1;
+        let (store, layout) = (persist.superblock.store, persist.layout);
+        let mut disk = persist.disk(&self.store_device);
+        let mut out = ImageWriter::new(&mut disk, store, &layout, area, number)?;
+        save::save(known, &mut out)?;
+        let used = out.finish()?;
+        let superblock = &mut persist.superblock;
+        superblock.image_area = U32::new(area);
+        superblock.image_number = U64::new(number);
+        superblock.image_used = U64::new(used);
+        superblock.state = U32::new(state);
+        superblock.origin_sectors = U64::new(known.sectors);
+        if state == STATE_CLOSED {
+            // A power cut after this must not make the fingerprint another one.
+            if let Err(error) = self.origin.flush() {
+                pr_warn!(
+                    "{}: the origin cannot be flushed: {error:?}\n",
+                    self.identity.live
+                );
+            }
+            let print = fingerprint(&self.origin, known.sectors, &mut persist.io);
+            persist.superblock.fingerprint = U32::new(print);
+        }
+        persist.write_superblocks(&self.store_device)?;
+        persist.place = Place {
+            content: 0,
+            content_end: 0,
+            ..known.place
+        };
+        persist.has_begun = true;
+        persist.image_is_exact = state == STATE_CLOSED;
+        Ok(())
+    }
+
+    /// Makes room in the ring before control entries are logged, if it is short. The caller holds the control
+    /// lock.
+    pub(crate) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
+        let is_logging = self.is_persistent() && !self.journal.has_failed();
+        if is_logging && self.journal.ring().0 <= RING_RESERVE / 2 {
+            // What failed here is seen to by the checkpoint's work.
+            self.checkpoint(control, STATE_OPEN)
+                .inspect_err(|_| self.kick_checkpoint())?;
+        }
+        Ok(())
+    }
+
+    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is forgotten. Nothing to do for a
+    /// transient store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
+    pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
+        let _noio = NoIo::enter();
+        if !self.is_persistent() {
+            return Ok(());
+        }
+        loop {
+            let mut control = self.control.lock();
+            if !self.has_session() {
+                return Err(ENODEV);
+            }
+            let saved = self
+                .checkpoint(&mut control, STATE_OPEN)
+                .and_then(|()| self.narrow_scopes(&mut control));
+            drop(control);
+            match saved {
+                // Each round there is one bookmark or snapshot less.
+                Err(ENOSPC | EFBIG) if self.forget_something() => (),
+                Err(error) if error != ENOMEM => {
+                    self.store_failed(error);
+                    return saved;
+                }
+                saved => return saved,
+            }
+        }
+    }
+
+    /// The checkpoint's work.
+    pub(crate) fn run_checkpoint(self: &Arc<Self>) {
+        if self.journal.has_failed() {
+            return self.give_up_store();
+        }
+        let mut control = self.control.lock();
+        if !self.has_session() {
+            return;
+        }
+        let result = self
+            .checkpoint(&mut control, STATE_OPEN)
+            .and_then(|()| self.narrow_scopes(&mut control));
+        drop(control);
+        match result {
+            Ok(()) => self.kick(),
+            Err(ENOSPC | EFBIG) if self.forget_something() => self.kick_checkpoint(),
+            Err(ENOMEM) => {
+                // Writes may wait for the room that it makes.
+                dm::sleep_ms(NO_MEMORY_MS);
+                self.kick_checkpoint();
+            }
+            Err(error) => self.store_failed(error),
+        }
+    }
+
+    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the oldest snapshot. `false`
+    /// when there is neither.
+    fn forget_something(self: &Arc<Self>) -> bool {
+        let timeline = self.timeline();
+        if timeline.latest().is_none() {
+            return false;
+        }
+        let oldest = timeline.bookmarks().first().map(|bookmark| bookmark.id);
+        drop(timeline);
+        match oldest {
+            Some(id) => {
+                pr_warn!(
+                    "{}: the store has no room for all marks: bookmark {id} is forgotten\n",
+                    self.identity.live
+                );
+                // Somebody else may have been quicker.
+                if self.forget_unlogged(id) == Err(ENOMEM) {
+                    dm::sleep_ms(NO_MEMORY_MS);
+                }
+            }
+            None => self.give_up_oldest(c"the store has no room for its checkpoint"),
+        }
+        true
+    }
+
+    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The caller holds the
+    /// control lock, and has just made the checkpoint.
+    fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
+        let timeline: Arc<Timeline> = self.timeline();
+        for snapshot in timeline.snapshots() {
+            if !snapshot.is_narrowed() {
+                self.make_durable(control, &[crate::format::Entry::Narrow(snapshot.id)])?;
+                snapshot.narrow();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl WorkItem<CHECKPOINT> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        let _noio = NoIo::enter();
+        this.run_checkpoint();
+    }
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An epoch's copies: its index and its space in the store.
+//!
+//! Lock order: `space`, then the pool or the segments; `index` is taken alone. Only the copier adds copies, readers only
+//! look. The space goes back to the pool when the last reference is dropped, so that whoever reads a copy
+//! keeps it from being overwritten by holding one.
+
+#![forbid(unsafe_code)]
+
+use crate::engine::Engine;
+use crate::maps::Chunks;
+use crate::maps::Index;
+use crate::maps::Room;
+use crate::store::Area;
+use crate::store::Pool;
+use crate::store::Segments;
+use crate::store::Stored;
+use kernel::new_mutex;
+use kernel::new_spinlock;
+use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Full;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+use kernel::sync::SpinLock;
+
+/// The store's space: a transient store's pool, or a persistent one's segments.
+#[pin_data]
+pub(crate) struct Store {
+    /// The pool, of nothing if the store is persistent.
+    #[pin]
+    pub(crate) pool: Mutex<Pool>,
+    /// A persistent store's segments, once it is known which are in use.
+    #[pin]
+    segments: Mutex<Option<Segments>>,
+    /// Positions that a content takes: in chunks in a transient store, in blocks in a persistent one.
+    pub(crate) step: u64,
+    /// Epochs' spaces that there are, also those that only a reader still holds.
+    spaces: Atomic<u64>,
+    /// Told when space comes back. Cleared when the engine shuts down, as it owns this store.
+    #[pin]
+    owner: SpinLock<Option<Arc<Engine>>>,
+}
+
+impl Store {
+    /// A transient store of `capacity` chunks, all free; or a persistent one with a capacity of 0.
+    pub(crate) fn new(capacity: u64, step: u64) -> Result<Arc<Self>> {
+        let init = pin_init!(Self {
+            pool <- new_mutex!(Pool::new(capacity), "Store::pool"),
+            segments <- new_mutex!(None, "Store::segments"),
+            step,
+            spaces: Atomic::new(0),
+            owner <- new_spinlock!(None, "Store::owner"),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+}
+
+impl Store {
+    /// Who is told when space comes back.
+    pub(crate) fn set_owner(&self, owner: Option<Arc<Engine>>) {
+        let old = core::mem::replace(&mut *self.owner.lock(), owner);
+        drop(old);
+    }
+
+    /// The segments of a persistent store are known.
+    pub(crate) fn set_segments(&self, segments: Segments) {
+        *self.segments.lock() = Some(segments);
+    }
+
+    /// Does something with a persistent store's segments, if they are known.
+    pub(crate) fn with_segments<R>(&self, f: impl FnOnce(&mut Segments) -> R) -> Option<R> {
+        let mut segments = self.segments.lock();
+        (*segments).as_mut().map(f)
+    }
+
+    /// How many epochs have space in the store.
+    pub(crate) fn spaces(&self) -> u64 {
+        self.spaces.load(Acquire)
+    }
+}
+
+/// An epoch's space; goes back to the pool when dropped.
+struct Space {
+    area: Area,
+    store: Arc<Store>,
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        match self
+            .store
+            .with_segments(|segments| segments.give_back(self.area.segments()))
+        {
+            Some(()) => (),
+            None => self.store.pool.lock().give_back(&mut self.area),
+        }
+        self.store.spaces.fetch_sub(1, Full);
+        let owner = self.store.owner.lock().clone();
+        if let Some(owner) = owner {
+            owner.kick();
+        }
+    }
+}
+
+/// The copies. See the [module's documentation](self).
+#[pin_data]
+pub(crate) struct Copies {
+    #[pin]
+    index: SpinLock<Index>,
+    #[pin]
+    space: Mutex<Space>,
+}
+
+impl Copies {
+    /// No copies yet. May sleep.
+    pub(crate) fn new(store: Arc<Store>) -> Result<Arc<Self>> {
+        store.spaces.fetch_add(1, Full);
+        let step = store.step;
+        let space = Space {
+            area: Area::new(),
+            store,
+        };
+        let init = pin_init!(Self {
+            index <- new_spinlock!(Index::new(step), "Copies::index"),
+            space <- new_mutex!(space, "Copies::space"),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// Number of chunks copied.
+    pub(crate) fn len(&self) -> u64 {
+        self.index.lock().len()
+    }
+
+    /// The position of a chunk's content, and how many from it on follow one another.
+    pub(crate) fn find(&self, chunk: u64) -> Option<(u64, u64)> {
+        self.index.lock().find(chunk)
+    }
+
+    /// Space for up to `wanted` contents: position and number; `None` when the store is full. May sleep.
+    pub(crate) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
+        let mut guard = self.space.lock();
+        let space = &mut *guard;
+        let mut pool = space.store.pool.lock();
+        pool.take(&mut space.area, wanted)
+    }
+
+    /// Gives back the latest space taken, if nothing was taken after it.
+    pub(crate) fn give_back_space(&self, position: u64, len: u64) {
+        let mut guard = self.space.lock();
+        let space = &mut *guard;
+        let mut pool = space.store.pool.lock();
+        pool.untake(&mut space.area, position, len);
+    }
+
+    /// A free segment of a persistent store, which now belongs to the epoch. May sleep.
+    pub(crate) fn open_segment(&self) -> Option<u64> {
+        let mut guard = self.space.lock();
+        let space = &mut *guard;
+        // First the room to remember it, or it would be lost.
+        space.area.prepare().ok()?;
+        let segment = space.store.with_segments(Segments::take)??;
+        space.area.add(segment).ok()?;
+        Some(segment)
+    }
+
+    /// Whether `entries` entries can be added for chunks of `run` without allocating.
+    pub(crate) fn has_room(&self, run: Chunks, entries: u64) -> bool {
+        self.index.lock().missing(run, entries).is_none()
+    }
+
+    /// Makes room for `entries` entries for chunks of `run`. May sleep.
+    pub(crate) fn make_room(&self, run: Chunks, entries: u64) -> Result {
+        loop {
+            let missing = self.index.lock().missing(run, entries);
+            let Some(missing) = missing else {
+                return Ok(());
+            };
+            let room = Room::new(missing)?;
+            let spare = self.index.lock().grow(room);
+            drop(spare);
+        }
+    }
+
+    /// Adds a run of contents that are in the store from `position` on. There must be room.
+    pub(crate) fn insert(&self, run: Chunks, position: u64) -> Result {
+        self.index.lock().insert(run, position)
+    }
+
+    /// The next entries of the index; see [`Index::export`].
+    fn export(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
+        self.index.lock().export(from, out)
+    }
+
+    /// Bytes that the index occupies.
+    pub(crate) fn memory(&self) -> u64 {
+        self.index.lock().memory()
+    }
+}
+
+impl Stored for Copies {
+    fn position(&self, chunk: u64) -> Option<u64> {
+        self.find(chunk).map(|(position, _)| position)
+    }
+
+    fn add(&self, run: Chunks, position: u64) -> Result {
+        self.make_room(run, 1)?;
+        self.insert(run, position)
+    }
+
+    fn add_segment(&self, segment: u64) -> Result {
+        let mut space = self.space.lock();
+        space.area.prepare()?;
+        space.area.add(segment)
+    }
+
+    fn has_segment(&self, segment: u64) -> bool {
+        self.space.lock().area.segments().contains(&segment)
+    }
+
+    fn entries(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
+        self.export(from, out)
+    }
+
+    fn segments(&self, out: &mut KVVec<u64>) -> Result {
+        let space = self.space.lock();
+        Ok(out.extend_from_slice(space.area.segments(), GFP_KERNEL)?)
+    }
+}

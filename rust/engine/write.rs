@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A write's way through `map`: the fast path, and what can be decided on the spot.
+//!
+//! # The way of a write
+//!
+//! 1. Enter the gate. It is closed while a snapshot is taken: on to the [copier](crate::engine::write::copier).
+//! 2. All chunks are marked in the present epoch: remap to the origin, and leave the gate when the write
+//!    completes. This is the fast path: no lock, no allocation.
+//! 3. Some are not, but nobody needs what they hold: mark them and go on as in 2. This needs no claim:
+//!    within an epoch need only shrinks, so what is not needed now cannot become so while we are inside,
+//!    and a copier that is still busy with such a chunk sees the mark and throws its copy away (the
+//!    protocol model explores this).
+//!    With a persistent store, their regions must have been announced in the log for this epoch and checkpoint
+//!    generation; the copier sees to that.
+//! 4. Otherwise the copier takes the bio.
+//!
+//! Marks are set before the write is submitted, inside the same stay in the gate. So when the gate has
+//! drained, the marks of the epoch that ends are exact (but for bios that the copier works through piece
+//! by piece, whose marks may come before the write by one epoch: a chunk too many, never one too few).
+//!
+//! A discard may be ignored: where it meets chunks that are needed it is cut, and those parts end at once.
+
+#![forbid(unsafe_code)]
+
+pub(crate) mod copier;
+pub(crate) mod copy;
+pub(crate) mod regions;
+pub(crate) mod waiting;
+
+use crate::dm::Entry;
+use crate::dm::Incoming;
+use crate::dm::Mapped;
+use crate::dm::Op;
+use crate::dm::Status;
+use crate::engine::Engine;
+use crate::engine::Present;
+use crate::interface::live::Live;
+use crate::maps::region;
+use crate::maps::Chunks;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
+
+/// Most chunks decided one by one in one go; longer bios go to the copier, which works in windows.
+pub(crate) const WINDOW: u64 = 1024;
+
+impl Engine {
+    /// Sends a bio of the live device on its way.
+    pub(crate) fn map<'a>(self: &'a Arc<Self>, bio: Incoming<'a, Live>) -> Mapped<'a> {
+        let start = bio.span().start;
+        match bio.op() {
+            Op::Read | Op::Flush => bio.remap(&self.origin, start),
+            Op::Write | Op::WriteZeroes => self.map_write(bio),
+            Op::Discard => self.map_discard(bio),
+            Op::Other => bio.end(Status::NOT_SUPPORTED),
+        }
+    }
+
+    #[inline]
+    fn map_write<'a>(self: &'a Arc<Self>, mut bio: Incoming<'a, Live>) -> Mapped<'a> {
+        let span = bio.span();
+        // Zeroes may be gigabytes, and are submitted when all their chunks are marked in one epoch: that has to come.
+        let len = match bio.op() {
+            Op::WriteZeroes => bio.keep_first(self.window_sectors(span.start)),
+            _ => span.len,
+        };
+        let chunks = self.shape.outward(span.start, span.start + len);
+        let Some(entry) = self.gate.enter() else {
+            return self.defer(bio);
+        };
+        if entry.marks.find(chunks, false).is_some() && !self.mark_unneeded(&entry, chunks) {
+            drop(entry);
+            return self.defer(bio);
+        }
+        *bio.state() = Some(entry.keep());
+        bio.remap(&self.origin, span.start)
+    }
+
+    /// Sectors from `start` on that lie in [`WINDOW`] chunks, the first of which may be cut.
+    fn window_sectors(&self, start: u64) -> u64 {
+        let end = self.shape.chunk(start).saturating_add(WINDOW);
+        self.shape.sector(end).saturating_sub(start)
+    }
+
+    /// Marks all chunks of a run, unless one is needed, or they are many, or there is no memory right now.
+    pub(crate) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
+        if chunks.len() > WINDOW
+            || self.first_needed(present, chunks).is_some()
+            || !self.is_announced(present, chunks)
+        {
+            return false;
+        }
+        let mut chunks = chunks;
+        while let Some(chunk) = present.marks.find(chunks, false) {
+            if present.marks.set_nowait(chunk).is_none() {
+                return false;
+            }
+            chunks.start = chunk + 1;
+        }
+        true
+    }
+
+    /// Whether chunks of a run may be marked without a record of their own: recovery would take them for changed.
+    pub(crate) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
+        let Some(regions) = &present.regions else {
+            return true;
+        };
+        let run = Chunks {
+            start: region::of(chunks.start),
+            end: region::of(chunks.end.saturating_sub(1)) + 1,
+        };
+        regions.find(run, false).is_none() || self.journal.is_given_up()
+    }
+
+    /// The first chunk of a run that is not marked and whose content is needed.
+    pub(crate) fn first_needed(
+        &self,
+        present: &Entry<'_, Present>,
+        mut chunks: Chunks,
+    ) -> Option<u64> {
+        let timeline = self.timeline();
+        if timeline.snapshots().is_empty() {
+            return None;
+        }
+        while let Some(chunk) = present.marks.find(chunks, false) {
+            if timeline.needs(chunk) {
+                return Some(chunk);
+            }
+            chunks.start = chunk + 1;
+        }
+        None
+    }
+
+    /// Passes on the part of a discard before the first needed chunk, or ends the part that is needed.
+    fn map_discard<'a>(self: &'a Arc<Self>, mut bio: Incoming<'a, Live>) -> Mapped<'a> {
+        let span = bio.span();
+        let chunks = self.shape.outward(span.start, span.start + span.len);
+        let Some(entry) = self.gate.enter() else {
+            return self.defer(bio);
+        };
+        if entry.marks.find(chunks, false).is_some() {
+            let mut window = Chunks {
+                start: chunks.start,
+                end: chunks.end.min(chunks.start + WINDOW),
+            };
+            let needed = self.first_needed(&entry, window);
+            let drop_it = needed == Some(window.start);
+            window.end = match needed {
+                Some(_) if drop_it => window.start + 1,
+                Some(needed) => needed,
+                None => window.end,
+            };
+            bio.keep_first(self.shape.sector(window.end).saturating_sub(span.start));
+            if drop_it {
+                return bio.end(Status::OK);
+            }
+            if !self.is_announced(&entry, window) {
+                drop(entry);
+                return self.defer(bio);
+            }
+            if !self.mark_unneeded(&entry, window) {
+                // No memory for the mark: not discarding is always right.
+                return bio.end(Status::OK);
+            }
+        }
+        *bio.state() = Some(entry.keep());
+        bio.remap(&self.origin, span.start)
+    }
+
+    /// Gives a bio to the copier.
+    fn defer<'a>(self: &'a Arc<Self>, bio: Incoming<'a, Live>) -> Mapped<'a> {
+        if bio.is_nowait() {
+            return bio.end(Status::AGAIN);
+        }
+        self.counters.waited.add(1, Relaxed);
+        let mapped = bio.take(|bio| self.incoming.lock().push(bio));
+        self.kick();
+        mapped
+    }
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The copier: preserves what writes are about to overwrite.
+//!
+//! One work item per engine does everything here, so that its state needs no finer lock. Reads and writes
+//! are asynchronous; their completion only puts them back and lets the work run.
+//!
+//! # States of a bio
+//!
+//! 1. *Pending*: to be looked at.
+//! 2. *Parked*: the gate is closed; pending again when the work next runs, which opening the gate sees to.
+//! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
+//!    log: pending again when that ends.
+//! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
+//!
+//! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::engine::write::copy); how a region is announced, in
+//! [`announce`](crate::engine::write::regions); who waits for what, and has which slot, in [`claims`](crate::engine::write::waiting).
+//!
+//! A chunk has at most one claim. Things are taken in the order claim (with slot and space checked
+//! before), and nothing is waited for while holding any of them, so there is no deadlock: a bio that has
+//! to wait holds nothing.
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::Entry;
+use crate::dm::NoIo;
+use crate::dm::Op;
+use crate::dm::Status;
+use crate::engine::events::Event;
+use crate::engine::write::copy::Begun;
+use crate::engine::write::waiting::Slow;
+use crate::engine::write::WINDOW;
+use crate::engine::Engine;
+use crate::engine::Present;
+use crate::engine::COPIER;
+use crate::interface::live::LiveBio;
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
+use crate::uapi::args::OnFull;
+use kernel::prelude::*;
+use kernel::sync::atomic::Release;
+use kernel::sync::Arc;
+use kernel::workqueue::WorkItem;
+
+/// Most copies started at once for one bio.
+const RUNS_PER_BIO: usize = 8;
+/// How long to wait for memory, in milliseconds.
+pub(crate) const NO_MEMORY_MS: u32 = 10;
+
+/// What to do next for a bio.
+enum Step {
+    /// Wait for the claim on this chunk.
+    Wait(u64),
+    /// Copy these chunks, as decided in this epoch.
+    Copy(Chunks, u64),
+    /// Announce the regions of these chunks, which nobody needs.
+    Announce(Chunks),
+    /// Look again: some chunks have been marked.
+    Again,
+}
+
+impl WorkItem<COPIER> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        let _noio = NoIo::enter();
+        this.run_copier();
+    }
+}
+
+impl Engine {
+    fn run_copier(self: &Arc<Self>) {
+        let mut guard = self.slow.lock();
+        let slow = &mut *guard;
+        // They need not all be looked at again for each write that comes to the closed gate. Its opening lets the work run.
+        if self.gate.enter().is_some() {
+            slow.pending.append(&mut slow.parked);
+        }
+        let mut unsettled = slow.unsettled.take();
+        while let Some(io) = unsettled.pop() {
+            self.settle(slow, io);
+        }
+        self.settle_lost(slow);
+        self.open_regions(slow);
+        self.resume_waiting_for_space(slow);
+        loop {
+            let mut finished = self.finished.take();
+            slow.pending.append(&mut self.incoming.lock());
+            if finished.is_empty() && slow.pending.is_empty() && !slow.can_use_slot() {
+                break;
+            }
+            while let Some(io) = finished.pop() {
+                self.advance_copy(slow, io);
+            }
+            // All that has been read by now in as few records as can be: one header and one durable write for many.
+            self.log_added();
+            self.use_slots(slow);
+            // Those that become pending meanwhile wait for the next round.
+            let mut pending = slow.pending.take();
+            while let Some(bio) = pending.pop() {
+                self.advance_bio(slow, bio);
+            }
+        }
+        self.blocked.store(!slow.wait_space.is_empty(), Release);
+        slow.told_blocked &= !slow.wait_space.is_empty();
+        if !slow.is_copying() {
+            self.copies_done.notify_all();
+        }
+        let lost = core::mem::take(&mut slow.lost);
+        drop(guard);
+        // What copies took counts now: with a persistent store not when it was reserved.
+        self.watch_space();
+        if lost > 0 {
+            self.tell_lost(lost);
+        }
+    }
+
+    /// Gives free slots to those who wait for one: to as many as there are, since there may be many more who wait.
+    fn use_slots(self: &Arc<Self>, slow: &mut Slow) {
+        while !slow.idle.is_empty() {
+            let Some(bio) = slow.wait_slot.pop() else {
+                return;
+            };
+            self.advance_bio(slow, bio);
+        }
+    }
+
+    /// Space may have come, or the bios have to go back to device-mapper. They find out when they are
+    /// looked at again.
+    fn resume_waiting_for_space(&self, slow: &mut Slow) {
+        let mut waiting = slow.wait_space.take();
+        slow.pending.append(&mut waiting);
+    }
+
+    fn chunks_of(&self, bio: &LiveBio) -> Chunks {
+        let span = bio.span();
+        self.shape.outward(span.start, span.start + span.len)
+    }
+
+    /// Submits a bio if all its chunks are marked or can be right away; gives it back otherwise.
+    pub(crate) fn try_submit(
+        &self,
+        present: &Entry<'_, Present>,
+        mut bio: LiveBio,
+    ) -> Result<(), LiveBio> {
+        let chunks = self.chunks_of(&bio);
+        if present.marks.find(chunks, false).is_some() && !self.mark_unneeded(present, chunks) {
+            return Err(bio);
+        }
+        let start = bio.span().start;
+        *bio.state() = Some(present.ticket());
+        bio.submit(&self.origin, start);
+        Ok(())
+    }
+
+    /// Moves a bio on as far as it goes.
+    fn advance_bio(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
+        let Some(present) = self.gate.enter() else {
+            slow.parked.push(bio);
+            return;
+        };
+        let bio = match self.try_submit(&present, bio) {
+            Ok(()) => return,
+            Err(bio) => bio,
+        };
+        let chunks = self.chunks_of(&bio);
+        let is_long = chunks.len() > WINDOW;
+        if bio.op() == Op::Discard && (is_long || self.first_needed(&present, chunks).is_some()) {
+            // Not discarding what is needed is always right.
+            bio.end(Status::OK);
+            return;
+        }
+        let step = self.next_step(slow, &present, chunks);
+        let marks = present.marks.clone();
+        drop(present);
+        match step {
+            Step::Wait(chunk) => match slow.claim_of(chunk) {
+                Some(claim) => claim.waiters.push(bio),
+                None => slow.pending.push(bio),
+            },
+            Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
+            Step::Announce(run) => self.announce(slow, bio, run),
+            Step::Again => {
+                // What could not be marked may lack memory for its mark.
+                let unmarked = marks.find(chunks, false);
+                if unmarked.is_some_and(|chunk| !can_mark(&marks, chunk)) {
+                    dm::sleep_ms(NO_MEMORY_MS);
+                }
+                slow.pending.push(bio);
+            }
+        }
+    }
+
+    /// What the first unmarked chunk of a bio asks for.
+    fn next_step(&self, slow: &Slow, present: &Entry<'_, Present>, chunks: Chunks) -> Step {
+        let Some(first) = present.marks.find(chunks, false) else {
+            return Step::Again;
+        };
+        if slow.is_claimed(first) {
+            return Step::Wait(first);
+        }
+        let timeline = self.timeline();
+        if timeline.needs(first) {
+            let limit = chunks.end.min(first + slow.run_chunks);
+            let mut end = first + 1;
+            while end < limit
+                && !present.marks.get(end)
+                && !slow.is_claimed(end)
+                && timeline.needs(end)
+            {
+                end += 1;
+            }
+            return Step::Copy(Chunks { start: first, end }, present.epoch);
+        }
+        let end = chunks.end.min(first + WINDOW);
+        let end = self
+            .first_needed(present, Chunks { start: first, end })
+            .unwrap_or(end);
+        let unneeded = Chunks { start: first, end };
+        if !self.is_announced(present, unneeded) {
+            return Step::Announce(unneeded);
+        }
+        self.mark_unneeded(present, unneeded);
+        Step::Again
+    }
+
+    /// Starts the copy of a run, and of some more runs of the same bio if it is long. The bio waits for
+    /// the first.
+    fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks, epoch: u64) {
+        let chunks = self.chunks_of(&bio);
+        let Some(mut at) = self.start_copy(slow, bio, run, epoch) else {
+            return;
+        };
+        for _ in 1..RUNS_PER_BIO {
+            let rest = Chunks {
+                start: at,
+                end: chunks.end,
+            };
+            let Some(present) = self.gate.enter() else {
+                return;
+            };
+            let step = self.next_step(slow, &present, rest);
+            drop(present);
+            match step {
+                Step::Copy(run, epoch) if !slow.idle.is_empty() => {
+                    match self.begin(slow, run, epoch) {
+                        Begun::Copying(_, end) => at = end,
+                        Begun::NoSlot | Begun::NoSpace | Begun::NoMemory => return,
+                    }
+                }
+                _ => return,
+            }
+        }
+    }
+
+    /// Starts one copy that `bio` waits for: the chunk up to which it goes. If it cannot start, the bio waits
+    /// for what is missing.
+    fn start_copy(
+        self: &Arc<Self>,
+        slow: &mut Slow,
+        bio: LiveBio,
+        run: Chunks,
+        epoch: u64,
+    ) -> Option<u64> {
+        match self.begin(slow, run, epoch) {
+            Begun::Copying(slot, end) => {
+                match slow.claim_in(slot) {
+                    Some(claim) => claim.waiters.push(bio),
+                    None => slow.pending.push(bio),
+                }
+                Some(end)
+            }
+            Begun::NoSlot => {
+                slow.wait_slot.push(bio);
+                None
+            }
+            Begun::NoSpace => {
+                self.no_space(slow, bio);
+                None
+            }
+            Begun::NoMemory => {
+                // What is kept cannot come from a reserve: the snapshot is given up, never the write.
+                self.give_up_oldest(c"out of memory for its index");
+                slow.pending.push(bio);
+                None
+            }
+        }
+    }
+
+    /// Whether space is about to come back: a reader still holds an epoch that is not needed.
+    fn space_comes_back(&self) -> bool {
+        let timeline = self.timeline();
+        if self.store.with_segments(|segments| segments.has_waiting()) == Some(true) {
+            return true;
+        }
+        let epochs = timeline.epochs(0, u64::MAX);
+        // CAST: A few.
+        let kept = epochs.filter(|epoch| epoch.copies.is_some()).count() as u64;
+        drop(timeline);
+        self.store.spaces() > kept
+    }
+
+    /// The store is full: what `on_full=` says.
+    fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
+        match self.options().on_full {
+            // Its return lets the copier run. In a persistent store it takes a checkpoint.
+            _ if self.space_comes_back() => {
+                slow.wait_space.push(bio);
+                self.kick_checkpoint();
+            }
+            OnFull::Invalidate => {
+                self.give_up_oldest(c"the store is full");
+                slow.pending.push(bio);
+            }
+            OnFull::Block if self.can_requeue() => bio.end(Status::REQUEUE),
+            OnFull::Block => {
+                slow.wait_space.push(bio);
+                self.blocked.store(true, Release);
+                if !core::mem::replace(&mut slow.told_blocked, true) {
+                    pr_warn!("{}: the store is full, writes wait: drop a snapshot, release ranges or enlarge the store\n",
+                        self.identity.live
+                    );
+                    self.event(Event::Blocked);
+                }
+            }
+        }
+    }
+}
+
+/// Makes it possible to mark a chunk, if there is memory.
+fn can_mark(marks: &Bitmap, chunk: u64) -> bool {
+    let end = chunk + 1;
+    marks.prepare(Chunks { start: chunk, end }).is_ok()
+}

@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Copies: preserving a run of chunks, from reading the origin to marking them.
+//!
+//! # States of a copy (and of the claim on its chunks)
+//!
+//! 1. *Reading* from the origin. If that fails for several chunks, the first is read alone; if that
+//!    fails too, the chunk is gone: marked without a copy. With a persistent store that is logged
+//!    first: *losing*. (Not lost if nobody needs it any longer by then.)
+//! 2. *Writing* to the store: with a persistent one by way of the [journal](crate::engine::log), which gives it a place and
+//!    has it back when its record is durable. If that fails, the store is lost, and all snapshots with it.
+//! 3. *Settling*: inside the gate, if the epoch in which need was decided is still present: chunks not
+//!    marked in the meantime are indexed, then marked; then the claim is given up, and the bios that
+//!    waited for it are submitted, all in one stay. If the epoch has ended, the claim is given up and
+//!    need is decided again.
+//!
+//! A copy takes all that it needs when it begins, and waits for nothing: slot, space, room in the index,
+//! leaves for the marks. The [copier](crate::engine::write::copier) drives it.
+
+#![forbid(unsafe_code)]
+
+use crate::dm::Direction;
+use crate::dm::Entry;
+use crate::dm::Io;
+use crate::dm::IoDone;
+use crate::dm::Status;
+use crate::engine::events::Event;
+use crate::engine::log::pending::Whose;
+use crate::engine::space::Copies;
+use crate::engine::write::waiting::Slow;
+use crate::engine::Engine;
+use crate::engine::Present;
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
+
+/// What goes along with a copy.
+pub(crate) struct Copy {
+    pub(crate) slot: usize,
+    stage: Stage,
+    /// The epoch in which need was decided.
+    epoch: u64,
+    /// The chunks.
+    pub(crate) run: Chunks,
+    /// Where in the store the content goes; 0 as long as the journal has not said.
+    pub(crate) position: u64,
+    /// Contents for which space is reserved in a persistent store.
+    pub(crate) reserved: u64,
+    pub(crate) status: Status,
+    /// The epoch's copies: keeps the space from going to somebody else while it is written. Set from
+    /// `Engine::reserve` until the claim is given up.
+    pub(crate) copies: Option<Arc<Copies>>,
+    /// Set while in flight only, or the engine would own itself.
+    engine: Option<Arc<Engine>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Reading,
+    Writing,
+    /// With the ticket of the log's entry.
+    Losing(u64),
+}
+
+impl Copy {
+    /// For a slot: nothing is being copied yet.
+    pub(crate) fn new(slot: usize) -> Self {
+        Self {
+            slot,
+            stage: Stage::Reading,
+            epoch: 0,
+            run: Chunks { start: 0, end: 0 },
+            position: 0,
+            reserved: 0,
+            status: Status::OK,
+            copies: None,
+            engine: None,
+        }
+    }
+
+    /// The epoch in which need was decided.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+}
+
+impl IoDone for Copy {
+    fn done(mut io: KBox<Io<Self>>, status: Status) {
+        io.data.status = status;
+        // Not the last reference: shutting down waits for all copies, then for all `done`s (which are RCU
+        // read-side sections), with a reference of its own.
+        if let Some(engine) = io.data.engine.take() {
+            engine.finished.push(io);
+            engine.kick();
+        }
+    }
+}
+
+/// Whether a copy could be started.
+pub(crate) enum Begun {
+    /// In this slot, up to this chunk.
+    Copying(usize, u64),
+    /// All slots are in use.
+    NoSlot,
+    /// The store is full.
+    NoSpace,
+    /// No memory for the index or the marks.
+    NoMemory,
+}
+
+impl Engine {
+    /// Claims a run, as long as there is space for, and starts reading it. Outside the gate: allocates.
+    pub(crate) fn begin(self: &Arc<Self>, slow: &mut Slow, run: Chunks, epoch: u64) -> Begun {
+        let Some(mut io) = slow.idle.pop() else {
+            return Begun::NoSlot;
+        };
+        let run = match self.reserve(&mut io.data, run, epoch) {
+            Ok(Some(run)) => run,
+            refused => {
+                io.data.copies = None;
+                slow.idle.push(io);
+                return match refused {
+                    Ok(_) => Begun::NoSpace,
+                    Err(_) => Begun::NoMemory,
+                };
+            }
+        };
+        let slot = io.data.slot;
+        slow.claim(slot, run);
+        self.read(io, run);
+        Begun::Copying(slot, run.end)
+    }
+
+    /// Takes everything that settling a copy will need: space, room in the index, leaves for the marks. The
+    /// result is the part of the run that there is space for.
+    fn reserve(
+        self: &Arc<Self>,
+        copy: &mut Copy,
+        run: Chunks,
+        epoch: u64,
+    ) -> Result<Option<Chunks>> {
+        copy.epoch = epoch;
+        let timeline = self.timeline();
+        let Some(present) = timeline.present().filter(|present| present.id == epoch) else {
+            // The epoch has ended: this copy will not be written, but decided anew.
+            return Ok(Some(run));
+        };
+        let Some(copies) = present.copies.as_ref() else {
+            // The last snapshot has been dropped: as above.
+            return Ok(Some(run));
+        };
+        present.marks.prepare(run)?;
+        copies.make_room(run, 1)?;
+        let taken = match self.is_persistent() {
+            true => self.store.with_segments(|segments| {
+                copy.reserved = segments.reserve(run.len());
+                (copy.reserved > 0).then_some((0, copy.reserved))
+            }),
+            false => Some(copies.take_space(run.len())?),
+        };
+        let taken = taken.flatten();
+        Ok(taken.map(|(position, len)| {
+            copy.position = position;
+            copy.copies = Some(copies.clone());
+            let end = run.start + len;
+            Chunks { end, ..run }
+        }))
+    }
+
+    /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken after it.
+    fn give_back(&self, copy: &mut Copy, run: Chunks, keep: u64) {
+        if self.is_persistent() {
+            let reserved = copy.reserved;
+            copy.reserved = reserved.min(keep);
+            self.store.with_segments(|segments| match keep {
+                _ if reserved == 0 => (),
+                0 => segments.unreserve(reserved),
+                keep => segments.narrow(reserved, keep),
+            });
+        } else if let Some(copies) = &copy.copies {
+            copies.give_back_space(copy.position + keep, run.len().saturating_sub(keep));
+        }
+    }
+
+    fn read(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
+        io.data.stage = Stage::Reading;
+        io.data.engine = Some(self.clone());
+        let (sector, bytes) = self.extent(run);
+        io.submit(&self.origin, Direction::Read, sector, bytes);
+    }
+
+    fn write(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
+        io.data.stage = Stage::Writing;
+        let (_, bytes) = self.extent(run);
+        if self.is_persistent() {
+            io.data.run = run;
+            // What lies beyond the device's end is zero; it has a checksum too.
+            // CAST: Sizes of an I/O.
+            let whole = (run.len() * self.shape.chunk_bytes()) as usize;
+            if let Err(error) = io.zero(bytes as usize, whole) {
+                pr_err!("{}: a copy is too short: {error:?}\n", self.identity.live);
+            }
+            return self.log_contents(io);
+        }
+        io.data.engine = Some(self.clone());
+        let sector = self.shape.sector(io.data.position);
+        io.submit(&self.store_device, Direction::Write, sector, bytes);
+    }
+
+    /// First sector and length in bytes of a run on the origin; the last chunk of the device may be short.
+    fn extent(&self, run: Chunks) -> (u64, u32) {
+        let geometry = self.geometry();
+        let bytes = geometry.sectors_of(run) * crate::maps::SECTOR_BYTES;
+        // CAST: At most what fits into a slot, 1 MiB.
+        (geometry.sector(run.start), bytes as u32)
+    }
+
+    /// A read or write of a copy is done.
+    pub(crate) fn advance_copy(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>) {
+        let Some(run) = slow.chunks_of(&io) else {
+            slow.idle.push(io);
+            return;
+        };
+        match (io.data.stage, io.data.status == Status::OK) {
+            (Stage::Reading, true) if self.is_stale(&io) => self.abandon(slow, io),
+            (Stage::Reading, true) => self.write(io, run),
+            (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(slow, io, run),
+            (Stage::Reading, false) if self.is_persistent() => self.lose(slow, io, run),
+            // The journal did not write it, as its epoch has ended.
+            (Stage::Writing, true) if self.is_persistent() && io.data.position == 0 => {
+                self.abandon(slow, io);
+            }
+            (Stage::Reading, false) | (Stage::Writing, true) => self.settle(slow, io),
+            (Stage::Losing(_), _) => slow.losing.push(io),
+            (Stage::Writing, false) => {
+                match self.is_persistent() {
+                    true => self.store_failed(EIO),
+                    false => self.give_up_all(c"writing to the store failed"),
+                }
+                self.abandon(slow, io);
+            }
+        }
+    }
+
+    /// A chunk cannot be read: that is logged, and then it is settled.
+    fn lose(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>, run: Chunks) {
+        let entry = crate::format::Entry::Gone {
+            chunk: run.start,
+            epoch: io.data.epoch,
+        };
+        match self.log_for_slot(io.data.slot, entry) {
+            Some(ticket) => {
+                io.data.stage = Stage::Losing(ticket);
+                slow.losing.push(io);
+            }
+            // Nothing can be logged any longer, and nobody needs anything.
+            None if self.journal.is_given_up() => self.settle(slow, io),
+            // Much is being logged: from the beginning.
+            None => self.abandon(slow, io),
+        }
+    }
+
+    /// Settles the copies whose loss has been logged.
+    pub(crate) fn settle_lost(self: &Arc<Self>, slow: &mut Slow) {
+        let mut losing = slow.losing.take();
+        while let Some(io) = losing.pop() {
+            let Stage::Losing(ticket) = io.data.stage else {
+                continue;
+            };
+            let done = self.journal.is_durable(Whose::Copier, ticket);
+            if done || self.journal.is_given_up() {
+                self.settle(slow, io);
+            } else if self.journal.has_failed() {
+                // It never will be. Those who wait have to be able to go back to device-mapper.
+                self.abandon(slow, io);
+            } else {
+                slow.losing.push(io);
+            }
+        }
+    }
+
+    /// The epoch in which need was decided has ended, and with it the place in the store; or there was
+    /// none, as nothing was needed any longer.
+    fn is_stale(&self, io: &Io<Copy>) -> bool {
+        io.data.copies.is_none() || !self.keeps_copies(io.data.epoch)
+    }
+
+    /// Whether copies of an epoch are kept: it is the present one, and there is a snapshot.
+    pub(crate) fn keeps_copies(&self, epoch: u64) -> bool {
+        let timeline = self.timeline();
+        let present = timeline.present();
+        present.is_some_and(|present| present.id == epoch && present.copies.is_some())
+    }
+
+    /// Gives up a copy; need is decided again for those who wait.
+    fn abandon(&self, slow: &mut Slow, io: KBox<Io<Copy>>) {
+        let mut io = io;
+        if let Some(run) = slow.chunks_of(&io) {
+            self.give_back(&mut io.data, run, 0);
+        }
+        self.journal.settled(io.data.slot);
+        let mut waiters = slow.release(io);
+        slow.pending.append(&mut waiters);
+    }
+
+    /// Reading several chunks at once failed: only one that fails alone is gone.
+    fn read_first_alone(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>, run: Chunks) {
+        let alone = Chunks {
+            start: run.start,
+            end: run.start + 1,
+        };
+        let mut io = io;
+        self.give_back(&mut io.data, run, alone.len());
+        slow.narrow(io.data.slot, alone);
+        self.read(io, alone);
+    }
+
+    /// Indexes and marks what was copied, and lets the writes go; see the states above.
+    pub(crate) fn settle(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>) {
+        let Some(run) = slow.chunks_of(&io) else {
+            slow.idle.push(io);
+            return;
+        };
+        let Some(present) = self.gate.enter() else {
+            slow.unsettled.push(io);
+            return;
+        };
+        if present.epoch != io.data.epoch {
+            drop(present);
+            return self.abandon(slow, io);
+        }
+        let copied = io.data.stage == Stage::Writing;
+        if copied {
+            if let Err(entries) = self.index(&present, run, &io.data) {
+                drop(present);
+                return self.settle_after_making_room(slow, io, run, entries);
+            }
+        } else {
+            // Asked before the mark: what nobody needs any longer is not lost.
+            let needed = self.timeline().needs(run.start);
+            if present.marks.set(run.start) == Some(false) && needed {
+                slow.lost += 1;
+            }
+            self.give_back(&mut io.data, run, 0);
+        }
+        // Inside the gate: a checkpoint either has the marks, or replays the record.
+        self.journal.settled(io.data.slot);
+        let mut waiters = slow.release(io);
+        while let Some(bio) = waiters.pop() {
+            if let Err(bio) = self.try_submit(&present, bio) {
+                slow.pending.push(bio);
+            }
+        }
+    }
+
+    /// Indexes the chunks of a run that nobody has marked meanwhile, then marks them. Without room for
+    /// that nothing is changed, and the error says how many entries are needed.
+    fn index(&self, present: &Entry<'_, Present>, run: Chunks, copy: &Copy) -> Result<(), u64> {
+        let Some(copies) = &copy.copies else {
+            return Ok(());
+        };
+        let pieces = || Pieces {
+            marks: &present.marks,
+            left: run,
+        };
+        // CAST: A count of pieces of a short run.
+        let entries = pieces().count() as u64;
+        if !copies.has_room(run, entries) {
+            return Err(entries);
+        }
+        for piece in pieces() {
+            // There is room, and nobody else inserts.
+            copies
+                .insert(
+                    piece,
+                    copy.position + (piece.start - run.start) * self.store.step,
+                )
+                .map_err(|_| entries)?;
+            for chunk in piece.start..piece.end {
+                // The leaf exists: `reserve` has prepared it, in this epoch.
+                present.marks.set(chunk);
+            }
+        }
+        Ok(())
+    }
+
+    fn settle_after_making_room(
+        self: &Arc<Self>,
+        slow: &mut Slow,
+        io: KBox<Io<Copy>>,
+        run: Chunks,
+        entries: u64,
+    ) {
+        let copies = io.data.copies.as_ref();
+        if copies.is_none_or(|copies| copies.make_room(run, entries).is_err()) {
+            self.give_up_oldest(c"out of memory for its index");
+            return self.abandon(slow, io);
+        }
+        slow.unsettled.push(io);
+        // Looked at again when the work runs next.
+        self.kick();
+    }
+
+    /// Chunks could not be read before they were overwritten: they have no frozen content any longer.
+    pub(crate) fn tell_lost(self: &Arc<Self>, chunks: u64) {
+        self.counters.gone.add(chunks, Relaxed);
+        pr_warn!(
+            "{}: {chunks} chunks of the origin cannot be read, their frozen content is gone\n",
+            self.identity.live
+        );
+        self.event(Event::Gone);
+    }
+}
+
+/// The unmarked pieces of a run.
+struct Pieces<'a> {
+    marks: &'a Bitmap,
+    left: Chunks,
+}
+
+impl Iterator for Pieces<'_> {
+    type Item = Chunks;
+
+    fn next(&mut self) -> Option<Chunks> {
+        let start = self.marks.find(self.left, false)?;
+        let rest = Chunks { start, ..self.left };
+        let end = self.marks.find(rest, true).unwrap_or(rest.end);
+        self.left.start = end;
+        Some(Chunks { start, end })
+    }
+}

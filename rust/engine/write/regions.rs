@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Announcing regions in a persistent store's log, so that chunks which nobody needs may be written.
+//!
+//! # States of a region, in an epoch and checkpoint generation
+//!
+//! 1. *Unknown*: a write of a chunk in it has to wait, unless the chunk is marked.
+//! 2. *Announced*: its record is on its way. Whoever needs it waits.
+//! 3. *Open*: the record is durable, and the region is set in the map that the gate protects. Chunks may be marked
+//!    and written: recovery would take them for changed.
+//!
+//! The next epoch and the next checkpoint begin with all regions unknown.
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::List;
+use crate::dm::Status;
+use crate::engine::log::pending::Whose;
+use crate::engine::write::copier::NO_MEMORY_MS;
+use crate::engine::write::waiting::Slow;
+use crate::engine::Engine;
+use crate::format::Entry as LogEntry;
+use crate::interface::live::LiveBio;
+use crate::maps::region;
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Most regions being announced.
+const MAX_ANNOUNCED: usize = 64;
+
+/// A region being announced in the log.
+#[derive(Clone, Copy)]
+struct Announced {
+    ticket: u64,
+    region: u64,
+    epoch: u64,
+    generation: u64,
+}
+
+impl Announced {
+    fn is_same(&self, other: &Self) -> bool {
+        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
+    }
+}
+
+/// The regions being announced, and who waits for them.
+pub(crate) struct Announcements {
+    announced: KVec<Announced>,
+    waiting: List<LiveBio>,
+}
+
+impl Announcements {
+    /// None yet.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
+            waiting: List::new(),
+        })
+    }
+}
+
+impl Engine {
+    /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
+    /// nothing be under way that ends its waiting, it is looked at again.
+    pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
+        if self.is_failing() && self.can_requeue() {
+            return bio.end(Status::REQUEUE);
+        }
+        let Some(present) = self.gate.enter() else {
+            slow.parked.push(bio);
+            return;
+        };
+        let (epoch, generation) = (present.epoch, present.generation);
+        let regions = present.regions.clone();
+        drop(present);
+        let mut waits = false;
+        if let Some(regions) = regions {
+            for region in region::of(run.start)..=region::of(run.end.saturating_sub(1)) {
+                let known = Announced {
+                    ticket: 0,
+                    region,
+                    epoch,
+                    generation,
+                };
+                waits |= !regions.get(region) && self.announce_region(slow, &regions, known);
+            }
+        }
+        match waits {
+            true => slow.regions.waiting.push(bio),
+            false => slow.pending.push(bio),
+        }
+    }
+
+    /// Announces a region, unless that is under way. Whether its end, or the end of the waiting for room in the log, will
+    /// let the work run.
+    fn announce_region(
+        self: &Arc<Self>,
+        slow: &mut Slow,
+        regions: &Bitmap,
+        mut known: Announced,
+    ) -> bool {
+        let region = known.region;
+        if slow
+            .regions
+            .announced
+            .iter()
+            .any(|other| other.is_same(&known))
+        {
+            return true;
+        }
+        let end = region + 1;
+        if regions.prepare(Chunks { start: region, end }).is_err() {
+            dm::sleep_ms(NO_MEMORY_MS);
+            return false;
+        }
+        if slow.regions.announced.len() >= MAX_ANNOUNCED {
+            return true;
+        }
+        let entry = LogEntry::Region {
+            region,
+            epoch: known.epoch,
+            generation: known.generation,
+        };
+        // Without a ticket the log is full, which its progress ends, or has failed, which giving it up ends.
+        if let Some(ticket) = self.log(Whose::Copier, &[entry]) {
+            known.ticket = ticket;
+            // There is room.
+            let _ = slow.regions.announced.push_within_capacity(known);
+        }
+        true
+    }
+
+    /// Lets chunks be marked in regions whose announcement is durable.
+    pub(crate) fn open_regions(&self, slow: &mut Slow) {
+        if slow.regions.announced.is_empty() && slow.regions.waiting.is_empty() {
+            return;
+        }
+        let Some(present) = self.gate.enter() else {
+            // The opening lets the work run again.
+            return;
+        };
+        let before = slow.regions.announced.len();
+        slow.regions.announced.retain(|known| {
+            let durable = self.journal.is_durable(Whose::Copier, known.ticket);
+            let now = (known.epoch, known.generation) == (present.epoch, present.generation);
+            if let (true, true, Some(regions)) = (durable, now, &present.regions) {
+                // The leaf exists: `announce` has prepared it.
+                regions.set(known.region);
+            }
+            now && !durable
+        });
+        let left = slow.regions.announced.len();
+        // Who still has to wait will do so again. As long as nothing has changed for them they are left alone, as they may be many; who was
+        // refused, as too many regions were being announced, waits for the end of one of these too.
+        if left < before || left == 0 || self.journal.has_failed() {
+            slow.pending.append(&mut slow.regions.waiting);
+        }
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The copier's state: its slots, the claims on chunks, and the bios that wait for either.
+//!
+//! A copy in flight has a slot, with the memory for its content, and a claim on its chunks. A slot has one claim at most, and a
+//! chunk is in one.
+
+#![forbid(unsafe_code)]
+
+use crate::dm::Io;
+use crate::dm::List;
+use crate::engine::write::copy::Copy;
+use crate::engine::write::regions::Announcements;
+use crate::interface::live::LiveBio;
+use crate::maps::Chunks;
+use kernel::prelude::*;
+
+/// Longest run copied at once, in bytes, unless a chunk is longer.
+const RUN_BYTES: u64 = 64 << 10;
+/// Memory for copies in flight, in bytes: the bound on their number.
+const RESERVE_BYTES: u64 = 4 << 20;
+const MAX_SLOTS: u64 = 64;
+const MIN_SLOTS: u64 = 4;
+/// The chunks that a copy is about, and who waits for it.
+pub(crate) struct Claim {
+    slot: usize,
+    chunks: Chunks,
+    pub(crate) waiters: List<LiveBio>,
+}
+
+/// The copier's state.
+pub(crate) struct Slow {
+    pub(crate) pending: List<LiveBio>,
+    pub(crate) parked: List<LiveBio>,
+    pub(crate) wait_slot: List<LiveBio>,
+    pub(crate) wait_space: List<LiveBio>,
+    /// That writes wait for space has been told.
+    pub(crate) told_blocked: bool,
+    pub(crate) regions: Announcements,
+    /// Copies whose chunk cannot be read, which is being logged.
+    pub(crate) losing: List<KBox<Io<Copy>>>,
+    /// Copies that are written but could not settle, as the gate was closed.
+    pub(crate) unsettled: List<KBox<Io<Copy>>>,
+    pub(crate) idle: List<KBox<Io<Copy>>>,
+    slots: usize,
+    /// Few as a rule. There is room for one of each slot.
+    claims: KVec<Claim>,
+    /// Chunks found unreadable, to be told.
+    pub(crate) lost: u64,
+    /// Chunks that fit into a slot.
+    pub(crate) run_chunks: u64,
+}
+
+impl Slow {
+    /// Allocates the slots with their pages.
+    pub(crate) fn new(chunk_bytes: u64) -> Result<Self> {
+        let run_bytes = RUN_BYTES.max(chunk_bytes);
+        // CAST: At most `MAX_SLOTS`.
+        let slots = (RESERVE_BYTES / run_bytes).clamp(MIN_SLOTS, MAX_SLOTS) as usize;
+        let mut idle = List::new();
+        for slot in 0..slots {
+            // CAST: At most 1 MiB.
+            idle.push(Io::new(run_bytes as usize, Copy::new(slot))?);
+        }
+        Ok(Self {
+            pending: List::new(),
+            parked: List::new(),
+            wait_slot: List::new(),
+            wait_space: List::new(),
+            told_blocked: false,
+            regions: Announcements::new()?,
+            losing: List::new(),
+            unsettled: List::new(),
+            idle,
+            slots,
+            claims: KVec::with_capacity(slots, GFP_KERNEL)?,
+            lost: 0,
+            run_chunks: run_bytes.checked_div(chunk_bytes).ok_or(EINVAL)?,
+        })
+    }
+
+    /// Number of slots.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// The claim on a chunk.
+    pub(crate) fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
+        let mut claims = self.claims.iter_mut();
+        claims.find(|claim| claim.chunks.contains(chunk))
+    }
+
+    /// Whether somebody waits for a slot, and one is free.
+    pub(crate) fn can_use_slot(&self) -> bool {
+        !self.idle.is_empty() && !self.wait_slot.is_empty()
+    }
+
+    pub(crate) fn is_claimed(&self, chunk: u64) -> bool {
+        let mut claims = self.claims.iter();
+        claims.any(|claim| claim.chunks.contains(chunk))
+    }
+
+    /// The claim of a copy.
+    pub(crate) fn claim_in(&mut self, slot: usize) -> Option<&mut Claim> {
+        self.claims.iter_mut().find(|claim| claim.slot == slot)
+    }
+
+    /// Claims the chunks of a copy.
+    pub(crate) fn claim(&mut self, slot: usize, chunks: Chunks) {
+        // There is room: a slot has one claim.
+        let _ = self.claims.push_within_capacity(Claim {
+            slot,
+            chunks,
+            waiters: List::new(),
+        });
+    }
+
+    /// Gives up all of a claim but some chunks. Who waits looks again when the copy ends.
+    pub(crate) fn narrow(&mut self, slot: usize, chunks: Chunks) {
+        if let Some(claim) = self.claim_in(slot) {
+            claim.chunks = chunks;
+        }
+    }
+
+    /// Whether a copy is in flight, or not settled.
+    pub(crate) fn is_copying(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
+    /// Ends a copy: gives up the claim. Those who wait for a slot get it one by one, in the [copier](crate::engine::write::copier).
+    pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<LiveBio> {
+        io.data.copies = None;
+        let mut claims = self.claims.iter();
+        let at = claims.position(|claim| claim.slot == io.data.slot);
+        self.idle.push(io);
+        let claim = at.and_then(|at| self.claims.remove(at).ok());
+        claim.map_or(List::new(), |claim| claim.waiters)
+    }
+
+    pub(crate) fn chunks_of(&self, io: &Io<Copy>) -> Option<Chunks> {
+        let mut claims = self.claims.iter();
+        let claim = claims.find(|claim| claim.slot == io.data.slot)?;
+        Some(claim.chunks)
+    }
+}

@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A change of a timeline, and the timeline that it leaves: rule 1 of the design.
+
+#![forbid(unsafe_code)]
+
+use crate::history::epoch::Epoch;
+use crate::history::snapshot::Snapshot;
+use crate::history::timeline::Timeline;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Most bookmarks kept; the oldest are forgotten.
+pub const MAX_BOOKMARKS: usize = 64;
+
+/// A change of the timeline, for [`Timeline::changed`].
+pub struct Change<C> {
+    /// A new present epoch.
+    pub begin: Option<Epoch<C>>,
+    /// A new snapshot.
+    pub snapshot: Option<Arc<Snapshot>>,
+    /// Snapshots up to this id become bookmarks.
+    pub drop_up_to: u64,
+    /// This snapshot becomes a bookmark.
+    pub drop: Option<u64>,
+    /// This bookmark goes.
+    pub forget: Option<u64>,
+}
+
+impl<C> Change<C> {
+    /// No change.
+    pub const NONE: Self = Self {
+        begin: None,
+        snapshot: None,
+        drop_up_to: 0,
+        drop: None,
+        forget: None,
+    };
+}
+
+impl<C> Change<C> {
+    /// Whether it changes nothing.
+    pub fn is_none(&self) -> bool {
+        self.begin.is_none()
+            && self.snapshot.is_none()
+            && self.drop_up_to == 0
+            && self.drop.is_none()
+            && self.forget.is_none()
+    }
+}
+
+impl<C> Timeline<C> {
+    /// The timeline after a change: with `begin` as the new present epoch and `snapshot` as a new one,
+    /// those of `drop` turned into bookmarks, and those of `forget` gone. Epochs and copies that nobody
+    /// needs are left out. May sleep.
+    pub fn changed(&self, change: Change<C>) -> Result<Self> {
+        let mut snapshots = KVec::with_capacity(self.snapshots.len() + 1, GFP_KERNEL)?;
+        let mut bookmarks =
+            KVec::with_capacity(self.bookmarks.len() + self.snapshots.len(), GFP_KERNEL)?;
+        let kept = |snapshot: &&Arc<Snapshot>| change.forget != Some(snapshot.id);
+        for bookmark in self.bookmarks.iter().filter(kept) {
+            bookmarks.push(bookmark.clone(), GFP_KERNEL)?;
+        }
+        for snapshot in self.snapshots.iter() {
+            // A drop may have got no further than the flag, for want of memory.
+            if snapshot.id <= change.drop_up_to
+                || change.drop == Some(snapshot.id)
+                || snapshot.is_dropped()
+            {
+                let place =
+                    bookmarks.partition_point(|bookmark: &Arc<Snapshot>| bookmark.id < snapshot.id);
+                // There is room: the capacity is that of both lists.
+                let _ = bookmarks.insert_within_capacity(place, snapshot.clone());
+            } else {
+                snapshots.push(snapshot.clone(), GFP_KERNEL)?;
+            }
+        }
+        let (began, before) = match &change.snapshot {
+            Some(snapshot) => (snapshot.epoch, self.began),
+            None => (self.began, self.before),
+        };
+        snapshots.extend_with_option(change.snapshot)?;
+        while bookmarks.len() > MAX_BOOKMARKS {
+            bookmarks.remove(0).map_err(|_| EINVAL)?;
+        }
+        let copies_from = oldest(&snapshots);
+        let marks_from = copies_from.min(oldest(&bookmarks)).min(before);
+        let epochs = self.needed_epochs(copies_from, marks_from, change.begin)?;
+        Ok(Self {
+            epochs,
+            snapshots,
+            bookmarks,
+            began,
+            before,
+        })
+    }
+
+    /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, and for the
+    /// backup map; its copies while a live snapshot is. The present epoch's marks are always needed.
+    fn needed_epochs(
+        &self,
+        copies_from: u64,
+        marks_from: u64,
+        begin: Option<Epoch<C>>,
+    ) -> Result<KVec<Epoch<C>>> {
+        let mut epochs = KVec::with_capacity(self.epochs.len() + 1, GFP_KERNEL)?;
+        let present = self.present().map_or(0, |epoch| epoch.id);
+        for epoch in self.epochs.iter() {
+            let is_present = begin.is_none() && epoch.id == present;
+            if is_present || epoch.id >= marks_from {
+                epochs.push(epoch.share(epoch.id >= copies_from), GFP_KERNEL)?;
+            }
+        }
+        let begin = begin.map(|epoch| epoch.share(epoch.id >= copies_from));
+        epochs.extend_with_option(begin)?;
+        Ok(epochs)
+    }
+}
+
+/// The first epoch that any of some snapshots needs.
+fn oldest(snapshots: &[Arc<Snapshot>]) -> u64 {
+    let epochs = snapshots.iter().map(|snapshot| snapshot.epoch);
+    epochs.min().unwrap_or(u64::MAX)
+}
+
+/// Adding an element that may be there.
+trait ExtendWithOption<T> {
+    fn extend_with_option(&mut self, value: Option<T>) -> Result;
+}
+
+impl<T> ExtendWithOption<T> for KVec<T> {
+    fn extend_with_option(&mut self, value: Option<T>) -> Result {
+        match value {
+            Some(value) => Ok(self.push(value, GFP_KERNEL)?),
+            None => Ok(()),
+        }
+    }
+}

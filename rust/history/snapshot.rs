@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A snapshot: the instant, and which chunks' contents it wants preserved.
+
+#![forbid(unsafe_code)]
+
+use crate::maps::Bitmap;
+use crate::maps::Designation;
+use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Release;
+use kernel::sync::Arc;
+
+/// What a snapshot preserves.
+pub enum Scope {
+    /// Every protected chunk.
+    Full,
+    /// Of these, only chunks that changed since the base, or that it did not protect.
+    Incremental {
+        /// The base's id.
+        base: u64,
+        /// What the base protected.
+        protected: Arc<Designation>,
+        /// How many chunks the device had then.
+        chunks: u64,
+        /// The marks of the epochs from the base to the snapshot, all closed.
+        marks: KVec<Arc<Bitmap>>,
+    },
+}
+
+/// A frozen instant, or after it was dropped the bookmark of one.
+pub struct Snapshot {
+    /// Its id; rises by one.
+    pub id: u64,
+    /// When it was taken, in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// The epoch that it began.
+    pub epoch: u64,
+    /// The designation of its instant.
+    pub designation: Arc<Designation>,
+    /// What it preserves.
+    pub scope: Scope,
+    /// Unprotected chunks are preserved too.
+    pub keep_unprotected: bool,
+    /// Length of the device at the instant, in sectors.
+    pub sectors: u64,
+    /// Chunks that need not be preserved any longer.
+    pub released: Arc<Bitmap>,
+    /// An incremental scope is in effect; until then the snapshot preserves what a full one does.
+    narrowed: Atomic<bool>,
+    dropped: Atomic<bool>,
+}
+
+/// The parts of a new snapshot.
+pub struct NewSnapshot {
+    /// See [`Snapshot`].
+    pub id: u64,
+    /// See [`Snapshot`].
+    pub time_ns: u64,
+    /// See [`Snapshot`].
+    pub epoch: u64,
+    /// See [`Snapshot`].
+    pub designation: Arc<Designation>,
+    /// See [`Snapshot`].
+    pub scope: Scope,
+    /// See [`Snapshot`].
+    pub keep_unprotected: bool,
+    /// See [`Snapshot`].
+    pub sectors: u64,
+    /// Chunks of the device at the instant.
+    pub chunks: u64,
+    /// An incremental scope is in effect from the beginning.
+    pub narrowed: bool,
+}
+
+impl Snapshot {
+    /// Allocates. May sleep.
+    pub fn new(new: NewSnapshot) -> Result<Arc<Self>> {
+        let released = Arc::new(Bitmap::new(new.chunks)?, GFP_KERNEL)?;
+        Self::restored(new, released, false)
+    }
+
+    /// As it was saved, with the chunks that were released.
+    pub fn restored(new: NewSnapshot, released: Arc<Bitmap>, dropped: bool) -> Result<Arc<Self>> {
+        let snapshot = Self {
+            id: new.id,
+            time_ns: new.time_ns,
+            epoch: new.epoch,
+            designation: new.designation,
+            scope: new.scope,
+            keep_unprotected: new.keep_unprotected,
+            sectors: new.sectors,
+            released,
+            narrowed: Atomic::new(new.narrowed),
+            dropped: Atomic::new(dropped),
+        };
+        Ok(Arc::new(snapshot, GFP_KERNEL)?)
+    }
+
+    /// From now on nothing is preserved for it: what is overwritten since then is gone for those who still read it.
+    pub fn set_dropped(&self) {
+        self.dropped.store(true, Release);
+    }
+
+    /// Whether it was dropped. What was decided before that is not visible any longer.
+    pub fn is_dropped(&self) -> bool {
+        self.dropped.load(Acquire)
+    }
+
+    /// Whether the snapshot wants the content of a chunk preserved, whatever has become of it.
+    pub fn wants(&self, chunk: u64) -> bool {
+        !self.is_dropped()
+            && chunk < self.released.len()
+            && (self.keep_unprotected || self.designation.get(chunk))
+            && self.in_scope(chunk)
+            && !self.released.get(chunk)
+    }
+
+    /// An incremental scope takes effect.
+    pub fn narrow(&self) {
+        self.narrowed.store(true, Release);
+    }
+
+    /// Whether the scope is as narrow as it gets.
+    pub fn is_narrowed(&self) -> bool {
+        matches!(self.scope, Scope::Full) || self.narrowed.load(Acquire)
+    }
+
+    fn in_scope(&self, chunk: u64) -> bool {
+        match &self.scope {
+            Scope::Full => true,
+            Scope::Incremental { .. } if !self.narrowed.load(Acquire) => true,
+            Scope::Incremental {
+                protected,
+                chunks,
+                marks,
+                ..
+            } => {
+                chunk >= *chunks
+                    || !protected.get(chunk)
+                    || marks.iter().any(|marks| marks.get(chunk))
+            }
+        }
+    }
+}

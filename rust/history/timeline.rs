@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Epochs and snapshots, and the two questions asked about them: is a chunk needed, and where is its
+//! frozen content?
+//!
+//! A timeline is an immutable list. Taking or dropping a snapshot makes a new one; whoever looks keeps a
+//! reference to the one it began with. All epochs but the last are *closed*: their marks never change.
+//!
+//! `C` is the kind of an epoch's copies; this file does not look into them.
+
+#![forbid(unsafe_code)]
+
+use crate::history::epoch::Epoch;
+use crate::history::snapshot::Scope;
+use crate::history::snapshot::Snapshot;
+use crate::maps::Chunks;
+use crate::maps::Designation;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Where the content is that a chunk had at a snapshot.
+pub enum Place<'a, C> {
+    /// Never written since: on the origin, if that is so still when the data has arrived.
+    Origin,
+    /// In the copies of this epoch, or nowhere.
+    Epoch(&'a Epoch<C>),
+}
+
+/// Which live snapshots and bookmarks there are, and the epochs that they need.
+pub struct Timeline<C> {
+    pub(super) epochs: KVec<Epoch<C>>,
+    pub(super) snapshots: KVec<Arc<Snapshot>>,
+    pub(super) bookmarks: KVec<Arc<Snapshot>>,
+    /// The epoch that the latest snapshot began, whatever has become of it.
+    pub(super) began: u64,
+    /// The one that the snapshot before it began.
+    pub(super) before: u64,
+}
+
+/// Most epochs between a base and a snapshot that is incremental since it: their maps are named in one item of a checkpoint.
+pub const MAX_SCOPE: usize = 500;
+/// Most epochs with which another snapshot is taken: fewer than a checkpoint may have.
+pub const MAX_EPOCHS: usize = 2048;
+
+impl<C> Timeline<C> {
+    /// One epoch, no snapshot.
+    pub fn new(first: Epoch<C>) -> Result<Self> {
+        let mut epochs = KVec::with_capacity(1, GFP_KERNEL)?;
+        epochs.push(first, GFP_KERNEL)?;
+        Ok(Self {
+            epochs,
+            snapshots: KVec::new(),
+            bookmarks: KVec::new(),
+            began: 0,
+            before: 0,
+        })
+    }
+
+    /// As it was saved. The epochs are sorted, and so are the others by their ids.
+    pub fn restored(
+        epochs: KVec<Epoch<C>>,
+        snapshots: KVec<Arc<Snapshot>>,
+        bookmarks: KVec<Arc<Snapshot>>,
+        began: u64,
+        before: u64,
+    ) -> Self {
+        Self {
+            epochs,
+            snapshots,
+            bookmarks,
+            began,
+            before,
+        }
+    }
+
+    /// The epochs that the latest snapshot, and the one before it, began.
+    pub fn latest_epochs(&self) -> (u64, u64) {
+        (self.began, self.before)
+    }
+
+    /// The live snapshots, oldest first.
+    pub fn snapshots(&self) -> &[Arc<Snapshot>] {
+        &self.snapshots
+    }
+
+    /// The bookmarks, oldest first.
+    pub fn bookmarks(&self) -> &[Arc<Snapshot>] {
+        &self.bookmarks
+    }
+
+    /// The present epoch.
+    pub fn present(&self) -> Option<&Epoch<C>> {
+        self.epochs.last()
+    }
+
+    /// A live snapshot.
+    pub fn snapshot(&self, id: u64) -> Option<&Arc<Snapshot>> {
+        self.snapshots.iter().find(|snapshot| snapshot.id == id)
+    }
+
+    /// A live snapshot or a bookmark.
+    pub fn entry(&self, id: u64) -> Option<&Arc<Snapshot>> {
+        let mut all = self.all();
+        all.find(|snapshot| snapshot.id == id)
+    }
+
+    /// All live snapshots and bookmarks.
+    fn all(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
+        // Spelt out, as the prelude brings another trait with a `chain`.
+        Iterator::chain(self.snapshots.iter(), self.bookmarks.iter())
+    }
+
+    /// The live snapshot or bookmark with the greatest id.
+    pub fn latest(&self) -> Option<&Arc<Snapshot>> {
+        self.all().max_by_key(|snapshot| snapshot.id)
+    }
+
+    /// The epochs since the latest snapshot: the seed's snapshot map.
+    pub fn since_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
+        self.epochs(self.began, u64::MAX)
+    }
+
+    /// The epochs that the latest snapshot closed: the seed's backup map.
+    pub fn closed_by_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
+        self.epochs(self.before, self.began)
+    }
+
+    /// The epochs whose number is in `from..to`, oldest first.
+    pub fn epochs(&self, from: u64, to: u64) -> core::slice::Iter<'_, Epoch<C>> {
+        let place = |id: u64| self.epochs.partition_point(|epoch| epoch.id < id);
+        let epochs = self.epochs.get(place(from)..place(to));
+        epochs.unwrap_or_default().iter()
+    }
+
+    /// Whether a chunk was written in one of the epochs whose number is in `from..to`.
+    pub fn marked(&self, chunk: u64, from: u64, to: u64) -> bool {
+        self.epochs(from, to).any(|epoch| epoch.marks.get(chunk))
+    }
+
+    /// Rule 2: whether any live snapshot needs the content that the origin has for a chunk. Only
+    /// meaningful for whoever is inside the gate, and then only until it leaves.
+    ///
+    /// From the newest snapshot back, so that it does not matter how many there are: usually the newest
+    /// one wants the chunk, or an epoch since one of the newest has the mark that answers for all older
+    /// ones. Only what none of the snapshots since its last write wants is asked of each of these.
+    pub fn needs(&self, chunk: u64) -> bool {
+        let mut looked_at = u64::MAX;
+        for snapshot in self.snapshots.iter().rev() {
+            if self.marked(chunk, snapshot.epoch, looked_at) {
+                return false;
+            }
+            if snapshot.wants(chunk) {
+                return true;
+            }
+            looked_at = snapshot.epoch;
+        }
+        false
+    }
+
+    /// For replay, whose present epoch may have marks from later than the place that is replayed: whether a
+    /// live snapshot wants the content of a chunk and no closed epoch since has written it.
+    pub fn owes(&self, chunk: u64) -> bool {
+        let present = self.present().map_or(0, |epoch| epoch.id);
+        let mut snapshots = self.snapshots.iter();
+        snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, present))
+    }
+
+    /// Whether there may be an epoch more; `EOVERFLOW` if not. As many as there are since the oldest snapshot or bookmark are kept.
+    pub fn has_room(&self) -> Result {
+        match self.epochs.len() < MAX_EPOCHS {
+            true => Ok(()),
+            false => Err(EOVERFLOW),
+        }
+    }
+
+    /// The scope of a snapshot that begins `epoch`, incremental since the one with id `base`. `ENOENT` when
+    /// there is none, `EOVERFLOW` when there have been more than [`MAX_SCOPE`] epochs since.
+    pub fn scope_since(&self, base: u64, epoch: u64) -> Result<Scope> {
+        let base = self.entry(base).ok_or(ENOENT)?;
+        let mut marks = KVec::new();
+        for closed in self.epochs(base.epoch, epoch) {
+            marks.push(closed.marks.clone(), GFP_KERNEL)?;
+        }
+        if marks.len() > MAX_SCOPE {
+            return Err(EOVERFLOW);
+        }
+        Ok(Scope::Incremental {
+            base: base.id,
+            protected: base.designation.clone(),
+            chunks: base.released.len(),
+            marks,
+        })
+    }
+
+    /// Rule 5: where the content of a chunk at a snapshot is, as far as this timeline knows.
+    pub fn look(&self, snapshot: &Snapshot, chunk: u64) -> Place<'_, C> {
+        let mut epochs = self.epochs(snapshot.epoch, u64::MAX);
+        match epochs.find(|epoch| epoch.marks.get(chunk)) {
+            Some(epoch) => Place::Epoch(epoch),
+            None => Place::Origin,
+        }
+    }
+
+    /// The same for the first chunk of a run, and up to which chunk the answer is the same.
+    pub fn look_at_run(&self, snapshot: &Snapshot, run: Chunks) -> (Place<'_, C>, u64) {
+        let mut run = run;
+        for epoch in self.epochs(snapshot.epoch, u64::MAX) {
+            match epoch.marks.find(run, true) {
+                Some(first) if first == run.start => {
+                    let end = epoch.marks.find(run, false).unwrap_or(run.end);
+                    return (Place::Epoch(epoch), end);
+                }
+                // From there on this epoch answers, unless an older one does.
+                Some(first) => run.end = first,
+                None => (),
+            }
+        }
+        (Place::Origin, run.end)
+    }
+
+    /// The first chunk of a run that was written since a snapshot.
+    pub fn first_marked(&self, snapshot: &Snapshot, run: Chunks) -> Option<u64> {
+        let mut before = run;
+        for epoch in self.epochs(snapshot.epoch, u64::MAX) {
+            // What comes after the first one found does not matter any longer.
+            before.end = epoch.marks.find(before, true).unwrap_or(before.end);
+        }
+        (before.end < run.end).then_some(before.end)
+    }
+
+    /// Snapshots up to this id have to go, so that with a new one there are no more than `keep`; 0 if none
+    /// has to.
+    pub fn beyond(&self, keep: usize) -> u64 {
+        let live = self
+            .snapshots
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped());
+        let last = live.rev().nth(keep.max(1) - 1);
+        last.map_or(0, |snapshot| snapshot.id)
+    }
+
+    /// The part of a run, from its start on, that is all protected at a snapshot or all not.
+    pub fn chunks_alike(designation: &Designation, run: Chunks) -> (bool, u64) {
+        let protected = designation.get(run.start);
+        let mut end = run.start + 1;
+        while end < run.end && designation.get(end) == protected {
+            end += 1;
+        }
+        (protected, end)
+    }
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What user space touches: the two targets, the control device, the files in sysfs.
+//!
+//! The highest room: it uses all others, and only the crate's root uses it.
+
+#![forbid(unsafe_code)]
+
+mod control;
+mod extents;
+mod live;
+mod quiesce;
+pub(crate) mod registry;
+mod status;
+mod sysfs;
+mod view;
+
+pub(crate) use control::Control;
+pub(crate) use live::Live;
+pub(crate) use view::View;

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The figures that a live device shows: status line, sysfs and the info ioctl all take them from here.
+
+#![forbid(unsafe_code)]
+
+use crate::engine::life::Phase;
+use crate::engine::Engine;
+use crate::engine::Epoch;
+use crate::history::Scope;
+use crate::history::Snapshot;
+use crate::maps::Bitmap;
+use crate::uapi::ioctl;
+use core::fmt;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Relaxed;
+use kernel::sync::Arc;
+
+/// The figures of a moment, in the form of the ioctl. Printed, they are the status line.
+pub(crate) struct Figures(pub(crate) ioctl::Info);
+
+impl Engine {
+    /// The figures as they are now.
+    pub(crate) fn figures(&self) -> Figures {
+        let timeline = self.timeline();
+        let geometry = self.geometry();
+        let (store_sectors, store_used_sectors) = self.store_space();
+        let designation = self.designation();
+        let next_id = self.next_id.load(Relaxed);
+        let chunks = geometry.chunks();
+        let copies = timeline
+            .epochs(0, u64::MAX)
+            .filter_map(|epoch| epoch.copies.as_ref());
+        // CAST: Bounded by memory.
+        Figures(ioctl::Info {
+            size: core::mem::size_of::<ioctl::Info>() as u32,
+            generation: self.generation,
+            state: self.state(),
+            chunk_sectors: geometry.chunk_sectors() as u32,
+            origin_sectors: geometry.sectors(),
+            store_sectors,
+            store_used_sectors,
+            latest: next_id - 1,
+            epoch: timeline.present().map_or(0, |epoch| epoch.id),
+            snapshots: timeline.snapshots().len() as u32,
+            bookmarks: timeline.bookmarks().len() as u32,
+            changed_chunks: marked(timeline.since_latest(), chunks),
+            backup_chunks: marked(timeline.closed_by_latest(), chunks),
+            protected_chunks: designation.count(chunks),
+            preserved_chunks: copies.map(|copies| copies.len()).sum(),
+            waited_writes: self.counters.waited.load(Relaxed),
+            gone_chunks: self.counters.gone.load(Relaxed),
+            invalidated: self.counters.invalidated.load(Relaxed),
+            event: self.log.number(),
+            damaged_reads: self.counters.damaged.load(Relaxed),
+            ..Default::default()
+        })
+    }
+
+    /// Memory for marks, indexes and released chunks, in bytes.
+    pub(crate) fn memory(&self) -> u64 {
+        let timeline = self.timeline();
+        let epochs = || timeline.epochs(0, u64::MAX);
+        let of_epoch = |epoch: &Epoch| {
+            epoch.marks.memory() + epoch.copies.as_ref().map_or(0, |copies| copies.memory())
+        };
+        // The marks of a scope outlive their epochs.
+        let is_left =
+            |marks: &&Arc<Bitmap>| !epochs().any(|epoch| Arc::ptr_eq(&epoch.marks, marks));
+        let of_scope = |scope: &Scope| match scope {
+            Scope::Full => 0,
+            Scope::Incremental { marks, .. } => {
+                let left = marks.iter().filter(is_left);
+                left.map(|marks| marks.memory()).sum()
+            }
+        };
+        let snapshots = timeline.snapshots().iter().chain(timeline.bookmarks());
+        let of_snapshot =
+            |snapshot: &Arc<Snapshot>| snapshot.released.memory() + of_scope(&snapshot.scope);
+        epochs().map(of_epoch).sum::<u64>() + snapshots.map(of_snapshot).sum::<u64>()
+    }
+
+    /// As `STATE_*`.
+    fn state(&self) -> u32 {
+        match self.phase() {
+            Phase::Active if self.is_failing() => ioctl::STATE_BLOCKED,
+            Phase::Active if self.journal.has_failed() => ioctl::STATE_FAILED,
+            Phase::Active if self.blocked.load(Acquire) => ioctl::STATE_BLOCKED,
+            Phase::Active => ioctl::STATE_ACTIVE,
+            Phase::Setup | Phase::Suspended | Phase::Dead => ioctl::STATE_SUSPENDED,
+        }
+    }
+}
+
+/// How many chunks are marked in any of some epochs. Nearly always it is one epoch, which has counted.
+fn marked<'a>(epochs: impl Iterator<Item = &'a Epoch> + Clone, chunks: u64) -> u64 {
+    let mut some = epochs.clone();
+    match (some.next(), some.next()) {
+        (None, _) => 0,
+        (Some(one), None) => one.marks.count(),
+        (Some(_), Some(_)) => (0..chunks)
+            .step_by(64)
+            .map(|bit| {
+                epochs
+                    .clone()
+                    .fold(0, |all, epoch| all | epoch.marks.word(bit))
+            })
+            .map(|word| u64::from(word.count_ones()))
+            .sum(),
+    }
+}
+
+impl Figures {
+    /// The state as a word.
+    pub(crate) fn state(&self) -> &'static str {
+        match self.0.state {
+            ioctl::STATE_ACTIVE => "active",
+            ioctl::STATE_BLOCKED => "blocked",
+            ioctl::STATE_FAILED => "failed",
+            _ => "suspended",
+        }
+    }
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let i = &self.0;
+        write!(
+            f,
+            "{} {}/{}",
+            self.state(),
+            i.store_used_sectors,
+            i.store_sectors
+        )?;
+        write!(f, " {} {} {}", i.chunk_sectors, i.latest, i.snapshots)?;
+        write!(
+            f,
+            " {} {} {}",
+            i.changed_chunks, i.backup_chunks, i.protected_chunks
+        )?;
+        write!(
+            f,
+            " {} {} {}",
+            i.preserved_chunks, i.waited_writes, i.gone_chunks
+        )?;
+        write!(f, " {} {}", i.invalidated, i.damaged_reads)
+    }
+}

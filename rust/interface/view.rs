@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The target `preserve-view`: a read-only device that shows a snapshot.
+//!
+//! # States of a read
+//!
+//! 1. *Mapped*: cut to a run with one answer ([`Engine::look`]). Holes and gone content end here.
+//! 2. *Reading* a copy, or the origin.
+//! 3. *Arrived*: looked at by the work item, since the second look may have to wait, and so may finding a copy's
+//!    checksum. A copy that has the right one, or an origin that is still unmarked: done.
+//! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare, but for parts of chunks that are in a persistent
+//!    store: their checksum is one of the whole chunk, so they go here at once.
+
+#![forbid(unsafe_code)]
+
+use crate::dm::Bio;
+use crate::dm::BlockDevice;
+use crate::dm::Completed;
+use crate::dm::Constructor;
+use crate::dm::DevT;
+use crate::dm::Ended;
+use crate::dm::Incoming;
+use crate::dm::IrqStack;
+use crate::dm::Mapped;
+use crate::dm::NoIo;
+use crate::dm::Op;
+use crate::dm::Span;
+use crate::dm::Status;
+use crate::dm::StatusKind;
+use crate::dm::StatusWriter;
+use crate::dm::Target;
+use crate::dm::WorkQueue;
+use crate::engine::life::Phase;
+use crate::engine::read;
+use crate::engine::read::Found;
+use crate::engine::read::Kind;
+use crate::engine::read::Piece;
+use crate::engine::space::Copies;
+use crate::engine::Engine;
+use crate::history::Snapshot;
+use crate::interface::registry;
+use crate::maps::Chunks;
+use crate::store::Content;
+use crate::uapi::args;
+use crate::uapi::args::Unprotected;
+use core::fmt;
+use core::fmt::Write;
+use kernel::impl_has_work;
+use kernel::new_mutex;
+use kernel::new_work;
+use kernel::prelude::*;
+use kernel::str::CString;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+use kernel::workqueue::Work;
+use kernel::workqueue::WorkItem;
+
+/// Where a read is.
+#[derive(Default)]
+pub(crate) enum Reading {
+    /// Nowhere, or done.
+    #[default]
+    Nothing,
+    /// In a copy, which stays as long as this; whole chunks if the store is persistent.
+    Copy(Arc<Copies>, Content),
+    /// On the origin.
+    Origin(Chunks),
+    /// Nowhere yet: it is read through the buffer.
+    Part,
+}
+
+/// What the work item needs, apart from the target.
+#[pin_data]
+pub(crate) struct Reader {
+    engine: Arc<Engine>,
+    snapshot: Arc<Snapshot>,
+    unprotected: Unprotected,
+    arrived: IrqStack<Bio<View>>,
+    #[pin]
+    buffer: Mutex<read::ReadBuffer>,
+    #[pin]
+    work: Work<Reader>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Reader { self.work }
+}
+
+/// A target `preserve-view` in a table.
+pub(crate) struct View {
+    // Dropped, and with that drained, before the reader.
+    queue: WorkQueue,
+    reader: Arc<Reader>,
+    _held: Held,
+    /// Keeps the live device from being removed.
+    live: BlockDevice,
+}
+
+/// Keeps the engine's store from being used by another engine.
+struct Held(Arc<Engine>);
+
+impl Held {
+    fn new(engine: &Arc<Engine>) -> Result<Self> {
+        registry::hold(engine)?;
+        Ok(Self(engine.clone()))
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        registry::release(&self.0, registry::Use::View);
+    }
+}
+
+#[vtable]
+impl Target for View {
+    const NAME: &'static CStr = c"preserve-view";
+    const VERSION: [u32; 3] = crate::VERSION;
+    const REWINDS: bool = true;
+    const HOLDS: bool = true;
+    type PerBio = Reading;
+
+    fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>> {
+        let line = args::view(args).map_err(|why| table.fail(why))?;
+        if table.is_writable() {
+            return Err(table.fail(c"A view is read-only: use dmsetup create --readonly"));
+        }
+        let path = CString::try_from_fmt(fmt!("{}", line.live))?;
+        let devt = DevT::from_path(&path).inspect_err(|_| {
+            table.fail(c"There is no such live device");
+        })?;
+        if devt == table.devt() {
+            return Err(table.fail(c"A device cannot be a view of itself"));
+        }
+        let engine = registry::find(devt)
+            .ok_or_else(|| table.fail(c"That is not an active preserve device"))?;
+        let live = BlockDevice::open(devt, false).inspect_err(|_| {
+            table.fail(c"Cannot open the live device");
+        })?;
+        let snapshot = {
+            let timeline = engine.timeline();
+            let found = match line.snapshot {
+                Some(id) => timeline.snapshot(id),
+                None => timeline.snapshots().last(),
+            };
+            found
+                .cloned()
+                .ok_or_else(|| table.fail(c"There is no such snapshot"))?
+        };
+        if table.len() > snapshot.sectors {
+            return Err(table.fail(c"The view is longer than the snapshot"));
+        }
+        claim(table, engine.identity.origin)?;
+        claim(table, engine.identity.store)?;
+        let queue = WorkQueue::new(c"dm-preserve-view")?;
+        let buffer = read::ReadBuffer::new(&engine)?;
+        let reader = pin_init!(Reader {
+            engine,
+            snapshot,
+            unprotected: line.unprotected,
+            arrived: IrqStack::new(),
+            buffer <- new_mutex!(buffer, "Reader::buffer"),
+            work <- new_work!("Reader::work"),
+        });
+        let reader = Arc::pin_init(reader, GFP_KERNEL)?;
+        let held = Held::new(&reader.engine)
+            .map_err(|_| table.fail(c"That is not an active preserve device"))?;
+        let view = Self {
+            queue,
+            reader,
+            _held: held,
+            live,
+        };
+        Ok(KBox::pin(view, GFP_KERNEL)?)
+    }
+
+    fn map<'a>(&'a self, mut bio: Incoming<'a, Self>) -> Mapped<'a> {
+        let span = bio.span();
+        match bio.op() {
+            Op::Read if span.len > 0 => (),
+            Op::Flush | Op::Read => return bio.end(Status::OK),
+            _ => return bio.end(Status::IO_ERROR),
+        }
+        let (engine, snapshot) = (&self.reader.engine, &self.reader.snapshot);
+        let timeline = engine.timeline();
+        if timeline.snapshot(snapshot.id).is_none() {
+            return bio.end(Status::IO_ERROR);
+        }
+        let run = engine.shape.outward(span.start, span.start + span.len);
+        let visible = engine.visible(snapshot);
+        let (found, end) = engine.look(&timeline, snapshot, &visible, run);
+        bio.keep_first(engine.shape.sector(end).saturating_sub(span.start));
+        match found {
+            Found::Gone => bio.end(Status::IO_ERROR),
+            Found::Hole if self.reader.unprotected == Unprotected::Error => {
+                bio.end(Status::IO_ERROR)
+            }
+            Found::Hole => {
+                bio.zero_fill();
+                bio.end(Status::OK)
+            }
+            Found::Copy(..) if engine.is_persistent() && is_part(&bio.span(), engine) => {
+                *bio.state() = Reading::Part;
+                bio.take(|bio| self.hand_over(bio))
+            }
+            Found::Copy(copies, content) => {
+                let within = span.start - engine.shape.sector(run.start);
+                let sector = engine.store_sector(content.position) + within;
+                *bio.state() = Reading::Copy(copies, content);
+                bio.remap(&engine.store_device, sector)
+            }
+            Found::Origin => {
+                *bio.state() = Reading::Origin(Chunks { end, ..run });
+                bio.remap(&engine.origin, span.start)
+            }
+        }
+    }
+
+    fn end_io<'a>(&'a self, mut bio: Completed<'a, Self>) -> Ended<'a> {
+        if matches!(bio.state(), Reading::Nothing) {
+            return bio.done();
+        }
+        bio.hold(|bio| self.hand_over(bio))
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result {
+        let reader = &self.reader;
+        match kind {
+            StatusKind::Info => {
+                let word = match reader.engine.phase() {
+                    Phase::Dead => "detached",
+                    _ if reader.snapshot.is_dropped() => "dropped",
+                    _ => "valid",
+                };
+                write!(out, "{} {word}", reader.snapshot.id)
+            }
+            StatusKind::Table => {
+                write!(out, "{} {}", self.live.devt(), reader.snapshot.id)?;
+                match reader.unprotected {
+                    Unprotected::Zero => Ok(()),
+                    Unprotected::Error => write!(out, " 1 unprotected=error"),
+                }
+            }
+            StatusKind::Ima => {
+                let [major, minor, patch] = Self::VERSION;
+                write!(
+                    out,
+                    "target_name=preserve-view,target_version={major}.{minor}.{patch};"
+                )
+            }
+        }
+    }
+}
+
+impl View {
+    /// Gives a bio to the work item.
+    fn hand_over(&self, bio: Bio<Self>) {
+        self.reader.arrived.push(bio);
+        // When it is queued already it will see the bio.
+        let _ = self.queue.enqueue(self.reader.clone());
+    }
+}
+
+/// Whether a span is not made of whole chunks. The last chunk of a device may be short: it counts as a part.
+fn is_part(span: &Span, engine: &Engine) -> bool {
+    (span.start | span.len) & (engine.shape.chunk_sectors() - 1) != 0
+}
+
+/// Takes a device of the engine for the view's table, so that its limits and its use are known.
+fn claim(table: &mut Constructor<'_>, devt: DevT) -> Result {
+    let path = CString::try_from_fmt(fmt!("{devt}"))?;
+    table.claim(&path, false, true).inspect_err(|_| {
+        table.fail(c"Cannot open the live device's origin or store");
+    })?;
+    Ok(())
+}
+
+impl WorkItem for Reader {
+    type Pointer = Arc<Reader>;
+
+    fn run(this: Arc<Reader>) {
+        let _noio = NoIo::enter();
+        let mut arrived = this.arrived.take();
+        while let Some(bio) = arrived.pop() {
+            this.finish(bio);
+        }
+    }
+}
+
+impl Reader {
+    /// Ends a read that has arrived, reading again what is not the frozen content.
+    fn finish(&self, mut bio: Bio<View>) {
+        let status = bio.status();
+        let reading = core::mem::take(bio.state());
+        let status = match reading {
+            Reading::Origin(run) if status == Status::OK => {
+                match self.engine.still_on_origin(self.snapshot.id, run) {
+                    Ok(true) => Status::OK,
+                    Ok(false) => self.read_again(&mut bio),
+                    Err(_) => Status::IO_ERROR,
+                }
+            }
+            Reading::Copy(_copies, content) if status == Status::OK => {
+                match self.is_right(&mut bio, content) {
+                    true => Status::OK,
+                    false => self.read_again(&mut bio),
+                }
+            }
+            Reading::Part => self.read_pieces(&mut bio),
+            Reading::Origin(_) | Reading::Copy(..) | Reading::Nothing => status,
+        };
+        bio.end(status);
+    }
+
+    /// Whether contents that a bio has brought from the store are the right ones.
+    fn is_right(&self, bio: &mut Bio<View>, first: Content) -> bool {
+        if !self.engine.is_persistent() {
+            return true;
+        }
+        let mut buffer = self.buffer.lock();
+        bio.rewind() && buffer.are_right(&self.engine, first, bio)
+    }
+
+    fn read_again(&self, bio: &mut Bio<View>) -> Status {
+        match bio.rewind() {
+            true => self.read_pieces(bio),
+            false => Status::IO_ERROR,
+        }
+    }
+
+    fn read_pieces(&self, bio: &mut Bio<View>) -> Status {
+        let mut buffer = self.buffer.lock();
+        let span = bio.span();
+        let end = span.start + span.len;
+        let mut at = span.start;
+        while at < end {
+            let read = self
+                .engine
+                .read_frozen(self.snapshot.id, at, end - at, &mut buffer);
+            let Ok(Piece {
+                kind,
+                offset,
+                sectors: sectors @ 1..,
+            }) = read
+            else {
+                return Status::IO_ERROR;
+            };
+            // CAST: At most the buffer's size.
+            let bytes = (sectors * crate::maps::SECTOR_BYTES) as u32;
+            match kind {
+                Kind::Hole if self.unprotected == Unprotected::Error => return Status::IO_ERROR,
+                Kind::Hole => bio.skip_zeroed(bytes),
+                Kind::Data => bio.fill_from(&mut buffer.io, offset, bytes),
+            }
+            at += sectors;
+        }
+        Status::OK
+    }
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sets of chunks in memory, and where copies of chunks are.
+//!
+//! The lowest room: it uses no other one. Sizes here follow from what is set, not from the device.
+//!
+//! - [`Geometry`], [`Chunks`]: sectors and chunks;
+//! - [`Bitmap`]: marks, regions, released chunks;
+//! - [`Protection`]: which chunks are protected;
+//! - [`Index`]: the positions of copies in the store.
+
+#![forbid(unsafe_code)]
+
+mod bitmap;
+mod chunk;
+mod index;
+mod protection;
+pub mod region;
+mod runs;
+
+pub use bitmap::copy_bits;
+pub use bitmap::Bitmap;
+pub use bitmap::LEAF_BITS;
+pub use chunk::Chunks;
+pub use chunk::Geometry;
+pub use chunk::MAX_CHUNK_SECTORS;
+pub use chunk::MAX_PERSISTENT_CHUNK_SECTORS;
+pub use chunk::MIN_CHUNK_SECTORS;
+pub use chunk::SECTOR_BYTES;
+pub use index::Index;
+pub use index::Room;
+pub use protection::Designation;
+pub use protection::Part;
+pub use runs::MAX_POSITION;
+pub use runs::MAX_RUN;
+pub use runs::MAX_RUNS;
+pub use runs::REGION;

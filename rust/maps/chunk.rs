@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Chunk arithmetic: from sectors to chunks and back, with every overflow checked.
+
+#![forbid(unsafe_code)]
+
+/// Bytes of a sector.
+pub const SECTOR_BYTES: u64 = 512;
+/// Smallest chunk in sectors: 4 KiB, a page.
+pub const MIN_CHUNK_SECTORS: u64 = 8;
+/// Largest chunk in sectors: 1 MiB, what one bio of single pages can hold.
+pub const MAX_CHUNK_SECTORS: u64 = 2048;
+/// Largest chunk of a device with a persistent store, whose contents share a bio with a header.
+pub const MAX_PERSISTENT_CHUNK_SECTORS: u64 = 1024;
+
+/// A run of chunks: `start..end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    /// The first one.
+    pub start: u64,
+    /// The one after the last.
+    pub end: u64,
+}
+
+impl Chunks {
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether `chunk` is one of them.
+    pub fn contains(&self, chunk: u64) -> bool {
+        self.start <= chunk && chunk < self.end
+    }
+}
+
+/// A device's length and chunk size.
+///
+/// # Invariants
+///
+/// The chunk size is a power of two between the limits above; the length is less than 2^63 sectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    sectors: u64,
+    shift: u32,
+}
+
+impl Geometry {
+    /// `None` when the chunk size is not a power of two within the limits, or the length is absurd.
+    pub fn new(sectors: u64, chunk_sectors: u64) -> Option<Self> {
+        let valid = chunk_sectors.is_power_of_two()
+            && (MIN_CHUNK_SECTORS..=MAX_CHUNK_SECTORS).contains(&chunk_sectors)
+            && sectors <= u64::MAX >> 1;
+        valid.then(|| Self {
+            sectors,
+            shift: chunk_sectors.trailing_zeros(),
+        })
+    }
+
+    /// The same chunk size for another length; `None` when that is absurd.
+    pub fn with_sectors(&self, sectors: u64) -> Option<Self> {
+        Self::new(sectors, self.chunk_sectors())
+    }
+
+    /// Length of the device in sectors.
+    pub fn sectors(&self) -> u64 {
+        self.sectors
+    }
+
+    /// Chunk size in sectors.
+    pub fn chunk_sectors(&self) -> u64 {
+        1 << self.shift
+    }
+
+    /// Chunk size in bytes.
+    pub fn chunk_bytes(&self) -> u64 {
+        SECTOR_BYTES << self.shift
+    }
+
+    /// Number of chunks; the last one may be short.
+    pub fn chunks(&self) -> u64 {
+        self.sectors.div_ceil(self.chunk_sectors())
+    }
+
+    /// First sector of a chunk (or of the position of a content in the store).
+    pub fn sector(&self, chunk: u64) -> u64 {
+        chunk << self.shift
+    }
+
+    /// The chunk that a sector lies in.
+    pub fn chunk(&self, sector: u64) -> u64 {
+        sector >> self.shift
+    }
+
+    /// Sectors from the start of `chunks` to their end or the device's.
+    pub fn sectors_of(&self, chunks: Chunks) -> u64 {
+        let end = self.sector(chunks.end).min(self.sectors);
+        end.saturating_sub(self.sector(chunks.start))
+    }
+
+    /// `start + len`, if the range is not empty and ends within the device.
+    pub fn range_end(&self, start: u64, len: u64) -> Option<u64> {
+        let end = start.checked_add(len)?;
+        (len > 0 && end <= self.sectors).then_some(end)
+    }
+
+    /// The chunks that a valid range of sectors touches.
+    pub fn outward(&self, start: u64, end: u64) -> Chunks {
+        Chunks {
+            start: start >> self.shift,
+            end: end.div_ceil(self.chunk_sectors()),
+        }
+    }
+
+    /// The chunks that lie wholly within a valid range of sectors. The last, short chunk does when the
+    /// range reaches the device's end.
+    pub fn inward(&self, start: u64, end: u64) -> Chunks {
+        let first = start.div_ceil(self.chunk_sectors());
+        let end = match end >= self.sectors {
+            true => self.chunks(),
+            false => end >> self.shift,
+        };
+        Chunks {
+            start: first,
+            end: end.max(first),
+        }
+    }
+}

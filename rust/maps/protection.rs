@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The designation: which chunks are protected.
+//!
+//! An immutable map. An edit makes a new one that shares what it did not touch, so that a snapshot
+//! captures the designation by keeping a reference. Stretches of 32768 chunks that are all alike take no
+//! memory beyond their table entry, and chunks beyond the table have the default.
+
+#![forbid(unsafe_code)]
+
+use crate::maps::bitmap::copy_bits;
+use crate::maps::bitmap::mask;
+use crate::maps::bitmap::LEAF_BITS;
+use crate::maps::chunk::Chunks;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+const WORD_BITS: u64 = 64;
+/// Words of a leaf.
+const LEAF_WORDS: usize = (LEAF_BITS / WORD_BITS) as usize;
+
+type Words = KVec<u64>;
+
+/// A stretch of 32768 chunks.
+enum Stretch {
+    /// All are protected, or none is.
+    Uniform(bool),
+    /// One bit each.
+    Mixed(Arc<Words>),
+}
+
+impl Stretch {
+    fn share(&self) -> Self {
+        match self {
+            Self::Uniform(protected) => Self::Uniform(*protected),
+            Self::Mixed(words) => Self::Mixed(words.clone()),
+        }
+    }
+
+    fn word(&self, bit: u64) -> u64 {
+        // CAST: Less than 512.
+        let index = (bit % LEAF_BITS / WORD_BITS) as usize;
+        match self {
+            Self::Uniform(true) => u64::MAX,
+            Self::Uniform(false) => 0,
+            Self::Mixed(words) => words.get(index).copied().unwrap_or(0),
+        }
+    }
+
+    /// How many of the first `bits` bits are set.
+    fn count(&self, bits: u64) -> u64 {
+        match self {
+            Self::Uniform(true) => bits,
+            Self::Uniform(false) => 0,
+            Self::Mixed(_) => (0..bits)
+                .step_by(WORD_BITS as usize)
+                .map(|start| u64::from((self.word(start) & mask(start, start, bits)).count_ones()))
+                .sum(),
+        }
+    }
+
+    /// This stretch with the bits `from..to` (within it) set or cleared.
+    fn edited(&self, from: u64, to: u64, protect: bool) -> Result<Self> {
+        if from == 0 && to == LEAF_BITS {
+            return Ok(Self::Uniform(protect));
+        }
+        if matches!(self, Self::Uniform(now) if *now == protect) {
+            return Ok(Self::Uniform(protect));
+        }
+        let mut words = Words::with_capacity(LEAF_WORDS, GFP_KERNEL)?;
+        for start in (0..LEAF_BITS).step_by(WORD_BITS as usize) {
+            let mask = mask(start, from, to);
+            let old = self.word(start);
+            let new = match protect {
+                true => old | mask,
+                false => old & !mask,
+            };
+            words.push(new, GFP_KERNEL)?;
+        }
+        Ok(match words.first() {
+            Some(&0) if words.iter().all(|word| *word == 0) => Self::Uniform(false),
+            Some(&u64::MAX) if words.iter().all(|word| *word == u64::MAX) => Self::Uniform(true),
+            _ => Self::Mixed(Arc::new(words, GFP_KERNEL)?),
+        })
+    }
+}
+
+/// A stretch of [`LEAF_BITS`] chunks, as it is saved.
+pub enum Part<'a> {
+    /// All are protected, or none is.
+    Uniform(bool),
+    /// One bit each.
+    Words(&'a [u64]),
+}
+
+/// A map of protected chunks. See the [module's documentation](self).
+pub struct Designation {
+    default: bool,
+    stretches: KVVec<Stretch>,
+}
+
+impl Designation {
+    /// Everything as the default says.
+    pub fn new(default: bool) -> Self {
+        Self {
+            default,
+            stretches: KVVec::new(),
+        }
+    }
+
+    /// Whether a chunk is protected.
+    pub fn get(&self, chunk: u64) -> bool {
+        self.word(chunk) >> (chunk % WORD_BITS) & 1 != 0
+    }
+
+    fn word(&self, chunk: u64) -> u64 {
+        let index = usize::try_from(chunk / LEAF_BITS).unwrap_or(usize::MAX);
+        match self.stretches.get(index) {
+            Some(stretch) => stretch.word(chunk),
+            None if self.default => u64::MAX,
+            None => 0,
+        }
+    }
+
+    /// A new map in which all of `runs` are protected, or unprotected. May sleep.
+    pub fn edited(&self, runs: &[Chunks], protect: bool) -> Result<Self> {
+        let end = runs.iter().map(|run| run.end).max().unwrap_or(0);
+        let needed = usize::try_from(end.div_ceil(LEAF_BITS)).map_err(|_| EFBIG)?;
+        let len = needed.max(self.stretches.len());
+        let mut stretches = KVVec::with_capacity(len, GFP_KERNEL)?;
+        for index in 0..len {
+            let shared = self.stretches.get(index).map(Stretch::share);
+            stretches.push(shared.unwrap_or(Stretch::Uniform(self.default)), GFP_KERNEL)?;
+        }
+        for run in runs {
+            edit(&mut stretches, *run, protect)?;
+        }
+        Ok(Self {
+            default: self.default,
+            stretches,
+        })
+    }
+
+    /// What the chunks beyond the stretches have.
+    pub fn default_protected(&self) -> bool {
+        self.default
+    }
+
+    /// The stretches, to be saved.
+    pub fn parts(&self) -> impl ExactSizeIterator<Item = Part<'_>> {
+        self.stretches.iter().map(|stretch| match stretch {
+            Stretch::Uniform(protected) => Part::Uniform(*protected),
+            Stretch::Mixed(words) => Part::Words(words),
+        })
+    }
+
+    /// Adds a stretch that was saved, behind those that are there.
+    pub fn push_part(&mut self, part: Part<'_>) -> Result {
+        let stretch = match part {
+            Part::Uniform(protected) => Stretch::Uniform(protected),
+            Part::Words(saved) => {
+                let mut words = Words::with_capacity(LEAF_WORDS, GFP_KERNEL)?;
+                words.extend_from_slice(saved, GFP_KERNEL)?;
+                Stretch::Mixed(Arc::new(words, GFP_KERNEL)?)
+            }
+        };
+        Ok(self.stretches.push(stretch, GFP_KERNEL)?)
+    }
+
+    /// How many of the first `chunks` chunks are protected.
+    pub fn count(&self, chunks: u64) -> u64 {
+        let mut count = 0;
+        let mut start = 0;
+        for stretch in self.stretches.iter() {
+            let len = chunks.saturating_sub(start).min(LEAF_BITS);
+            count += stretch.count(len);
+            start += LEAF_BITS;
+        }
+        if self.default {
+            count += chunks.saturating_sub(start);
+        }
+        count
+    }
+
+    /// Copies the first `chunks` bits, from byte `offset` on; the result is how many bytes there are.
+    pub fn read_bytes(&self, chunks: u64, offset: u64, out: &mut [u8]) -> usize {
+        copy_bits(chunks, offset, out, |bit| {
+            let start = bit - bit % WORD_BITS;
+            self.word(bit) & mask(start, start, chunks)
+        })
+    }
+}
+
+/// Edits the stretches that `run` touches.
+fn edit(stretches: &mut [Stretch], run: Chunks, protect: bool) -> Result {
+    let mut at = run.start;
+    while at < run.end {
+        let base = at - at % LEAF_BITS;
+        let to = run.end.min(base + LEAF_BITS);
+        let index = usize::try_from(at / LEAF_BITS).map_err(|_| EFBIG)?;
+        let stretch = stretches.get_mut(index).ok_or(EINVAL)?;
+        *stretch = stretch.edited(at - base, to - base, protect)?;
+        at = to;
+    }
+    Ok(())
+}

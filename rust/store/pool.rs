@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Space in the store: segments that belong to one epoch each.
+//!
+//! Contents are appended to the epoch's latest segment; a segment goes back to the pool as a whole when
+//! the epoch's copies are not needed by anybody any longer. Positions count in chunks.
+
+#![forbid(unsafe_code)]
+
+use crate::uapi::MAX_SNAPSHOTS;
+use kernel::prelude::*;
+
+/// Segments of the store that no epoch owns.
+pub struct Pool {
+    /// Chunks per segment.
+    segment: u64,
+    /// Chunks of the store.
+    capacity: u64,
+    /// Segments below this have been given out at least once.
+    fresh: u64,
+    /// Segments given back. Its capacity covers all that were ever given out.
+    returned: KVVec<u64>,
+    /// Chunks given out to epochs' areas and written or reserved there.
+    used: u64,
+}
+
+/// Largest segment, in chunks; small stores have smaller ones, so that there are enough of them: each of the
+/// most snapshots that there can be begins an epoch, and the last segment of an epoch is filled in part only.
+const MAX_SEGMENT: u64 = 256;
+const MIN_SEGMENTS: u64 = 2 * MAX_SNAPSHOTS as u64;
+
+impl Pool {
+    /// A pool for a store of `capacity` chunks.
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            segment: (capacity / MIN_SEGMENTS).clamp(1, MAX_SEGMENT),
+            capacity,
+            fresh: 0,
+            returned: KVVec::new(),
+            used: 0,
+        }
+    }
+
+    /// Chunks of the store.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Chunks in use.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The store has grown. It never shrinks: what lies beyond the new end is still in use.
+    pub fn grow(&mut self, capacity: u64) {
+        self.capacity = self.capacity.max(capacity);
+    }
+
+    /// A segment for `area`, which must have no room left. `false` when the store is full. May sleep.
+    fn refill(&mut self, area: &mut Area) -> Result<bool> {
+        area.segments.reserve(1, GFP_KERNEL)?;
+        let segment = match self.returned.pop() {
+            Some(segment) => segment,
+            None if (self.fresh + 1) * self.segment <= self.capacity => {
+                // Giving back must not need memory.
+                // CAST: Allocating so much fails long before it could overflow.
+                self.returned.reserve(self.fresh as usize + 1, GFP_KERNEL)?;
+                self.fresh += 1;
+                self.fresh - 1
+            }
+            None => return Ok(false),
+        };
+        area.next = segment * self.segment;
+        area.end = area.next + self.segment;
+        area.segments.push(segment, GFP_KERNEL)?;
+        Ok(true)
+    }
+
+    /// Up to `wanted` chunks for `area`, one after the other: position and number. `None` when the store
+    /// is full. May sleep.
+    pub fn take(&mut self, area: &mut Area, wanted: u64) -> Result<Option<(u64, u64)>> {
+        if area.next == area.end && !self.refill(area)? {
+            return Ok(None);
+        }
+        let position = area.next;
+        let len = wanted.min(area.end - position);
+        area.next += len;
+        area.used += len;
+        self.used += len;
+        Ok(Some((position, len)))
+    }
+
+    /// Takes back `len` chunks from `position` on, if they are the latest that the area was given.
+    pub fn untake(&mut self, area: &mut Area, position: u64, len: u64) {
+        if area.next == position + len && len <= area.used {
+            area.next = position;
+            area.used -= len;
+            self.used = self.used.saturating_sub(len);
+        }
+    }
+
+    /// Takes back all segments of an area.
+    pub fn give_back(&mut self, area: &mut Area) {
+        for segment in area.segments.iter() {
+            // `refill` has reserved the room; a segment that got lost would only be space not used.
+            let _ = self.returned.push_within_capacity(*segment);
+        }
+        self.used = self.used.saturating_sub(area.used);
+        *area = Area::new();
+    }
+}
+
+/// The segments of an epoch.
+pub struct Area {
+    segments: KVVec<u64>,
+    /// Position of the next content, and the end of the segment that it lies in.
+    next: u64,
+    end: u64,
+    /// Chunks taken.
+    used: u64,
+}
+
+impl Area {
+    /// An area without a segment.
+    pub fn new() -> Self {
+        Self {
+            segments: KVVec::new(),
+            next: 0,
+            end: 0,
+            used: 0,
+        }
+    }
+
+    /// The segments.
+    pub fn segments(&self) -> &[u64] {
+        &self.segments
+    }
+
+    /// Makes room for one more segment. May sleep.
+    pub fn prepare(&mut self) -> Result {
+        Ok(self.segments.reserve(1, GFP_KERNEL)?)
+    }
+
+    /// Adds a segment of a persistent store, for which there must be room.
+    pub fn add(&mut self, segment: u64) -> Result {
+        self.segments
+            .push_within_capacity(segment)
+            .map_err(|_| ENOMEM)
+    }
+}

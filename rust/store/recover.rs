@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Recovery: from a store to what is known of its live device. Rule 6 of the design.
+//!
+//! 1. The later valid [superblock](crate::store::superblocks) counts.
+//! 2. The checkpoint's image is loaded.
+//! 3. The log is *[replayed](crate::store::replay)* from the image's place, record by record, as long as the next one is whole: of
+//!    this store, session and number, with the checksum of the header before it, and its own; contents too.
+//! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each chunk with a
+//!    copy is marked, and each chunk of a dirty region that no snapshot alive at that place needs, without a
+//!    copy.
+//! 5. A later record that proves that more was durable once means damage in the middle, not a torn tail (see
+//!    [`tail`](crate::store::tail)).
+//!
+//! Nothing is written. The caller saves what comes out before it lets any write pass.
+
+#![forbid(unsafe_code)]
+
+use crate::errors::EUCLEAN;
+use crate::format::Layout;
+use crate::format::Superblock;
+use crate::format::STATE_BROKEN;
+use crate::maps::Geometry;
+use crate::store::disk::Disk;
+use crate::store::image::ImageReader;
+use crate::store::load;
+use crate::store::reader::LogReader;
+use crate::store::replay::Replay;
+use crate::store::replay::Replayed;
+use crate::store::save::State;
+use crate::store::save::Stored;
+use crate::store::superblocks::Trouble;
+use crate::store::superblocks::LARGER;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Recovers what is known for a device of `sectors` sectors, which bounds all maps, whatever the store says. `Ok(None)`: the
+/// store has a superblock, but tracking was broken, or the log is damaged in the middle; nothing of it may be relied on.
+pub fn recover<C: Stored, D: Disk>(
+    disk: &mut D,
+    superblock: &Superblock,
+    layout: &Layout,
+    sectors: u64,
+    new_copies: &dyn Fn() -> Result<Arc<C>>,
+) -> Result<(Option<State<C>>, Replayed), Trouble> {
+    if superblock.origin_sectors.get() > sectors {
+        return Err(LARGER);
+    }
+    if superblock.state.get() == STATE_BROKEN || superblock.image_number.get() == 0 {
+        return Ok((None, Replayed::default()));
+    }
+    let shape = Geometry::new(
+        superblock.origin_sectors.get(),
+        u64::from(superblock.chunk_sectors.get()),
+    );
+    let shape = shape.ok_or(EUCLEAN)?;
+    let mut reader = ImageReader::new(
+        disk,
+        superblock.store,
+        layout,
+        superblock.image_area.get(),
+        superblock.image_number.get(),
+        superblock.image_used.get(),
+    )?;
+    let state = load::load(&mut reader, shape, layout, new_copies)?;
+    let mut log = LogReader::new(superblock, layout, state.place, 0)?;
+    let mut replay = Replay::new(state, layout, shape, sectors, new_copies)?;
+    while let Some((block, record)) = log.next(disk)? {
+        replay.record(block, &record).map_err(|error| match error {
+            EFBIG => LARGER,
+            error => error.into(),
+        })?;
+    }
+    let (state, mut replayed) = replay.finish(log.place())?;
+    replayed.damaged = log.tail().is_damaged(disk)?;
+    Ok(match replayed.damaged {
+        true => (None, replayed),
+        false => (Some(state), replayed),
+    })
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Segments of a persistent store: which are free, which wait, and what has been promised.
+//!
+//! # States of a segment
+//!
+//! 1. *Free*.
+//! 2. *Owned* by an epoch's copies; one of them is the current one, where contents are appended.
+//! 3. *Waiting*: the epoch is not needed any longer, but the checkpoint on disk may still refer to it. Free
+//!    when a checkpoint that was begun after that is durable in both superblocks.
+//!
+//! That is enough only if records take effect (or are abandoned) in log order: a checkpoint's cut then lies behind all
+//! records of a segment that waited when it began. If an old record were left unsettled while later ones of an epoch
+//! that has come and gone meanwhile are, the cut would lie before these, and replay would stop where their
+//! segment has been used again.
+//!
+//! A copy reserves blocks before it starts, and takes its place when its record is made. Since what does not fit at
+//! a segment's end goes to the next one, each counts for less than it has: what may be lost there.
+
+#![forbid(unsafe_code)]
+
+use crate::errors::EUCLEAN;
+use crate::format::run_blocks;
+use crate::format::Layout;
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
+use kernel::prelude::*;
+
+/// The segments. See the [module's documentation](self).
+pub struct Segments {
+    layout: Layout,
+    /// Free segments, the next one last. There is room for all.
+    free: KVVec<u64>,
+    /// Waiting segments, in the order in which they came. There is room for all.
+    waiting: KVVec<u64>,
+    /// Blocks left in the current segment.
+    room: u64,
+    /// Blocks promised.
+    reserved: u64,
+}
+
+impl Segments {
+    /// All segments but those of `owned`, each of which must exist and be there once (`EUCLEAN`). May sleep.
+    pub fn new(layout: Layout, owned: &[u64]) -> Result<Self> {
+        let count = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
+        let taken = Bitmap::new(layout.segments)?;
+        for segment in owned {
+            let (start, end) = (*segment, segment.saturating_add(1));
+            taken.prepare(Chunks { start, end })?;
+            if taken.set(start) != Some(false) {
+                return Err(EUCLEAN);
+            }
+        }
+        let mut free = KVVec::with_capacity(count, GFP_KERNEL)?;
+        for segment in (0..layout.segments).rev() {
+            if !taken.get(segment) {
+                free.push(segment, GFP_KERNEL)?;
+            }
+        }
+        Ok(Self {
+            layout,
+            free,
+            waiting: KVVec::with_capacity(count, GFP_KERNEL)?,
+            room: 0,
+            reserved: 0,
+        })
+    }
+
+    /// The store has grown. May sleep.
+    pub fn grow(&mut self, layout: Layout) -> Result {
+        let more = layout.segments.saturating_sub(self.layout.segments);
+        let total = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
+        let room = |list: &KVVec<u64>| total.saturating_sub(list.len());
+        let (free, waiting) = (room(&self.free), room(&self.waiting));
+        self.free.reserve(free, GFP_KERNEL)?;
+        self.waiting.reserve(waiting, GFP_KERNEL)?;
+        for segment in self.layout.segments..self.layout.segments + more {
+            // There is room.
+            let _ = self.free.push_within_capacity(segment);
+        }
+        self.layout = layout;
+        Ok(())
+    }
+
+    /// Where things are.
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Blocks of all segments.
+    pub fn capacity(&self) -> u64 {
+        self.layout.segments * self.layout.segment_blocks
+    }
+
+    /// Blocks of segments that are not free, but for what is left in the current one.
+    pub fn used(&self) -> u64 {
+        // CAST: A length in memory.
+        let free = self.free.len() as u64 * self.layout.segment_blocks;
+        self.capacity().saturating_sub(free + self.room)
+    }
+
+    /// Whether segments wait for a checkpoint.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Blocks of a segment that may be lost at its end: less than what a copy and its header take.
+    fn loss(&self) -> u64 {
+        run_blocks(self.layout.chunk_blocks) + 1
+    }
+
+    /// Reserves blocks for up to `wanted` contents and their header; the result is for how many.
+    pub fn reserve(&mut self, wanted: u64) -> u64 {
+        let each = self.layout.segment_blocks.saturating_sub(self.loss());
+        // CAST: A length in memory.
+        let total = self.free.len() as u64 * each + self.room.saturating_sub(self.loss());
+        let left = total.saturating_sub(self.reserved).saturating_sub(1);
+        let contents = left.checked_div(self.layout.chunk_blocks).unwrap_or(0);
+        let granted = wanted.min(contents);
+        if granted > 0 {
+            self.reserved += self.cost(granted);
+        }
+        granted
+    }
+
+    fn cost(&self, contents: u64) -> u64 {
+        contents * self.layout.chunk_blocks + 1
+    }
+
+    /// Gives a reservation back: it is not needed, or has been used.
+    pub fn unreserve(&mut self, contents: u64) {
+        let cost = self.cost(contents);
+        self.reserved = self.reserved.saturating_sub(cost);
+    }
+
+    /// Reduces a reservation from `from` contents to `to`.
+    pub fn narrow(&mut self, from: u64, to: u64) {
+        self.reserved = self
+            .reserved
+            .saturating_sub(self.cost(from).saturating_sub(self.cost(to)));
+    }
+
+    /// A free segment becomes the current one.
+    pub fn take(&mut self) -> Option<u64> {
+        let segment = self.free.pop()?;
+        self.room = self.layout.segment_blocks;
+        Some(segment)
+    }
+
+    /// Blocks of the current segment were used.
+    pub fn used_of_current(&mut self, blocks: u64) {
+        self.room = self.room.saturating_sub(blocks);
+    }
+
+    /// No more goes to the current segment.
+    pub fn close_current(&mut self) {
+        self.room = 0;
+    }
+
+    /// Nobody needs these segments any longer.
+    pub fn give_back(&mut self, segments: &[u64]) {
+        for segment in segments {
+            // There is room for every segment that exists.
+            let _ = self.waiting.push_within_capacity(*segment);
+        }
+    }
+
+    /// How many wait now: a checkpoint that begins now does not refer to them.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The first `count` of those that wait are free.
+    pub fn free_waiting(&mut self, count: usize) {
+        let Self { free, waiting, .. } = self;
+        let mut left = count;
+        waiting.retain(|segment| {
+            let keep = left == 0;
+            if !keep {
+                left -= 1;
+                // There is room for every segment that exists.
+                let _ = free.push_within_capacity(*segment);
+            }
+            keep
+        });
+    }
+}
