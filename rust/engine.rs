@@ -62,6 +62,7 @@ use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Full;
 use kernel::sync::atomic::Relaxed;
+use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::Mutex;
@@ -151,6 +152,8 @@ pub(crate) struct Engine {
     pub(crate) finished: IrqStack<KBox<Io<crate::engine::write::copy::Copy>>>,
     #[pin]
     pub(crate) slow: Mutex<Slow>,
+    /// Something has happened that those who wait in the copier may wait for; see [`Engine::kick`].
+    pub(crate) woken: Atomic<bool>,
     /// Writes wait for space.
     pub(crate) blocked: Atomic<bool>,
     /// The store is filled beyond the mark, and that has been told.
@@ -317,6 +320,7 @@ impl Engine {
             incoming <- new_spinlock!(List::new(), "Engine::incoming"),
             finished: IrqStack::new(),
             slow <- new_mutex!(slow, "Engine::slow"),
+            woken: Atomic::new(false),
             blocked: Atomic::new(false),
             low_space: Atomic::new(false),
             suspending <- new_spinlock!(None, "Engine::suspending"),
@@ -406,8 +410,16 @@ impl Engine {
         drop(old);
     }
 
-    /// Lets the copier run.
+    /// Lets the copier look again at those who wait, after something that they may wait for: the gate
+    /// has opened, space has come back, need has shrunk, a suspend has begun or ended, the store has been
+    /// given up.
     pub(crate) fn kick(self: &Arc<Self>) {
+        self.woken.store(true, Release);
+        self.kick_copier();
+    }
+
+    /// Lets the copier take what has come for it: bios, copies, durable entries of the log.
+    pub(crate) fn kick_copier(self: &Arc<Self>) {
         // When it is queued already it will see what there is to do.
         let _ = self.queues.writes.enqueue::<_, COPIER>(self.clone());
     }

@@ -372,7 +372,7 @@ impl Engine {
             // The checkpoint's work gives the store up: here nothing is waited for.
             self.kick_checkpoint();
         }
-        self.kick();
+        self.kick_copier();
     }
 
     /// Takes the records that are durable off the front.

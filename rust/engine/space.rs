@@ -167,11 +167,6 @@ impl Copies {
         Some(segment)
     }
 
-    /// Whether `entries` entries can be added for chunks of `run` without allocating.
-    pub(crate) fn has_room(&self, run: Chunks, entries: u64) -> bool {
-        self.index.lock().missing(run, entries).is_none()
-    }
-
     /// Makes room for `entries` entries for chunks of `run`. May sleep.
     pub(crate) fn make_room(&self, run: Chunks, entries: u64) -> Result {
         loop {

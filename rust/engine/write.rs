@@ -174,7 +174,7 @@ impl Engine {
         }
         self.counters.waited.add(1, Relaxed);
         let mapped = bio.take(|bio| self.incoming.lock().push(bio));
-        self.kick();
+        self.kick_copier();
         mapped
     }
 }

@@ -108,6 +108,8 @@ impl Engine {
             self.identity.live,
             why.to_str().unwrap_or("")
         );
+        // Writes may wait that it needs no longer.
+        self.kick();
         self.event(Event::Invalid);
     }
 

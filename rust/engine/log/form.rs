@@ -26,6 +26,7 @@ use crate::store::Formed;
 use crate::store::Logbook;
 use crate::store::RING_RESERVE;
 use kernel::prelude::*;
+use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 
 impl Engine {
@@ -132,6 +133,8 @@ impl Engine {
                     count += chunks;
                     self.store
                         .with_segments(|segments| segments.unreserve(chunks));
+                    // Each has counted a header of its own, and may now share one: space comes back.
+                    self.woken.store(true, Release);
                     if let Some(unsettled) = inner.unsettled.get_mut(slot) {
                         *unsettled = Some(place);
                     }

@@ -88,6 +88,8 @@ impl Engine {
         };
         self.store
             .with_segments(|segments| segments.free_waiting(waiting));
+        // Writes may wait for them.
+        self.kick();
         if some_wait {
             self.kick_journal();
         }
@@ -189,7 +191,7 @@ impl Engine {
             .and_then(|()| self.narrow_scopes(&mut control));
         drop(control);
         match result {
-            Ok(()) => self.kick(),
+            Ok(()) => (),
             Err(ENOSPC | EFBIG) if self.forget_something() => self.kick_checkpoint(),
             Err(ENOMEM) => {
                 // Writes may wait for the room that it makes.
@@ -233,6 +235,8 @@ impl Engine {
             if !snapshot.is_narrowed() {
                 self.make_durable(control, &[crate::format::Entry::Narrow(snapshot.id)])?;
                 snapshot.narrow();
+                // Writes may wait that it needs no longer.
+                self.kick();
             }
         }
         Ok(())

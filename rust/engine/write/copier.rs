@@ -8,10 +8,23 @@
 //! # States of a bio
 //!
 //! 1. *Pending*: to be looked at.
-//! 2. *Parked*: the gate is closed; pending again when the work next runs, which opening the gate sees to.
+//! 2. *Parked*: the gate is closed; pending again when it has opened.
 //! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
 //!    log: pending again when that ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
+//!
+//! # Rounds
+//!
+//! The work goes in rounds. Each sees to everything once, so that nobody waits longer than a round for what
+//! has happened already, however much is under way. Those who wait may be many, so a round looks at them
+//! only after what they wait for:
+//!
+//! - parked bios, and copies that could not settle: when the gate can be entered;
+//! - bios that wait for a region: when an announcement has ended, or they were woken and the log has failed;
+//! - bios that wait for space: when they were woken ([`Engine::kick`]);
+//! - bios that wait for a slot: as many as there are free slots.
+//!
+//! A run of the work ends after some rounds, and goes on behind what else is queued.
 //!
 //! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::engine::write::copy); how a region is announced, in
 //! [`announce`](crate::engine::write::regions); who waits for what, and has which slot, in [`claims`](crate::engine::write::waiting).
@@ -39,12 +52,16 @@ use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use crate::uapi::args::OnFull;
 use kernel::prelude::*;
+use kernel::sync::atomic::Full;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
 
 /// Most copies started at once for one bio.
 const RUNS_PER_BIO: usize = 8;
+/// Most rounds of one run.
+const ROUNDS: usize = 16;
 /// How long to wait for memory, in milliseconds.
 pub(crate) const NO_MEMORY_MS: u32 = 10;
 
@@ -73,34 +90,9 @@ impl Engine {
     fn run_copier(self: &Arc<Self>) {
         let mut guard = self.slow.lock();
         let slow = &mut *guard;
-        // They need not all be looked at again for each write that comes to the closed gate. Its opening lets the work run.
-        if self.gate.enter().is_some() {
-            slow.pending.append(&mut slow.parked);
-        }
-        let mut unsettled = slow.unsettled.take();
-        while let Some(io) = unsettled.pop() {
-            self.settle(slow, io);
-        }
-        self.settle_lost(slow);
-        self.open_regions(slow);
-        self.resume_waiting_for_space(slow);
-        loop {
-            let mut finished = self.finished.take();
-            slow.pending.append(&mut self.incoming.lock());
-            if finished.is_empty() && slow.pending.is_empty() && !slow.can_use_slot() {
-                break;
-            }
-            while let Some(io) = finished.pop() {
-                self.advance_copy(slow, io);
-            }
-            // All that has been read by now in as few records as can be: one header and one durable write for many.
-            self.log_added();
-            self.use_slots(slow);
-            // Those that become pending meanwhile wait for the next round.
-            let mut pending = slow.pending.take();
-            while let Some(bio) = pending.pop() {
-                self.advance_bio(slow, bio);
-            }
+        let is_done = (0..ROUNDS).any(|_| !self.run_round(slow));
+        if !is_done {
+            self.kick_copier();
         }
         self.blocked.store(!slow.wait_space.is_empty(), Release);
         slow.told_blocked &= !slow.wait_space.is_empty();
@@ -116,6 +108,47 @@ impl Engine {
         }
     }
 
+    /// Sees to everything once. Returns true if there was something to do for a bio or a copy.
+    fn run_round(self: &Arc<Self>, slow: &mut Slow) -> bool {
+        self.look_again(slow);
+        let mut finished = self.finished.take();
+        slow.pending.append(&mut self.incoming.lock());
+        if finished.is_empty() && slow.pending.is_empty() && !slow.can_use_slot() {
+            return false;
+        }
+        while let Some(io) = finished.pop() {
+            self.advance_copy(slow, io);
+        }
+        // All that has been read by now in as few records as can be: one header and one durable write for many.
+        self.log_added();
+        self.use_slots(slow);
+        // Those that become pending meanwhile wait for the next round.
+        let mut pending = slow.pending.take();
+        while let Some(bio) = pending.pop() {
+            self.advance_bio(slow, bio);
+        }
+        true
+    }
+
+    /// Looks again at those who wait, if what they wait for has happened.
+    fn look_again(self: &Arc<Self>, slow: &mut Slow) {
+        let held = !slow.parked.is_empty() || !slow.unsettled.is_empty();
+        if held && self.gate.enter().is_some() {
+            slow.pending.append(&mut slow.parked);
+            let mut unsettled = slow.unsettled.take();
+            while let Some(io) = unsettled.pop() {
+                self.settle(slow, io);
+            }
+        }
+        self.settle_lost(slow);
+        let woken = self.woken.load(Relaxed) && self.woken.xchg(false, Full);
+        self.open_regions(slow, woken);
+        if woken {
+            // Space may have come, or the bios have to go back to device-mapper: they find out.
+            slow.pending.append(&mut slow.wait_space);
+        }
+    }
+
     /// Gives free slots to those who wait for one: to as many as there are, since there may be many more who wait.
     fn use_slots(self: &Arc<Self>, slow: &mut Slow) {
         while !slow.idle.is_empty() {
@@ -124,13 +157,6 @@ impl Engine {
             };
             self.advance_bio(slow, bio);
         }
-    }
-
-    /// Space may have come, or the bios have to go back to device-mapper. They find out when they are
-    /// looked at again.
-    fn resume_waiting_for_space(&self, slow: &mut Slow) {
-        let mut waiting = slow.wait_space.take();
-        slow.pending.append(&mut waiting);
     }
 
     fn chunks_of(&self, bio: &LiveBio) -> Chunks {

@@ -12,15 +12,15 @@
 //! 3. *Settling*: inside the gate, if the epoch in which need was decided is still present: chunks not
 //!    marked in the meantime are indexed, then marked; then the claim is given up, and the bios that
 //!    waited for it are submitted, all in one stay. If the epoch has ended, the claim is given up and
-//!    need is decided again.
+//!    need is decided again. While the gate is closed the copy is *unsettled*; it settles when it has opened.
 //!
-//! A copy takes all that it needs when it begins, and waits for nothing: slot, space, room in the index,
-//! leaves for the marks. The [copier](crate::engine::write::copier) drives it.
+//! A copy takes what is short when it begins, and waits for nothing: slot, space, leaves for the marks. Room in
+//! the index is made right before it settles, for the worst case, and nobody can use it first: only the
+//! copier adds to an index, one copy after the other. The [copier](crate::engine::write::copier) drives it.
 
 #![forbid(unsafe_code)]
 
 use crate::dm::Direction;
-use crate::dm::Entry;
 use crate::dm::Io;
 use crate::dm::IoDone;
 use crate::dm::Status;
@@ -93,7 +93,7 @@ impl IoDone for Copy {
         // read-side sections), with a reference of its own.
         if let Some(engine) = io.data.engine.take() {
             engine.finished.push(io);
-            engine.kick();
+            engine.kick_copier();
         }
     }
 }
@@ -133,8 +133,8 @@ impl Engine {
         Begun::Copying(slot, run.end)
     }
 
-    /// Takes everything that settling a copy will need: space, room in the index, leaves for the marks. The
-    /// result is the part of the run that there is space for.
+    /// Takes the space that a copy needs, and makes sure of the leaves for its marks. The result is the part of the run that
+    /// there is space for.
     fn reserve(
         self: &Arc<Self>,
         copy: &mut Copy,
@@ -152,7 +152,6 @@ impl Engine {
             return Ok(Some(run));
         };
         present.marks.prepare(run)?;
-        copies.make_room(run, 1)?;
         let taken = match self.is_persistent() {
             true => self.store.with_segments(|segments| {
                 copy.reserved = segments.reserve(run.len());
@@ -170,7 +169,7 @@ impl Engine {
     }
 
     /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken after it.
-    fn give_back(&self, copy: &mut Copy, run: Chunks, keep: u64) {
+    fn give_back(self: &Arc<Self>, copy: &mut Copy, run: Chunks, keep: u64) {
         if self.is_persistent() {
             let reserved = copy.reserved;
             copy.reserved = reserved.min(keep);
@@ -182,6 +181,8 @@ impl Engine {
         } else if let Some(copies) = &copy.copies {
             copies.give_back_space(copy.position + keep, run.len().saturating_sub(keep));
         }
+        // Others may wait for it.
+        self.kick();
     }
 
     fn read(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
@@ -295,7 +296,7 @@ impl Engine {
     }
 
     /// Gives up a copy; need is decided again for those who wait.
-    fn abandon(&self, slow: &mut Slow, io: KBox<Io<Copy>>) {
+    fn abandon(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>) {
         let mut io = io;
         if let Some(run) = slow.chunks_of(&io) {
             self.give_back(&mut io.data, run, 0);
@@ -323,6 +324,10 @@ impl Engine {
             slow.idle.push(io);
             return;
         };
+        let copied = io.data.stage == Stage::Writing;
+        if copied && make_index_room(&io.data, run).is_err() {
+            return self.give_up_for_memory(slow, io);
+        }
         let Some(present) = self.gate.enter() else {
             slow.unsettled.push(io);
             return;
@@ -331,11 +336,10 @@ impl Engine {
             drop(present);
             return self.abandon(slow, io);
         }
-        let copied = io.data.stage == Stage::Writing;
         if copied {
-            if let Err(entries) = self.index(&present, run, &io.data) {
+            if index(&present, run, &io.data, self.store.step).is_err() {
                 drop(present);
-                return self.settle_after_making_room(slow, io, run, entries);
+                return self.give_up_for_memory(slow, io);
             }
         } else {
             // Asked before the mark: what nobody needs any longer is not lost.
@@ -355,52 +359,14 @@ impl Engine {
         }
     }
 
-    /// Indexes the chunks of a run that nobody has marked meanwhile, then marks them. Without room for
-    /// that nothing is changed, and the error says how many entries are needed.
-    fn index(&self, present: &Entry<'_, Present>, run: Chunks, copy: &Copy) -> Result<(), u64> {
-        let Some(copies) = &copy.copies else {
-            return Ok(());
-        };
-        let pieces = || Pieces {
-            marks: &present.marks,
-            left: run,
-        };
-        // CAST: A count of pieces of a short run.
-        let entries = pieces().count() as u64;
-        if !copies.has_room(run, entries) {
-            return Err(entries);
-        }
-        for piece in pieces() {
-            // There is room, and nobody else inserts.
-            copies
-                .insert(
-                    piece,
-                    copy.position + (piece.start - run.start) * self.store.step,
-                )
-                .map_err(|_| entries)?;
-            for chunk in piece.start..piece.end {
-                // The leaf exists: `reserve` has prepared it, in this epoch.
-                present.marks.set(chunk);
-            }
-        }
-        Ok(())
-    }
-
-    fn settle_after_making_room(
-        self: &Arc<Self>,
-        slow: &mut Slow,
-        io: KBox<Io<Copy>>,
-        run: Chunks,
-        entries: u64,
-    ) {
-        let copies = io.data.copies.as_ref();
-        if copies.is_none_or(|copies| copies.make_room(run, entries).is_err()) {
+    /// What is kept cannot come from a reserve: the snapshot is given up, never the write.
+    fn give_up_for_memory(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>) {
+        if !self.is_stale(&io) {
             self.give_up_oldest(c"out of memory for its index");
-            return self.abandon(slow, io);
         }
-        slow.unsettled.push(io);
-        // Looked at again when the work runs next.
-        self.kick();
+        // Its space stays taken, as a part may be in the index.
+        io.data.copies = None;
+        self.abandon(slow, io);
     }
 
     /// Chunks could not be read before they were overwritten: they have no frozen content any longer.
@@ -412,6 +378,35 @@ impl Engine {
         );
         self.event(Event::Gone);
     }
+}
+
+/// Makes room in the index for a copy's run, in whatever pieces it will be: between two there is a chunk that others
+/// have marked. May sleep.
+fn make_index_room(copy: &Copy, run: Chunks) -> Result {
+    let copies = copy.copies.as_ref();
+    copies.map_or(Ok(()), |copies| {
+        copies.make_room(run, run.len().div_ceil(2))
+    })
+}
+
+/// Indexes the chunks of a run that nobody has marked meanwhile, and marks them. Contents are `step` positions long. Fails only
+/// if there is no room, possibly with a part indexed and marked.
+fn index(present: &Present, run: Chunks, copy: &Copy, step: u64) -> Result {
+    let Some(copies) = &copy.copies else {
+        return Ok(());
+    };
+    let pieces = Pieces {
+        marks: &present.marks,
+        left: run,
+    };
+    for piece in pieces {
+        copies.insert(piece, copy.position + (piece.start - run.start) * step)?;
+        for chunk in piece.start..piece.end {
+            // The leaf exists: `reserve` has prepared it, in this epoch.
+            present.marks.set(chunk);
+        }
+    }
+    Ok(())
 }
 
 /// The unmarked pieces of a run.

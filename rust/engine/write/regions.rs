@@ -124,7 +124,7 @@ impl Engine {
             epoch: known.epoch,
             generation: known.generation,
         };
-        // Without a ticket the log is full, which its progress ends, or has failed, which giving it up ends.
+        // Without a ticket the log has failed, which giving it up ends: there is always room for so few entries.
         if let Some(ticket) = self.log(Whose::Copier, &[entry]) {
             known.ticket = ticket;
             // There is room.
@@ -133,8 +133,9 @@ impl Engine {
         true
     }
 
-    /// Lets chunks be marked in regions whose announcement is durable.
-    pub(crate) fn open_regions(&self, slow: &mut Slow) {
+    /// Lets chunks be marked in regions whose announcement is durable. `woken`: something else has happened that those
+    /// who wait for a region may wait for.
+    pub(crate) fn open_regions(&self, slow: &mut Slow, woken: bool) {
         if slow.regions.announced.is_empty() && slow.regions.waiting.is_empty() {
             return;
         }
@@ -142,6 +143,7 @@ impl Engine {
             // The opening lets the work run again.
             return;
         };
+        let failed = self.journal.has_failed();
         let before = slow.regions.announced.len();
         slow.regions.announced.retain(|known| {
             let durable = self.journal.is_durable(Whose::Copier, known.ticket);
@@ -150,12 +152,13 @@ impl Engine {
                 // The leaf exists: `announce` has prepared it.
                 regions.set(known.region);
             }
-            now && !durable
+            // One whose epoch or generation has ended stays too, so that the log never has more of them.
+            !durable && !failed
         });
-        let left = slow.regions.announced.len();
+        let ended = slow.regions.announced.len() < before;
         // Who still has to wait will do so again. As long as nothing has changed for them they are left alone, as they may be many; who was
         // refused, as too many regions were being announced, waits for the end of one of these too.
-        if left < before || left == 0 || self.journal.has_failed() {
+        if ended || (woken && failed) {
             slow.pending.append(&mut slow.regions.waiting);
         }
     }

@@ -141,6 +141,39 @@ proptest! {
         prop_assert_eq!(host::usage().exact, before, "memory was lost");
     }
 
+    /// A copy settles with the room that was made for half of its chunks, rounded up, whichever of them others
+    /// have marked meanwhile: in pieces, none of which needs memory.
+    #[test]
+    fn any_pieces_of_a_run_fit(
+        copies in proptest::collection::vec((1..=16u64, any::<u16>()), 1..4 * MAX_RUNS),
+        order in any::<u64>(),
+    ) {
+        let mut index = Index::new(1);
+        let mut model = BTreeMap::new();
+        let mut places: Vec<u64> = (0..copies.len() as u64).collect();
+        shuffle(&mut places, order);
+        for (place, (len, marked)) in places.iter().zip(copies) {
+            let start = place * 16;
+            let run = Chunks { start, end: start + len };
+            while let Some(missing) = index.missing(run, len.div_ceil(2)) {
+                drop(index.grow(Room::new(missing).unwrap()));
+            }
+            let before = host::usage().calls;
+            let is_left = |chunk: &u64| marked >> (chunk - start) & 1 == 0;
+            let left: Vec<u64> = (start..run.end).filter(is_left).collect();
+            for piece in left.chunk_by(|a, b| a + 1 == *b) {
+                let piece = Chunks { start: piece[0], end: piece[0] + piece.len() as u64 };
+                prop_assert_eq!(index.insert(piece, 20 * piece.start), Ok(()));
+                model.extend((piece.start..piece.end).map(|at| (at, 19 * piece.start + at)));
+            }
+            prop_assert_eq!(host::usage().calls, before, "settling allocated");
+        }
+        for chunk in 0..16 * places.len() as u64 {
+            let found = index.find(chunk).map(|(position, _)| position);
+            prop_assert_eq!(found, model.get(&chunk).copied());
+        }
+    }
+
     /// Another writer may fill or divide the list while room is being allocated.
     #[test]
     fn room_that_comes_late_loses_nothing(
