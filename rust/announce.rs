@@ -15,6 +15,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
+use crate::claims::HeldBio;
 use crate::claims::Slow;
 use crate::copier::NO_MEMORY_MS;
 use crate::dm;
@@ -22,7 +23,6 @@ use crate::dm::List;
 use crate::dm::Status;
 use crate::engine::Engine;
 use crate::entry;
-use crate::live::LiveBio;
 use crate::queue::Whose;
 use crate::region;
 use kernel::prelude::*;
@@ -49,7 +49,7 @@ impl Announced {
 /// The regions being announced, and who waits for them.
 pub(crate) struct Announcements {
     announced: KVec<Announced>,
-    waiting: List<LiveBio>,
+    waiting: List<HeldBio>,
 }
 
 impl Announcements {
@@ -65,7 +65,7 @@ impl Announcements {
 impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
     /// nothing be under way that ends its waiting, it is looked at again.
-    pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
+    pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks) {
         if self.is_failing() && self.can_requeue() {
             return bio.end(Status::REQUEUE);
         }

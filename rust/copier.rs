@@ -25,6 +25,7 @@
 use crate::args::OnFull;
 use crate::bitmap::Bitmap;
 use crate::chunk::Chunks;
+use crate::claims::HeldBio;
 use crate::claims::Slow;
 use crate::copy::Begun;
 use crate::dm;
@@ -36,7 +37,6 @@ use crate::engine::Engine;
 use crate::engine::Present;
 use crate::engine::COPIER;
 use crate::events::Event;
-use crate::live::LiveBio;
 use crate::write::WINDOW;
 use kernel::prelude::*;
 use kernel::sync::atomic::Release;
@@ -133,7 +133,7 @@ impl Engine {
         slow.pending.append(&mut waiting);
     }
 
-    fn chunks_of(&self, bio: &LiveBio) -> Chunks {
+    fn chunks_of(&self, bio: &HeldBio) -> Chunks {
         let span = bio.span();
         self.shape.outward(span.start, span.start + span.len)
     }
@@ -142,8 +142,8 @@ impl Engine {
     pub(crate) fn try_submit(
         &self,
         present: &Entry<'_, Present>,
-        mut bio: LiveBio,
-    ) -> Result<(), LiveBio> {
+        mut bio: HeldBio,
+    ) -> Result<(), HeldBio> {
         let chunks = self.chunks_of(&bio);
         if present.marks.find(chunks, false).is_some() && !self.mark_unneeded(present, chunks) {
             return Err(bio);
@@ -155,7 +155,7 @@ impl Engine {
     }
 
     /// Moves a bio on as far as it goes.
-    fn advance_bio(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
+    fn advance_bio(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
         let Some(present) = self.gate.enter() else {
             slow.parked.push(bio);
             return;
@@ -227,7 +227,7 @@ impl Engine {
 
     /// Starts the copy of a run, and of some more runs of the same bio if it is long. The bio waits for
     /// the first.
-    fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks, epoch: u64) {
+    fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks, epoch: u64) {
         let chunks = self.chunks_of(&bio);
         let Some(mut at) = self.start_copy(slow, bio, run, epoch) else {
             return;
@@ -259,7 +259,7 @@ impl Engine {
     fn start_copy(
         self: &Arc<Self>,
         slow: &mut Slow,
-        bio: LiveBio,
+        bio: HeldBio,
         run: Chunks,
         epoch: u64,
     ) -> Option<u64> {
@@ -302,7 +302,7 @@ impl Engine {
     }
 
     /// The store is full: what `on_full=` says.
-    fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
+    fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
         match self.options().on_full {
             // Its return lets the copier run. In a persistent store it takes a checkpoint.
             _ if self.space_comes_back() => {

@@ -17,6 +17,7 @@
 use crate::args::Options;
 use crate::bitmap::Bitmap;
 use crate::chunk::Geometry;
+use crate::claims::HeldBio;
 use crate::claims::Slow;
 use crate::copies::Copies;
 use crate::copies::Store;
@@ -32,7 +33,6 @@ use crate::dm::List;
 use crate::events::Event;
 use crate::events::EventLog;
 use crate::journal::Journal;
-use crate::live::LiveBio;
 use crate::ondisk::BLOCK_SECTORS;
 use crate::persist;
 use crate::persist::Persist;
@@ -135,7 +135,7 @@ pub(crate) struct Engine {
 
     /// Bios for the copier.
     #[pin]
-    pub(crate) incoming: SpinLock<List<LiveBio>>,
+    pub(crate) incoming: SpinLock<List<HeldBio>>,
     /// Copies that came back.
     pub(crate) finished: IrqStack<KBox<Io<crate::copy::Copy>>>,
     #[pin]

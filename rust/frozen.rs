@@ -21,7 +21,6 @@ use crate::designation::Designation;
 use crate::dm::Bio;
 use crate::dm::Direction;
 use crate::dm::Io;
-use crate::dm::Target;
 use crate::engine::Engine;
 use crate::engine::Timeline;
 use crate::errors::ENODATA;
@@ -89,11 +88,11 @@ impl ReadBuffer {
 
     /// Whether a bio, which is whole chunks, has brought the right contents. It is moved to its end, or to the
     /// first one that is not.
-    pub(crate) fn are_right<T: Target>(
+    pub(crate) fn are_right<S>(
         &mut self,
         engine: &Engine,
         first: Content,
-        bio: &mut Bio<T>,
+        bio: &mut Bio<S>,
     ) -> bool {
         let contents = bio.span().len / engine.shape.chunk_sectors();
         // CAST: At most 1 MiB.

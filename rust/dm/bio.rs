@@ -67,27 +67,35 @@ pub(crate) struct Span {
 }
 
 /// What each clone carries for us: the target's state, and where the bio began.
-pub(super) struct PerBio<T: Target> {
-    state: T::PerBio,
+///
+/// The type depends on nothing else of the target, so all targets with the same state lay it out alike.
+pub(super) struct PerBio<S> {
+    state: S,
     /// Taken when the bio is remapped, if [`Target::REWINDS`].
     start: Option<bindings::bvec_iter>,
 }
 
-/// A bio that the target owns.
+/// A bio that a target owns, with the state `S` that the target keeps with each ([`Target::PerBio`]).
+///
+/// Which target it belongs to is not in the type: code between targets, or below them, need not know. A bio
+/// that is handed to another target with the same state still completes in the `end_io` of its own, which is
+/// there until then, and finds a state of its own type.
 ///
 /// # Invariants
 ///
-/// A valid clone made by device-mapper for a target of type `T`, whose completion device-mapper has not
-/// seen yet, owned by this object alone; its per-bio data is valid.
-pub(crate) struct Bio<T: Target> {
+/// - A valid clone made by device-mapper for a target whose `PerBio` is `S`, whose completion device-mapper
+///   has not seen yet, owned by this object alone; its per-bio data is a valid `PerBio<S>`.
+/// - `S` is that very type, not one that it could be coerced to: what is written to the state is read
+///   by the target's `end_io`. Hence the marker, which makes `S` invariant.
+pub(crate) struct Bio<S> {
     bio: NonNull<bindings::bio>,
-    _target: PhantomData<T>,
+    _state: PhantomData<fn(S) -> S>,
 }
 
 // SAFETY: A bio may be handled by any thread, and the per-bio data is `Send`.
-unsafe impl<T: Target> Send for Bio<T> {}
+unsafe impl<S: Send> Send for Bio<S> {}
 
-impl<T: Target> Bio<T> {
+impl<S> Bio<S> {
     /// # Safety
     ///
     /// `bio` fulfils the type invariants, and the caller gives up its ownership.
@@ -95,7 +103,7 @@ impl<T: Target> Bio<T> {
         // INVARIANT: By the safety requirement.
         Self {
             bio,
-            _target: PhantomData,
+            _state: PhantomData,
         }
     }
 
@@ -150,14 +158,14 @@ impl<T: Target> Bio<T> {
 
     /// The target's state of this bio.
     #[inline]
-    pub(crate) fn state(&mut self) -> &mut T::PerBio {
+    pub(crate) fn state(&mut self) -> &mut S {
         &mut self.per_bio().state
     }
 
     #[inline]
-    fn per_bio(&mut self) -> &mut PerBio<T> {
-        // SAFETY: By the type invariant a clone for a target of type `T`.
-        let per_bio = unsafe { per_bio::<T>(self.bio.as_ptr()) };
+    fn per_bio(&mut self) -> &mut PerBio<S> {
+        // SAFETY: By the type invariant a clone for a target whose `PerBio` is `S`.
+        let per_bio = unsafe { per_bio::<S>(self.bio.as_ptr()) };
         // SAFETY: By the type invariant the per-bio data is valid, and ours alone.
         unsafe { &mut *per_bio }
     }
@@ -258,7 +266,7 @@ impl<T: Target> Bio<T> {
     }
 }
 
-impl<T: Target> Drop for Bio<T> {
+impl<S> Drop for Bio<S> {
     fn drop(&mut self) {
         // SAFETY: By the type invariant the bio is ours and not ended; nobody uses `self` after this.
         unsafe { Self::from_ptr(self.bio) }.end(Status::IO_ERROR);
@@ -266,7 +274,7 @@ impl<T: Target> Drop for Bio<T> {
 }
 
 // SAFETY: A `Bio` owns its bio exclusively, and device-mapper's clones use `bi_next` for nothing.
-unsafe impl<T: Target> Node for Bio<T> {
+unsafe impl<S> Node for Bio<S> {
     fn into_bio(self) -> NonNull<bindings::bio> {
         ManuallyDrop::new(self).bio
     }
@@ -281,10 +289,11 @@ unsafe impl<T: Target> Node for Bio<T> {
 ///
 /// # Safety
 ///
-/// `bio` is a clone for a target of type `T`, whose `per_io_data_size` is the size of `PerBio<T>`.
-unsafe fn per_bio<T: Target>(bio: *mut bindings::bio) -> *mut PerBio<T> {
+/// `bio` is a clone for a target whose `per_io_data_size` is the size of `PerBio<S>`, as that of every target
+/// with `S` as its `PerBio` is (`vtable.rs`).
+unsafe fn per_bio<S>(bio: *mut bindings::bio) -> *mut PerBio<S> {
     // SAFETY: By the safety requirement; arithmetic within the clone's allocation.
-    unsafe { bindings::dm_per_bio_data(bio, core::mem::size_of::<PerBio<T>>()) }.cast()
+    unsafe { bindings::dm_per_bio_data(bio, core::mem::size_of::<PerBio<S>>()) }.cast()
 }
 
 /// Ties a bio to the one call that it was passed to, so that a result cannot be that of another call.
@@ -299,7 +308,7 @@ pub(crate) struct Mapped<'a>(pub(super) i32, Call<'a>);
 /// # Invariants
 ///
 /// Passed to the call of `map` that `'a` stands for, and not consumed yet.
-pub(crate) struct Incoming<'a, T: Target>(Bio<T>, Call<'a>);
+pub(crate) struct Incoming<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 
 impl<'a, T: Target> Incoming<'a, T> {
     /// # Safety
@@ -312,7 +321,7 @@ impl<'a, T: Target> Incoming<'a, T> {
             start: None,
         };
         // SAFETY: By the safety requirement.
-        let place = unsafe { per_bio::<T>(bio.as_ptr()) };
+        let place = unsafe { per_bio::<T::PerBio>(bio.as_ptr()) };
         // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and holds
         // nothing yet.
         unsafe { place.write(fresh) };
@@ -349,7 +358,7 @@ impl<'a, T: Target> Incoming<'a, T> {
     }
 
     /// Takes the bio away; it is the target's to submit or end.
-    pub(crate) fn take(self, f: impl FnOnce(Bio<T>)) -> Mapped<'a> {
+    pub(crate) fn take(self, f: impl FnOnce(Bio<T::PerBio>)) -> Mapped<'a> {
         f(self.0);
         Mapped(bindings::DM_MAPIO_SUBMITTED as i32, PhantomData)
     }
@@ -373,9 +382,9 @@ impl<'a, T: Target> Incoming<'a, T> {
 }
 
 impl<T: Target> core::ops::Deref for Incoming<'_, T> {
-    type Target = Bio<T>;
+    type Target = Bio<T::PerBio>;
 
-    fn deref(&self) -> &Bio<T> {
+    fn deref(&self) -> &Self::Target {
         &self.0
     }
 }
@@ -389,7 +398,7 @@ pub(crate) struct Ended<'a>(pub(super) i32, Call<'a>);
 /// # Invariants
 ///
 /// Passed to the call of `end_io` that `'a` stands for, and not consumed yet.
-pub(crate) struct Completed<'a, T: Target>(Bio<T>, Call<'a>);
+pub(crate) struct Completed<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 
 impl<'a, T: Target> Completed<'a, T> {
     /// # Safety
@@ -411,7 +420,7 @@ impl<'a, T: Target> Completed<'a, T> {
     /// Lets the completion go on to whoever sent the bio.
     #[inline]
     pub(crate) fn done(mut self) -> Ended<'a> {
-        let state: *mut PerBio<T> = self.0.per_bio();
+        let state: *mut PerBio<T::PerBio> = self.0.per_bio();
         core::mem::forget(self.0);
         // SAFETY: The state is valid, and nothing sees it after this: the clone is freed.
         unsafe { core::ptr::drop_in_place(state) };
@@ -420,7 +429,7 @@ impl<'a, T: Target> Completed<'a, T> {
 
     /// Stops the completion; the bio is the target's again, and `end_io` sees it once more. Only for
     /// targets that say so ([`Target::HOLDS`]).
-    pub(crate) fn hold(self, f: impl FnOnce(Bio<T>)) -> Ended<'a> {
+    pub(crate) fn hold(self, f: impl FnOnce(Bio<T::PerBio>)) -> Ended<'a> {
         const { assert!(T::HOLDS, "Target::HOLDS is needed for Completed::hold") };
         // A lower device may have split the bio; it starts anew (as `dm-bio-record.h` does it).
         // SAFETY: The bio is valid and ours, and nobody else counts on it now.

@@ -129,38 +129,41 @@ impl Drop for DiskKobject {
     }
 }
 
-/// The directory; removed when dropped.
+/// A directory of attributes; removed when dropped.
+///
+/// What kind of attributes ([`Attributes`]) is known to the handlers alone, so whoever keeps the directory need not
+/// know.
 ///
 /// # Invariants
 ///
-/// The group is registered with `kobj`, and everything it points to lives in the other fields.
-pub(crate) struct Group<A> {
+/// The group is registered with `kobj`, and everything it points to lives in the other fields. All
+/// handlers in it are those of one [`Handlers`].
+pub(crate) struct Directory {
     kobj: DiskKobject,
     group: KBox<RawGroup>,
     _files: KVec<TextAttribute>,
     _maps: KVec<bindings::bin_attribute>,
     _file_table: KVec<*mut TextAttribute>,
     _map_table: KVec<*mut bindings::bin_attribute>,
-    _attributes: PhantomData<A>,
 }
 
 // SAFETY: Nothing is done with the fields but removing the group, which any thread may do.
-unsafe impl<A> Send for Group<A> {}
+unsafe impl Send for Directory {}
 // SAFETY: As above.
-unsafe impl<A> Sync for Group<A> {}
+unsafe impl Sync for Directory {}
 
-impl<A: Attributes> Group<A> {
-    /// Creates the directory for the disk of the target that `events` belongs to. May sleep. The disk is
+impl Directory {
+    /// Creates the directory of `A` for the disk of the target that `events` belongs to. May sleep. The disk is
     /// there from the first `preresume` on.
-    pub(crate) fn new(events: &Events) -> Result<Self> {
+    pub(crate) fn new<A: Attributes>(events: &Events) -> Result<Self> {
         let kobj = events.disk().ok_or(ENODEV)?;
         let mut files = KVec::with_capacity(A::FILES.len(), GFP_KERNEL)?;
         for (index, file) in A::FILES.iter().enumerate() {
-            files.push(Self::text(index, file), GFP_KERNEL)?;
+            files.push(Handlers::<A>::text(index, file), GFP_KERNEL)?;
         }
         let mut maps = KVec::with_capacity(A::BINARIES.len(), GFP_KERNEL)?;
         for (index, file) in A::BINARIES.iter().enumerate() {
-            maps.push(Self::binary(index, file), GFP_KERNEL)?;
+            maps.push(Handlers::<A>::binary(index, file), GFP_KERNEL)?;
         }
         let mut file_table = KVec::with_capacity(files.len() + 1, GFP_KERNEL)?;
         for file in files.iter_mut() {
@@ -194,10 +197,22 @@ impl<A: Attributes> Group<A> {
             _maps: maps,
             _file_table: file_table,
             _map_table: map_table,
-            _attributes: PhantomData,
         })
     }
+}
 
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let group = core::ptr::from_ref(&*self.group).cast();
+        // SAFETY: By the type invariant the group is registered. This waits for running handlers.
+        unsafe { bindings::sysfs_remove_group(self.kobj.as_ptr(), group) };
+    }
+}
+
+/// The callbacks for attributes of type `A`.
+struct Handlers<A>(PhantomData<A>);
+
+impl<A: Attributes> Handlers<A> {
     fn text(index: usize, file: &File) -> TextAttribute {
         TextAttribute {
             attr: attribute(file),
@@ -220,7 +235,7 @@ impl<A: Attributes> Group<A> {
 
     /// # Safety
     ///
-    /// Called by sysfs for a [`TextAttribute`] of this group, with a page to write to.
+    /// Called by sysfs for a [`TextAttribute`] of these attributes, with a page to write to.
     unsafe extern "C" fn show(
         device: *mut bindings::device,
         attr: *mut bindings::device_attribute,
@@ -240,7 +255,7 @@ impl<A: Attributes> Group<A> {
 
     /// # Safety
     ///
-    /// Called by sysfs for a [`TextAttribute`] of this group, with `len` bytes of text.
+    /// Called by sysfs for a [`TextAttribute`] of these attributes, with `len` bytes of text.
     unsafe extern "C" fn store(
         device: *mut bindings::device,
         attr: *mut bindings::device_attribute,
@@ -262,7 +277,7 @@ impl<A: Attributes> Group<A> {
 
     /// # Safety
     ///
-    /// Called by sysfs for a binary attribute of this group, with `len` bytes to write to.
+    /// Called by sysfs for a binary attribute of these attributes, with `len` bytes to write to.
     unsafe extern "C" fn read(
         _file: *mut bindings::file,
         kobj: *mut bindings::kobject,
@@ -284,13 +299,5 @@ impl<A: Attributes> Group<A> {
             let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
             Ok(A::read(devt, index, offset, out)?.min(len) as isize)
         })
-    }
-}
-
-impl<A> Drop for Group<A> {
-    fn drop(&mut self) {
-        let group = core::ptr::from_ref(&*self.group).cast();
-        // SAFETY: By the type invariant the group is registered. This waits for running handlers.
-        unsafe { bindings::sysfs_remove_group(self.kobj.as_ptr(), group) };
     }
 }

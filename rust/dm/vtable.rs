@@ -120,7 +120,7 @@ impl<T: Target> VTable<T> {
         words: Result<KVec<CString>>,
     ) -> Result {
         // dm-core aligns what it puts before a clone to its own structures, no further.
-        const { assert!(core::mem::align_of::<PerBio<T>>() <= core::mem::align_of::<u64>()) };
+        const { assert!(core::mem::align_of::<PerBio<T::PerBio>>() <= core::mem::align_of::<u64>()) };
         let raw = target.as_ptr();
         let place = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
         let mut devices = Devices(KVec::new());
@@ -146,7 +146,9 @@ impl<T: Target> VTable<T> {
                 unsafe { (*raw).private = KBox::into_raw(instance).cast() };
                 // CAST: A small struct.
                 // SAFETY: As above.
-                unsafe { (*raw).per_io_data_size = core::mem::size_of::<PerBio<T>>() as u32 };
+                unsafe {
+                    (*raw).per_io_data_size = core::mem::size_of::<PerBio<T::PerBio>>() as u32
+                };
                 Ok(())
             }
             Err(error) => {
@@ -363,7 +365,7 @@ impl<T: Target> VTable<T> {
             ctr: Some(Self::ctr),
             dtr: Some(Self::dtr),
             map: Some(Self::map),
-            end_io: if T::HAS_END_IO || core::mem::needs_drop::<PerBio<T>>() {
+            end_io: if T::HAS_END_IO || core::mem::needs_drop::<PerBio<T::PerBio>>() {
                 Some(Self::end_io)
             } else {
                 None
