@@ -17,9 +17,9 @@ const fn error(number: u32) -> Error {
 
 const _: () = assert!(matches!(error(bindings::EINVAL), EINVAL));
 
-/// No data available.
+/// No data available (`ENODATA`).
 pub(crate) const ENODATA: Error = error(bindings::ENODATA);
-/// Operation not supported.
+/// Operation not supported (`EOPNOTSUPP`).
 pub(crate) const EOPNOTSUPP: Error = error(bindings::EOPNOTSUPP);
-/// Structure needs cleaning.
+/// Structure needs cleaning (`EUCLEAN`).
 pub(crate) const EUCLEAN: Error = error(bindings::EUCLEAN);

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events of a mapped device: `dmsetup wait`, uevents, and polls of sysfs attributes; and whether it is being suspended.
+//! Events of a mapped device: `dmsetup wait`, uevents, and polls of sysfs attributes; and whether it is
+//! being suspended.
+//!
+//! C headers: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h),
+//! [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
+//! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
 use super::sysfs::DiskKobject;
 use crate::bindings;
@@ -13,6 +18,21 @@ use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 
 /// Sends a target's events, for as long as the target exists; after that it does nothing.
+///
+/// Stands for what the C `struct dm_target` leads to: its table and the disk's `struct kobject`. From
+/// [`Constructor::events`](super::Constructor::events).
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Events;
+/// use kernel::sync::Arc;
+///
+/// /// Tells user space that a device has failed. May sleep.
+/// fn tell_failed(events: &Arc<Events>) {
+///     events.send(c"STATE=failed", c"my-target", &[c"state"]);
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -71,8 +91,9 @@ impl Events {
         *self.target.lock() = None;
     }
 
-    /// Whether a noflush suspend is under way: only then does device-mapper take a bio back that ends with
-    /// [`Status::REQUEUE`](super::Status::REQUEUE). An interrupted suspend says so here before it tells the target. Atomic context.
+    /// Returns true if a noflush suspend is under way (`dm_noflush_suspending()`): only then does
+    /// device-mapper take a bio back that ends with [`Status::REQUEUE`](super::Status::REQUEUE). An
+    /// interrupted suspend says so here before it tells the target. Atomic context.
     pub(crate) fn is_suspending_noflush(&self) -> bool {
         let target = self.target.lock();
         target.as_ref().is_some_and(|target| {
@@ -87,8 +108,9 @@ impl Events {
         target.as_ref().and_then(RawTarget::disk)
     }
 
-    /// Raises the device's event number, sends a `change` uevent with the string `environment`
-    /// (`NAME=value`), and wakes polls of the attributes `files` in the sysfs directory `directory`.
+    /// Raises the device's event number (`dm_table_event()`), sends a `change` uevent with the string
+    /// `environment` (`NAME=value`; `kobject_uevent_env()`), and wakes polls of the attributes `files` in the
+    /// sysfs directory `directory` (`sysfs_notify()`). May sleep.
     pub(crate) fn send(&self, environment: &CStr, directory: &CStr, files: &[&CStr]) {
         let guard = self.sender.lock();
         let Some(target) = guard.as_ref() else {

@@ -12,7 +12,8 @@
 //! Closing first switches the counter to its atomic mode *while the gate is still open*, since that
 //! waits for an RCU grace period; the stretch in which entering fails is then only the draining itself.
 //!
-//! C header: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
+//! C headers: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h),
+//! [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
 use crate::bindings;
 use core::cell::UnsafeCell;
@@ -29,6 +30,30 @@ use kernel::sync::MutexGuard;
 use kernel::types::Opaque;
 
 /// A value behind a gate. See the [module's documentation](self).
+///
+/// Those inside are counted by the C `struct percpu_ref`; who closes waits on a `struct completion`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Gate;
+///
+/// let gate = KBox::pin_init(Gate::new(1), GFP_KERNEL)?;
+///
+/// // In `map`: go in, and stay inside until `end_io`.
+/// let entry = gate.enter().ok_or(EBUSY)?;
+/// assert_eq!(*entry, 1);
+/// let ticket = entry.keep();
+/// // In `end_io`:
+/// gate.leave(ticket);
+///
+/// // In process context: replace the value, while nobody is inside.
+/// let mut closed = gate.close();
+/// *closed = 2;
+/// assert!(gate.enter().is_none());
+/// drop(closed);
+/// assert_eq!(gate.enter().map(|entry| *entry), Some(2));
+/// ```
 ///
 /// # Invariants
 ///
@@ -58,7 +83,7 @@ unsafe impl<T: Send> Send for Gate<T> {}
 unsafe impl<T: Send + Sync> Sync for Gate<T> {}
 
 impl<T> Gate<T> {
-    /// An open gate. Sleeps.
+    /// An open gate (`percpu_ref_init()`). Sleeps. Errors: `ENOMEM`.
     pub(crate) fn new(value: T) -> impl PinInit<Self, Error> {
         // INVARIANT: Live, as no `Closed` exists.
         try_pin_init!(Self {
@@ -97,7 +122,8 @@ impl<T> Gate<T> {
         unsafe { bindings::complete(gate.drained.get()) };
     }
 
-    /// Goes in; `None` while the gate is closed or closing. Any context, never sleeps.
+    /// Goes in (`percpu_ref_tryget_live()`); `None` while the gate is closed or closing. Any context, never
+    /// sleeps.
     #[inline]
     pub(crate) fn enter(&self) -> Option<Entry<'_, T>> {
         // SAFETY: By the type invariant the counter is initialised.
@@ -116,7 +142,7 @@ impl<T> Gate<T> {
         })
     }
 
-    /// Gives back a ticket. Any context.
+    /// Gives back a ticket (`percpu_ref_put()`). Any context.
     ///
     /// A ticket of another gate is a bug: it is reported, and keeps its gate from ever closing.
     #[inline]
@@ -129,7 +155,8 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Closes the gate and waits until everybody has left. Sleeps; one closer at a time.
+    /// Closes the gate and waits until everybody has left (`percpu_ref_switch_to_atomic_sync()`,
+    /// `percpu_ref_kill()`). Sleeps; one closer at a time.
     pub(crate) fn close(&self) -> Closed<'_, T> {
         let closer = self.closer.lock();
         let count = self.count.get();
@@ -156,7 +183,7 @@ impl<T> PinnedDrop for Gate<T> {
     }
 }
 
-/// Somebody inside an open gate. Leaves when dropped.
+/// Somebody inside an open gate. Leaves when dropped (`percpu_ref_put()`).
 ///
 /// # Invariants
 ///
@@ -172,7 +199,7 @@ impl<T> Entry<'_, T> {
         ManuallyDrop::new(self).another()
     }
 
-    /// Goes in once more, which is always possible for somebody who is inside.
+    /// Goes in once more (`percpu_ref_get()`), which is always possible for somebody who is inside.
     #[inline]
     pub(crate) fn ticket(&self) -> Ticket {
         // SAFETY: By the type invariant the count is not zero, so it may be raised.
@@ -204,7 +231,8 @@ impl<T> Drop for Entry<'_, T> {
     }
 }
 
-/// Somebody inside who carries no borrow, for keeping with a bio in flight.
+/// Somebody inside who carries no borrow, for keeping with a bio in flight: a reference of the C
+/// `struct percpu_ref`.
 ///
 /// # Invariants
 ///
@@ -212,7 +240,7 @@ impl<T> Drop for Entry<'_, T> {
 #[must_use]
 pub(crate) struct Ticket(u64);
 
-/// A gate that nobody is inside of. Opens when dropped.
+/// A gate that nobody is inside of. Opens when dropped (`percpu_ref_reinit()`).
 ///
 /// # Invariants
 ///

@@ -20,7 +20,7 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// What happens when a [`Gather`] comes back.
+/// What happens when a [`Gather`] comes back: the callback of the C type `bio_end_io_t`.
 pub(crate) trait GatherDone<D>: Sized + Send + 'static {
     /// Called with the finished write. May be interrupt context. Runs in an RCU read-side section, as
     /// [`IoDone::done`](super::IoDone::done).
@@ -28,6 +28,45 @@ pub(crate) trait GatherDone<D>: Sized + Send + 'static {
 }
 
 /// A bio made of a header page and others' pages, with a companion of type `E`.
+///
+/// Wraps a C `struct bio` of our own (`bio_init()`), a write with `REQ_FUA`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::BlockDevice;
+/// use crate::dm::Gather;
+/// use crate::dm::GatherDone;
+/// use crate::dm::Io;
+/// use crate::dm::Status;
+/// use kernel::page::PAGE_SIZE;
+/// use kernel::sync::Arc;
+///
+/// /// Keeps the device open until the write is done.
+/// struct Record(Option<Arc<BlockDevice>>);
+///
+/// impl GatherDone<u32> for Record {
+///     fn done(gather: KBox<Gather<u32, Self>>, status: Status) {
+///         if status != Status::OK {
+///             pr_err!("a record is lost\n");
+///         }
+///         drop(gather);
+///     }
+/// }
+///
+/// fn write(mut record: KBox<Gather<u32, Record>>, device: Arc<BlockDevice>, sector: u64) {
+///     record.data.0 = Some(device.clone());
+///     record.submit(&device, sector);
+/// }
+///
+/// let mut record = Gather::new(Record(None))?;
+/// record.set_header(&[1; PAGE_SIZE])?;
+/// assert!(record.add(Io::new(4 * PAGE_SIZE, 7u32)?, PAGE_SIZE as u32).is_ok());
+/// assert!(record.add(Io::new(PAGE_SIZE, 8)?, PAGE_SIZE as u32).is_ok());
+/// let mut parts = record.take_parts();
+/// assert_eq!(parts.pop().map(|io| io.data), Some(7));
+/// assert_eq!(parts.pop().map(|io| io.data), Some(8));
+/// ```
 ///
 /// # Invariants
 ///
@@ -49,7 +88,7 @@ pub(crate) struct Gather<D, E> {
 unsafe impl<D: Send, E: Send> Send for Gather<D, E> {}
 
 impl<D, E> Gather<D, E> {
-    /// An empty one. May sleep.
+    /// An empty one. May sleep. Errors: `ENOMEM`.
     pub(crate) fn new(data: E) -> Result<KBox<Self>> {
         // CAST: A small constant.
         let max = bindings::BIO_MAX_VECS as usize;
@@ -67,7 +106,7 @@ impl<D, E> Gather<D, E> {
         Ok(gather)
     }
 
-    /// Makes it cover the header page alone. The parts must have been taken back.
+    /// Makes it cover the header page alone (`bio_init()`). The parts must have been taken back.
     pub(crate) fn clear(&mut self) {
         // CAST: A small constant.
         let max = self.vecs.len() as u16;
@@ -84,7 +123,8 @@ impl<D, E> Gather<D, E> {
         };
     }
 
-    /// Adds the first `bytes` bytes of an I/O, a multiple of the page size; gives it back when there is no room.
+    /// Adds the first `bytes` bytes of an I/O, a multiple of the page size (`__bio_add_page()`). The error is
+    /// the I/O itself, when it is shorter or there is no room.
     pub(crate) fn add(&mut self, io: KBox<Io<D>>, bytes: u32) -> Result<(), KBox<Io<D>>> {
         let pages = pages_of(&io, bytes).count();
         if bytes > io.capacity() || self.used + pages > self.vecs.len() {
@@ -108,7 +148,7 @@ impl<D, E> Gather<D, E> {
         parts
     }
 
-    /// Writes the header page.
+    /// Fills the header page. Errors: none, as a header is as long as its page.
     pub(crate) fn set_header(&mut self, header: &[u8; PAGE_SIZE]) -> Result {
         // SAFETY: The array is valid for reads of its length; the page is owned by `self`, which is borrowed
         // exclusively and not in flight.
@@ -117,8 +157,9 @@ impl<D, E> Gather<D, E> {
 }
 
 impl<D: Send + 'static, E: GatherDone<D>> Gather<D, E> {
-    /// Writes everything to `sector` on, durably; [`GatherDone::done`] gets the result. Process context. The device
-    /// must stay open until then, which what travels along in `data` should see to.
+    /// Writes everything to `sector` on, durably (`submit_bio_noacct()`); [`GatherDone::done`] gets the
+    /// result. Process context. The device must stay open until then, which what travels along in `data`
+    /// should see to.
     pub(crate) fn submit(self: KBox<Self>, device: &BlockDevice, sector: u64) {
         let gather = KBox::into_raw(self);
         // SAFETY: Just made from a box: valid.

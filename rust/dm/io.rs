@@ -18,7 +18,7 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// Reading or writing.
+/// Reading or writing (`REQ_OP_READ`, `REQ_OP_WRITE`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Direction {
     /// From the device.
@@ -27,7 +27,7 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// What happens when an [`Io`] comes back.
+/// What happens when an [`Io`] comes back: the callback of the C type `bio_end_io_t`.
 pub(crate) trait IoDone: Sized + Send + 'static {
     /// Called with the finished I/O. May be interrupt context.
     ///
@@ -43,6 +43,49 @@ pub(super) fn pages_of<D>(io: &Io<D>, bytes: u32) -> impl Iterator<Item = &Page>
 }
 
 /// A bio with pages and a companion of type `D`.
+///
+/// Wraps a C `struct bio` of our own (`bio_init()`) and a `struct page` for each 4 KiB.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::crc32c;
+/// use crate::dm::BlockDevice;
+/// use crate::dm::Direction;
+/// use crate::dm::Io;
+/// use crate::dm::IoDone;
+/// use crate::dm::Status;
+/// use kernel::page::PAGE_SIZE;
+/// use kernel::sync::Arc;
+///
+/// /// Copies 4 KiB. Waits for the read, but not for the write.
+/// fn copy(mut io: KBox<Io<Target>>, from: &BlockDevice, sector: u64) -> Result {
+///     io.run(from, Direction::Read, sector, 4096)?;
+///     let to = io.data.0.clone();
+///     io.submit(&to, Direction::Write, sector, 4096);
+///     Ok(())
+/// }
+///
+/// /// Where a copy goes: open as long as the I/O is there.
+/// struct Target(Arc<BlockDevice>);
+///
+/// impl IoDone for Target {
+///     fn done(io: KBox<Io<Self>>, status: Status) {
+///         if status != Status::OK {
+///             pr_err!("{}: a copy is lost\n", io.data.0.devt());
+///         }
+///     }
+/// }
+///
+/// let mut io = Io::new(2 * PAGE_SIZE, ())?;
+/// assert_eq!(io.checksum(0, PAGE_SIZE), crc32c(0, &[0; PAGE_SIZE]));
+/// io.copy_in(PAGE_SIZE - 2, b"text")?;
+/// io.zero(PAGE_SIZE, PAGE_SIZE + 1)?;
+/// let mut text = [0; 4];
+/// io.copy_out(PAGE_SIZE - 2, &mut text)?;
+/// assert_eq!(&text, b"te\0t");
+/// assert!(io.copy_in(2 * PAGE_SIZE - 2, b"text").is_err());
+/// ```
 ///
 /// # Invariants
 ///
@@ -60,7 +103,8 @@ pub(crate) struct Io<D> {
 unsafe impl<D: Send> Send for Io<D> {}
 
 impl<D> Io<D> {
-    /// Allocates pages for `bytes` bytes, at most 1 MiB. May sleep.
+    /// Allocates pages for `bytes` bytes, at most 1 MiB (`alloc_pages()`). May sleep. Errors: `ENOMEM`, and
+    /// `EINVAL` for no bytes or too many.
     pub(crate) fn new(bytes: usize, data: D) -> Result<KBox<Self>> {
         let count = bytes.div_ceil(PAGE_SIZE);
         // CAST: A small constant.
@@ -87,7 +131,7 @@ impl<D> Io<D> {
         Ok(io)
     }
 
-    /// How many bytes fit.
+    /// How many bytes fit in.
     pub(crate) fn capacity(&self) -> u32 {
         // CAST: At most 256 pages.
         (self.pages.len() * PAGE_SIZE) as u32
@@ -141,7 +185,10 @@ impl<D> Io<D> {
         unsafe { bindings::dm_preserve_bio_advance(self.bio.get(), offset.min(len)) };
     }
 
-    /// Reads or writes the first `bytes` bytes of the pages and waits for it. Process context.
+    /// Reads or writes the first `bytes` bytes of the pages and waits for it (`submit_bio_wait()`). Process
+    /// context.
+    ///
+    /// Errors: `EINVAL` for no bytes or more than fit in, and those of the device, `EIO` as a rule.
     pub(crate) fn run(
         &mut self,
         device: &BlockDevice,
@@ -157,7 +204,8 @@ impl<D> Io<D> {
         to_result(unsafe { bindings::submit_bio_wait(self.bio.get()) })
     }
 
-    /// Replaces `data.len()` bytes of the content, from `offset` on.
+    /// Replaces `data.len()` bytes of the content, from `offset` on. Errors: `EINVAL` when they do not fit in;
+    /// those that do are replaced.
     pub(crate) fn copy_in(&mut self, offset: usize, data: &[u8]) -> Result {
         let mut at = offset;
         let mut data = data;
@@ -174,7 +222,8 @@ impl<D> Io<D> {
         Ok(())
     }
 
-    /// Makes the bytes from `from` to `to` zero.
+    /// Makes the bytes from `from` to `to` zero. Errors: `EINVAL` when they are not all there; those that are
+    /// become zero.
     pub(crate) fn zero(&mut self, from: usize, to: usize) -> Result {
         let mut at = from;
         while at < to {
@@ -188,7 +237,7 @@ impl<D> Io<D> {
         Ok(())
     }
 
-    /// CRC-32C of `len` bytes of the content from `offset` on; both are multiples of the page size.
+    /// CRC-32C of `len` bytes of the content from `offset` on (`crc32c()`); both are multiples of the page size.
     pub(crate) fn checksum(&self, offset: usize, len: usize) -> u32 {
         let pages = self.pages.iter().skip(offset / PAGE_SIZE);
         pages.take(len / PAGE_SIZE).fold(0, |before, page| {
@@ -204,7 +253,8 @@ impl<D> Io<D> {
         })
     }
 
-    /// Copies `out.len()` bytes of the content, from `offset` on.
+    /// Copies `out.len()` bytes of the content, from `offset` on, to `out`. Errors: `EINVAL` when there are not so
+    /// many.
     pub(crate) fn copy_out(&self, offset: usize, out: &mut [u8]) -> Result {
         let mut at = offset;
         let mut out = out;
@@ -223,8 +273,9 @@ impl<D> Io<D> {
 }
 
 impl<D: IoDone> Io<D> {
-    /// Reads or writes the first `bytes` bytes of the pages; [`IoDone::done`] gets the result. Process
-    /// context. The device must stay open until then, which what travels along in `data` should see to.
+    /// Reads or writes the first `bytes` bytes of the pages (`submit_bio_noacct()`); [`IoDone::done`] gets the
+    /// result. Process context. The device must stay open until then, which what travels along in `data`
+    /// should see to.
     pub(crate) fn submit(
         mut self: KBox<Self>,
         device: &BlockDevice,

@@ -6,7 +6,9 @@
 //! release could outlive the module. Handlers get the disk's number and find the rest themselves; removing
 //! the group waits for handlers that are running.
 //!
-//! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
+//! C headers: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h),
+//! [`include/linux/device.h`](srctree/include/linux/device.h). See
+//! [`Documentation/filesystems/sysfs.rst`](srctree/Documentation/filesystems/sysfs.rst).
 
 use super::DevT;
 use super::Events;
@@ -18,28 +20,30 @@ use kernel::error::to_result;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 
-/// A text attribute.
+/// A text or binary attribute: the C `struct attribute`.
 pub(crate) struct File {
     /// The file's name.
     pub(crate) name: &'static CStr,
-    /// Permission bits.
+    /// Permission bits (`umode_t`).
     pub(crate) mode: u16,
 }
 
-/// The attributes of a directory.
+/// The attributes of a directory: the C `struct device_attribute` and `struct bin_attribute`.
 pub(crate) trait Attributes: Send + Sync + 'static {
-    /// The directory's name.
+    /// The directory's name (`name` of `struct attribute_group`).
     const NAME: &'static CStr;
     /// The text files.
     const FILES: &'static [File];
     /// The binary files; read-only.
     const BINARIES: &'static [File];
 
-    /// Writes the content of `FILES[index]` to `out`; the result is its length.
+    /// Writes the content of `FILES[index]` to `out`, a page (`show`); the result is its length. An error,
+    /// which may be any, is that of the read.
     fn show(devt: DevT, index: usize, out: &mut [u8]) -> Result<usize>;
-    /// Handles text written to `FILES[index]`.
+    /// Handles text written to `FILES[index]` (`store`). An error, which may be any, is that of the write.
     fn store(devt: DevT, index: usize, text: &str) -> Result;
-    /// Fills `out` with the content of `BINARIES[index]` from `offset` on; the result is how much there is.
+    /// Fills `out` with the content of `BINARIES[index]` from `offset` on (`read` of `struct bin_attribute`);
+    /// the result is how much there is. An error, which may be any, is that of the read.
     fn read(devt: DevT, index: usize, offset: u64, out: &mut [u8]) -> Result<usize>;
 }
 
@@ -131,8 +135,49 @@ impl Drop for DiskKobject {
 
 /// A directory of attributes; removed when dropped.
 ///
-/// What kind of attributes ([`Attributes`]) is known to the handlers alone, so whoever keeps the directory need not
-/// know.
+/// Wraps the C `struct attribute_group`, with `sysfs_create_group()` and `sysfs_remove_group()`. Which
+/// [`Attributes`] these are is known to the handlers alone, so whoever keeps the directory need not know.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::sysfs::Attributes;
+/// use crate::dm::sysfs::Directory;
+/// use crate::dm::sysfs::File;
+/// use crate::dm::DevT;
+/// use crate::dm::Events;
+///
+/// struct Numbers;
+///
+/// impl Attributes for Numbers {
+///     const NAME: &'static CStr = c"my-target";
+///     const FILES: &'static [File] = &[File {
+///         name: c"answer",
+///         mode: 0o444,
+///     }];
+///     const BINARIES: &'static [File] = &[];
+///
+///     fn show(_devt: DevT, _index: usize, out: &mut [u8]) -> Result<usize> {
+///         let text = b"42\n";
+///         let place = out.get_mut(..text.len()).ok_or(EINVAL)?;
+///         place.copy_from_slice(text);
+///         Ok(text.len())
+///     }
+///
+///     fn store(_devt: DevT, _index: usize, _text: &str) -> Result {
+///         Err(EACCES)
+///     }
+///
+///     fn read(_devt: DevT, _index: usize, _offset: u64, _out: &mut [u8]) -> Result<usize> {
+///         Err(EINVAL)
+///     }
+/// }
+///
+/// /// Makes `/sys/block/dm-N/my-target/answer`; in `Target::preresume`.
+/// fn make(events: &Events) -> Result<Directory> {
+///     Directory::new::<Numbers>(events)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -153,8 +198,10 @@ unsafe impl Send for Directory {}
 unsafe impl Sync for Directory {}
 
 impl Directory {
-    /// Creates the directory of `A` for the disk of the target that `events` belongs to. May sleep. The disk is
-    /// there from the first `preresume` on.
+    /// Creates the directory of `A` for the disk of the target that `events` belongs to
+    /// (`sysfs_create_group()`). May sleep. The disk is there from the first `preresume` on.
+    ///
+    /// Errors: `ENODEV` when the target is gone, `ENOMEM`, `EEXIST` when there is such a directory.
     pub(crate) fn new<A: Attributes>(events: &Events) -> Result<Self> {
         let kobj = events.disk().ok_or(ENODEV)?;
         let mut files = KVec::with_capacity(A::FILES.len(), GFP_KERNEL)?;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! From device-mapper's callbacks to [`Target`]'s methods, and registration.
+//!
+//! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
 use super::bio::PerBio;
 use super::target::Devices;
@@ -409,6 +411,31 @@ impl<T: Target> VTable<T> {
 
 /// A registered target type; unregistered when dropped.
 ///
+/// Wraps the C `struct target_type`, with `dm_register_target()` and `dm_unregister_target()`.
+///
+/// # Examples
+///
+/// In a module with a target type `T`:
+///
+/// ```
+/// use crate::dm::Registration;
+/// use crate::dm::Target;
+///
+/// #[pin_data]
+/// struct Loaded<T: Target> {
+///     #[pin]
+///     _target: Registration<T>,
+/// }
+///
+/// impl<T: Target> kernel::InPlaceModule for Loaded<T> {
+///     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+///         try_pin_init!(Self {
+///             _target <- Registration::new(module),
+///         }? Error)
+///     }
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// `target_type` is registered with device-mapper.
@@ -425,7 +452,8 @@ unsafe impl<T> Send for Registration<T> {}
 unsafe impl<T> Sync for Registration<T> {}
 
 impl<T: Target> Registration<T> {
-    /// Registers `T`, which keeps `module` loaded while a table uses it.
+    /// Registers `T`, which keeps `module` loaded while a table uses it. Errors: `EBUSY` when there is a target
+    /// type of that name.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // INVARIANT: Registered, or the initialiser fails.
