@@ -5,16 +5,17 @@
 //! A target implements [`Target`] and is registered by a [`Registration`]. What reaches it:
 //!
 //! - [`Constructor`]: the table line, the devices that it names, and the limits to set;
-//! - [`Incoming`]: a bio in `map`, which must be consumed: remapped, ended, or taken away as a [`Bio`];
+//! - [`Incoming`]: a bio in `map`, which must be consumed: remapped, ended, or taken away as a
+//!   [`Bio`];
 //! - [`Completed`]: a bio in `end_io`.
 //!
-//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages), [`Gather`]
-//! (a durable write of several of them together), [`List`] and [`IrqStack`] (bios kept without
-//! allocating), [`Gate`] (a value read without a lock and replaced while nobody is inside),
+//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages),
+//! [`Gather`] (a durable write of several of them together), [`List`] and [`IrqStack`] (bios kept
+//! without allocating), [`Gate`] (a value read without a lock and replaced while nobody is inside),
 //! [`WorkQueue`], [`NoIo`], [`Events`], [`sysfs`].
 //!
-//! Nothing here knows what the targets are for. All unsafe code of the module is in these files and in
-//! `bindings.rs`. `Documentation/dm.rst` tells how to write a target with them.
+//! Nothing here knows what the targets are for. All unsafe code of the module is in these files and
+//! in `bindings.rs`. `Documentation/dm.rst` tells how to write a target with them.
 //!
 //! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 //!

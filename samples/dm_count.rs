@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A sample target: passes everything on to one device, and counts the reads and writes that succeed.
+//! A sample target: passes everything on to one device, and counts the reads and writes that
+//! succeed.
 //!
 //! It shows what a target needs at least, and knows nothing of dm-preserve. The table line is
 //! `0 SECTORS count DEVICE`, the status `READS WRITES`.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The examples of `dm/`'s documentation: built, so that they keep compiling, and run when the module is loaded.
+//! The examples of `dm/`'s documentation: built, so that they keep compiling, and run when the
+//! module is loaded.
 //!
 //! Loading succeeds when all of them do. The module does nothing else.
 

@@ -1,7 +1,7 @@
-# SPDX-License-Identifier: GPL-2.0
-# Makes a file of Rust of the examples in the documentation of some files: each block between ``` and ``` becomes
-# a function, and run_all() runs them in their order. As for rustdoc, a line that begins with "# " belongs to
-# the example but is not shown, and a block whose ``` has a word behind it (```text) is none.
+# SPDX-License-Identifier: GPL-2.0 Makes a file of Rust of the examples in the documentation of some
+# files: each block between ``` and ``` becomes a function, and run_all() runs them in their order.
+# As for rustdoc, a line that begins with "# " belongs to the example but is not shown, and a block
+# whose ``` has a word behind it (```text) is none.
 
 function name(file) {
     sub(/.*\//, "", file)

@@ -59,8 +59,8 @@ pub(crate) enum Op {
     Other,
 }
 
-/// The sectors that a bio covers: `bi_sector` and `bi_size` of the C `struct bvec_iter`. Targets here are
-/// alone in their table, so this is relative to the target's start as well.
+/// The sectors that a bio covers: `bi_sector` and `bi_size` of the C `struct bvec_iter`. Targets
+/// here are alone in their table, so this is relative to the target's start as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
     /// First sector.
@@ -71,20 +71,22 @@ pub(crate) struct Span {
 
 /// What each clone carries for us: the target's state, and where the bio began.
 ///
-/// The type depends on nothing else of the target, so all targets with the same state lay it out alike.
+/// The type depends on nothing else of the target, so all targets with the same state lay it out
+/// alike.
 pub(super) struct PerBio<S> {
     state: S,
     /// Taken when the bio is remapped, if [`Target::REWINDS`].
     start: Option<bindings::bvec_iter>,
 }
 
-/// A bio that a target owns, with the state `S` that the target keeps with each ([`Target::PerBio`]).
+/// A bio that a target owns, with the state `S` that the target keeps with each
+/// ([`Target::PerBio`]).
 ///
 /// Wraps a clone that device-mapper has made: the C `struct bio` inside a `struct dm_target_io`.
 ///
-/// Which target it belongs to is not in the type: code between targets, or below them, need not know. A bio
-/// that is handed to another target with the same state still completes in the `end_io` of its own, which is
-/// there until then, and finds a state of its own type.
+/// Which target it belongs to is not in the type: code between targets, or below them, need not
+/// know. A bio that is handed to another target with the same state still completes in the `end_io`
+/// of its own, which is there until then, and finds a state of its own type.
 ///
 /// # Examples
 ///
@@ -109,10 +111,11 @@ pub(super) struct PerBio<S> {
 ///
 /// # Invariants
 ///
-/// - A valid clone made by device-mapper for a target whose `PerBio` is `S`, whose completion device-mapper
-///   has not seen yet, owned by this object alone; its per-bio data is a valid `PerBio<S>`.
-/// - `S` is that very type, not one that it could be coerced to: what is written to the state is read
-///   by the target's `end_io`. Hence the marker, which makes `S` invariant.
+/// - A valid clone made by device-mapper for a target whose `PerBio` is `S`, whose completion
+///   device-mapper has not seen yet, owned by this object alone; its per-bio data is a valid
+///   `PerBio<S>`.
+/// - `S` is that very type, not one that it could be coerced to: what is written to the state is
+///   read by the target's `end_io`. Hence the marker, which makes `S` invariant.
 pub(crate) struct Bio<S> {
     bio: NonNull<bindings::bio>,
     _state: PhantomData<fn(S) -> S>,
@@ -203,8 +206,8 @@ impl<S> Bio<S> {
         unsafe { (*self.bio.as_ptr()).bi_iter.bi_sector = sector };
     }
 
-    /// Sends the bio to `sector` of `device` (`submit_bio_noacct()`). Process context. The device must stay
-    /// open until the bio completes; the target that the bio belongs to should own it.
+    /// Sends the bio to `sector` of `device` (`submit_bio_noacct()`). Process context. The device
+    /// must stay open until the bio completes; the target that the bio belongs to should own it.
     pub(crate) fn submit(mut self, device: &BlockDevice, sector: u64) {
         self.set_device(device, sector);
         let bio = ManuallyDrop::new(self).bio;
@@ -225,8 +228,8 @@ impl<S> Bio<S> {
         unsafe { bindings::bio_endio(bio.as_ptr()) };
     }
 
-    /// Fills the rest of the bio with zeroes (`zero_fill_bio()`). Does nothing to one that is not a read:
-    /// its pages are not ours to change.
+    /// Fills the rest of the bio with zeroes (`zero_fill_bio()`). Does nothing to one that is not a
+    /// read: its pages are not ours to change.
     pub(crate) fn zero_fill(&mut self) {
         if self.op() != Op::Read {
             return;
@@ -235,9 +238,10 @@ impl<S> Bio<S> {
         unsafe { bindings::dm_preserve_zero_fill_bio(self.bio.as_ptr()) };
     }
 
-    /// Goes back to where the bio was when it was remapped, its sector relative to the target again. Like
-    /// `dm_bio_restore()` of [`drivers/md/dm-bio-record.h`](srctree/drivers/md/dm-bio-record.h). Returns
-    /// false if it never was remapped, or the target does not ask for it ([`Target::REWINDS`]).
+    /// Goes back to where the bio was when it was remapped, its sector relative to the target
+    /// again. Like `dm_bio_restore()` of
+    /// [`drivers/md/dm-bio-record.h`](srctree/drivers/md/dm-bio-record.h). Returns false if it
+    /// never was remapped, or the target does not ask for it ([`Target::REWINDS`]).
     pub(crate) fn rewind(&mut self) -> bool {
         let Some(start) = self.per_bio().start else {
             return false;
@@ -247,9 +251,9 @@ impl<S> Bio<S> {
         true
     }
 
-    /// Copies `bytes` bytes of `io`, from `offset` on, to the bio's present position and moves on by as many
-    /// (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of `io`. Does nothing to a bio
-    /// that is not a read.
+    /// Copies `bytes` bytes of `io`, from `offset` on, to the bio's present position and moves on
+    /// by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of `io`.
+    /// Does nothing to a bio that is not a read.
     pub(crate) fn fill_from<D>(&mut self, io: &mut Io<D>, offset: u32, bytes: u32) {
         if self.op() != Op::Read {
             return;
@@ -262,9 +266,9 @@ impl<S> Bio<S> {
         });
     }
 
-    /// Copies `bytes` bytes from the bio's present position on to the beginning of `io` and moves on by as
-    /// many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of `io`. Does nothing for
-    /// a bio that is not a read: others may have no pages.
+    /// Copies `bytes` bytes from the bio's present position on to the beginning of `io` and moves
+    /// on by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of
+    /// `io`. Does nothing for a bio that is not a read: others may have no pages.
     pub(crate) fn copy_to<D>(&mut self, io: &mut Io<D>, bytes: u32) {
         if self.op() != Op::Read {
             return;
@@ -298,7 +302,8 @@ impl<S> Bio<S> {
 
 impl<S> Drop for Bio<S> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the bio is ours and not ended; nobody uses `self` after this.
+        // SAFETY: By the type invariant the bio is ours and not ended; nobody uses `self` after
+        // this.
         unsafe { Self::from_ptr(self.bio) }.end(Status::IO_ERROR);
     }
 }
@@ -319,14 +324,15 @@ unsafe impl<S> Node for Bio<S> {
 ///
 /// # Safety
 ///
-/// `bio` is a clone for a target whose `per_io_data_size` is the size of `PerBio<S>`, as that of every target
-/// with `S` as its `PerBio` is (`vtable.rs`).
+/// `bio` is a clone for a target whose `per_io_data_size` is the size of `PerBio<S>`, as that of
+/// every target with `S` as its `PerBio` is (`vtable.rs`).
 unsafe fn per_bio<S>(bio: *mut bindings::bio) -> *mut PerBio<S> {
     // SAFETY: By the safety requirement; arithmetic within the clone's allocation.
     unsafe { bindings::dm_per_bio_data(bio, core::mem::size_of::<PerBio<S>>()) }.cast()
 }
 
-/// Ties a bio to the one call that it was passed to, so that a result cannot be that of another call.
+/// Ties a bio to the one call that it was passed to, so that a result cannot be that of another
+/// call.
 type Call<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
 
 /// Result of `map`: there is no way to make one but by consuming the [`Incoming`]. Represents the C
@@ -376,8 +382,8 @@ pub(crate) struct Incoming<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 impl<'a, T: Target> Incoming<'a, T> {
     /// # Safety
     ///
-    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`, the call of
-    /// which `'a` stands for.
+    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`, the
+    /// call of which `'a` stands for.
     pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
         let fresh = PerBio {
             state: T::PerBio::default(),
@@ -385,8 +391,8 @@ impl<'a, T: Target> Incoming<'a, T> {
         };
         // SAFETY: By the safety requirement.
         let place = unsafe { per_bio::<T::PerBio>(bio.as_ptr()) };
-        // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and holds
-        // nothing yet.
+        // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and
+        // holds nothing yet.
         unsafe { place.write(fresh) };
         // SAFETY: By the safety requirement, and the state has just been initialised.
         // INVARIANT: By the safety requirement.
@@ -404,8 +410,8 @@ impl<'a, T: Target> Incoming<'a, T> {
         self.0.zero_fill();
     }
 
-    /// Lets device-mapper submit the bio to `sector` of `device`, which must stay open as long as the target
-    /// (`bio_set_dev()`, `DM_MAPIO_REMAPPED`).
+    /// Lets device-mapper submit the bio to `sector` of `device`, which must stay open as long as
+    /// the target (`bio_set_dev()`, `DM_MAPIO_REMAPPED`).
     #[inline]
     pub(crate) fn remap(mut self, device: &'a BlockDevice, sector: u64) -> Mapped<'a> {
         if T::REWINDS {
@@ -428,8 +434,8 @@ impl<'a, T: Target> Incoming<'a, T> {
     }
 
     /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio
-    /// (`dm_accept_partial_bio()`). Only reads, discards and write-zeroes are cut; a bio that is not longer
-    /// stays as it is. Returns the bio's length now, in sectors.
+    /// (`dm_accept_partial_bio()`). Only reads, discards and write-zeroes are cut; a bio that is
+    /// not longer stays as it is. Returns the bio's length now, in sectors.
     pub(crate) fn keep_first(&mut self, sectors: u64) -> u64 {
         let len = self.0.span().len;
         let splittable = matches!(self.0.op(), Op::Read | Op::Discard | Op::WriteZeroes)
@@ -438,10 +444,10 @@ impl<'a, T: Target> Incoming<'a, T> {
             return len;
         }
         // CAST: Less than the bio's length, which is an `u32`.
-        // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are, and
-        // discards and write-zeroes are not as a target gets one bio for each (`num_discard_bios` and
-        // `num_write_zeroes_bios` are 1).
-        // What must not be cut on a zoned device does not come: we do not offer zones.
+        // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are,
+        // and discards and write-zeroes are not as a target gets one bio for each
+        // (`num_discard_bios` and `num_write_zeroes_bios` are 1). What must not be cut on a zoned
+        // device does not come: we do not offer zones.
         unsafe { bindings::dm_accept_partial_bio(self.0.bio.as_ptr(), sectors as u32) };
         sectors
     }
@@ -463,8 +469,8 @@ pub(crate) struct Ended<'a>(pub(super) i32, Call<'a>);
 ///
 /// # Examples
 ///
-/// Reads that failed are ended by a work item, with zeroes; [`Target::HOLDS`] and [`Target::REWINDS`] are
-/// true:
+/// Reads that failed are ended by a work item, with zeroes; [`Target::HOLDS`] and
+/// [`Target::REWINDS`] are true:
 ///
 /// ```
 /// use crate::dm::Bio;
@@ -507,8 +513,8 @@ pub(crate) struct Completed<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 impl<'a, T: Target> Completed<'a, T> {
     /// # Safety
     ///
-    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it, in the call that
-    /// `'a` stands for.
+    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it, in the call
+    /// that `'a` stands for.
     pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
         // SAFETY: By the safety requirement; the state is valid since `map`.
         // INVARIANT: By the safety requirement.

@@ -40,7 +40,8 @@ impl DevT {
 
     /// The device that a path, or a `major:minor`, names (`dm_devt_from_path()`).
     ///
-    /// Errors: those of looking up the path, `ENODEV` as a rule; `EOVERFLOW` when the numbers do not fit.
+    /// Errors: those of looking up the path, `ENODEV` as a rule; `EOVERFLOW` when the numbers do
+    /// not fit.
     pub(crate) fn from_path(path: &CStr) -> Result<Self> {
         let mut devt = 0;
         // SAFETY: The path is nul-terminated, and the result has a place.
@@ -106,8 +107,8 @@ unsafe impl Sync for BlockDevice {}
 impl BlockDevice {
     /// Opens the device for reading, and for writing as well if asked. Sleeps.
     ///
-    /// Errors: `ENXIO` when there is no such device, `EBUSY` when somebody has forbidden to write to it,
-    /// `ENOMEM`, and those of its driver.
+    /// Errors: `ENXIO` when there is no such device, `EBUSY` when somebody has forbidden to write
+    /// to it, `ENOMEM`, and those of its driver.
     pub(crate) fn open(devt: DevT, write: bool) -> Result<Self> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
@@ -136,8 +137,8 @@ impl BlockDevice {
         unsafe { bindings::dm_preserve_bdev_nr_sectors(self.as_ptr()) }
     }
 
-    /// Makes durable what has been written so far (`blkdev_issue_flush()`). Sleeps. Errors: those of the device,
-    /// `EIO` as a rule.
+    /// Makes durable what has been written so far (`blkdev_issue_flush()`). Sleeps. Errors: those
+    /// of the device, `EIO` as a rule.
     pub(crate) fn flush(&self) -> Result {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::blkdev_issue_flush(self.as_ptr()) })
@@ -149,8 +150,8 @@ impl BlockDevice {
         DevT(unsafe { bindings::dm_preserve_bdev_devt(self.as_ptr()) })
     }
 
-    /// Returns true if device-mapper has claimed the device more than once: another mapped device uses it too
-    /// (`bd_holders`).
+    /// Returns true if device-mapper has claimed the device more than once: another mapped device
+    /// uses it too (`bd_holders`).
     pub(crate) fn is_shared(&self) -> bool {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::dm_preserve_bdev_is_shared(self.as_ptr()) }

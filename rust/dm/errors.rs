@@ -11,7 +11,8 @@ use kernel::prelude::*;
 const fn error(number: u32) -> Error {
     // CAST: Error numbers are below 4096.
     let code = -(number as i32);
-    // SAFETY: An `Error` is the negated number, as asserted below, and the bindings' numbers are in its range.
+    // SAFETY: An `Error` is the negated number, as asserted below, and the bindings' numbers are in
+    // its range.
     unsafe { core::mem::transmute::<i32, Error>(code) }
 }
 

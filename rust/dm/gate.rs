@@ -6,11 +6,12 @@
 //!
 //! 1. *Open*, counting per CPU: [`Gate::enter`] succeeds, at the cost of a per-CPU increment.
 //! 2. *Draining*: [`Gate::close`] has been called; nobody gets in, those inside leave.
-//! 3. *Closed*: nobody is inside; the holder of [`Closed`] may replace the value. Dropping it leads back
-//!    to 1.
+//! 3. *Closed*: nobody is inside; the holder of [`Closed`] may replace the value. Dropping it leads
+//!    back to 1.
 //!
 //! Closing first switches the counter to its atomic mode *while the gate is still open*, since that
-//! waits for an RCU grace period; the stretch in which entering fails is then only the draining itself.
+//! waits for an RCU grace period; the stretch in which entering fails is then only the draining
+//! itself.
 //!
 //! C headers: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h),
 //! [`include/linux/completion.h`](srctree/include/linux/completion.h)
@@ -31,7 +32,8 @@ use kernel::types::Opaque;
 
 /// A value behind a gate. See the [module's documentation](self).
 ///
-/// Those inside are counted by the C `struct percpu_ref`; who closes waits on a `struct completion`.
+/// Those inside are counted by the C `struct percpu_ref`; who closes waits on a
+/// `struct completion`.
 ///
 /// # Examples
 ///
@@ -58,8 +60,8 @@ use kernel::types::Opaque;
 /// # Invariants
 ///
 /// - `count` is initialised; it is live exactly while no [`Closed`] exists and none is being made.
-/// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Entry`] and no
-///   [`Ticket`] of this gate exists then.
+/// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Entry`] and
+///   no [`Ticket`] of this gate exists then.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Gate<T> {
     #[pin]
@@ -122,17 +124,17 @@ impl<T> Gate<T> {
         unsafe { bindings::complete(gate.drained.get()) };
     }
 
-    /// Goes in (`percpu_ref_tryget_live()`); `None` while the gate is closed or closing. Any context, never
-    /// sleeps.
+    /// Goes in (`percpu_ref_tryget_live()`); `None` while the gate is closed or closing. Any
+    /// context, never sleeps.
     #[inline]
     pub(crate) fn enter(&self) -> Option<Entry<'_, T>> {
         // SAFETY: By the type invariant the counter is initialised.
         let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
-        // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would make,
-        // and drop, one in any case).
+        // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would
+        // make, and drop, one in any case).
         live.then(|| {
-            // Whoever sees the counter live again also sees what was done while it was closed. x86 does
-            // not reorder loads.
+            // Whoever sees the counter live again also sees what was done while it was closed. x86
+            // does not reorder loads.
             #[cfg(not(CONFIG_X86))]
             // SAFETY: A barrier; always allowed.
             unsafe {
@@ -160,7 +162,8 @@ impl<T> Gate<T> {
     pub(crate) fn close(&self) -> Closed<'_, T> {
         let closer = self.closer.lock();
         let count = self.count.get();
-        // SAFETY: Initialised by the type invariant. Still open: this is where the grace period passes.
+        // SAFETY: Initialised by the type invariant. Still open: this is where the grace period
+        // passes.
         unsafe { bindings::percpu_ref_switch_to_atomic_sync(count) };
         // SAFETY: Initialised, and live, since `closer` is held and every `Closed` revives it.
         unsafe { bindings::dm_preserve_ref_kill(count) };

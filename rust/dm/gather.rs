@@ -2,8 +2,9 @@
 
 //! One durable write made of a header page and the pages of several [`Io`]s.
 //!
-//! A [`Gather`] is made once and used again and again, like an [`Io`]. It owns the I/Os whose pages it writes
-//! until they are taken back, so nobody can change or free the pages while they are in flight.
+//! A [`Gather`] is made once and used again and again, like an [`Io`]. It owns the I/Os whose pages
+//! it writes until they are taken back, so nobody can change or free the pages while they are in
+//! flight.
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
@@ -22,8 +23,8 @@ use kernel::types::Opaque;
 
 /// What happens when a [`Gather`] comes back: the callback of the C type `bio_end_io_t`.
 pub(crate) trait GatherDone<D>: Sized + Send + 'static {
-    /// Called with the finished write. May be interrupt context. Runs in an RCU read-side section, as
-    /// [`IoDone::done`](super::IoDone::done).
+    /// Called with the finished write. May be interrupt context. Runs in an RCU read-side section,
+    /// as [`IoDone::done`](super::IoDone::done).
     fn done(gather: KBox<Gather<D, Self>>, status: Status);
 }
 
@@ -112,8 +113,9 @@ impl<D, E> Gather<D, E> {
         let max = self.vecs.len() as u16;
         let op = bindings::req_op_REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_FUA;
         let bdev = core::ptr::null_mut();
-        // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max` entries and
-        // lives as long as the bio. A null device is allowed until the bio is submitted.
+        // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max`
+        // entries and lives as long as the bio. A null device is allowed until the bio is
+        // submitted.
         unsafe { bindings::bio_init(self.bio.get(), bdev, self.vecs.as_mut_ptr(), max, op) };
         self.used = 1;
         // SAFETY: The table has room, and the page is owned by `self`.
@@ -123,8 +125,8 @@ impl<D, E> Gather<D, E> {
         };
     }
 
-    /// Adds the first `bytes` bytes of an I/O, a multiple of the page size (`__bio_add_page()`). The error is
-    /// the I/O itself, when it is shorter or there is no room.
+    /// Adds the first `bytes` bytes of an I/O, a multiple of the page size (`__bio_add_page()`).
+    /// The error is the I/O itself, when it is shorter or there is no room.
     pub(crate) fn add(&mut self, io: KBox<Io<D>>, bytes: u32) -> Result<(), KBox<Io<D>>> {
         let pages = pages_of(&io, bytes).count();
         if bytes > io.capacity() || self.used + pages > self.vecs.len() {
@@ -132,7 +134,8 @@ impl<D, E> Gather<D, E> {
         }
         for page in pages_of(&io, bytes) {
             // CAST: 4096.
-            // SAFETY: There is room in the table; the page is owned by `io`, and that by `self` from below on.
+            // SAFETY: There is room in the table; the page is owned by `io`, and that by `self`
+            // from below on.
             unsafe { bindings::__bio_add_page(self.bio.get(), page.as_ptr(), PAGE_SIZE as u32, 0) };
         }
         self.used += pages;
@@ -150,16 +153,16 @@ impl<D, E> Gather<D, E> {
 
     /// Fills the header page. Errors: none, as a header is as long as its page.
     pub(crate) fn set_header(&mut self, header: &[u8; PAGE_SIZE]) -> Result {
-        // SAFETY: The array is valid for reads of its length; the page is owned by `self`, which is borrowed
-        // exclusively and not in flight.
+        // SAFETY: The array is valid for reads of its length; the page is owned by `self`, which is
+        // borrowed exclusively and not in flight.
         unsafe { self.header.write_raw(header.as_ptr(), 0, header.len()) }
     }
 }
 
 impl<D: Send + 'static, E: GatherDone<D>> Gather<D, E> {
-    /// Writes everything to `sector` on, durably (`submit_bio_noacct()`); [`GatherDone::done`] gets the
-    /// result. Process context. The device must stay open until then, which what travels along in `data`
-    /// should see to.
+    /// Writes everything to `sector` on, durably (`submit_bio_noacct()`); [`GatherDone::done`] gets
+    /// the result. Process context. The device must stay open until then, which what travels along
+    /// in `data` should see to.
     pub(crate) fn submit(self: KBox<Self>, device: &BlockDevice, sector: u64) {
         let gather = KBox::into_raw(self);
         // SAFETY: Just made from a box: valid.

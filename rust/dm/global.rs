@@ -13,9 +13,9 @@ use kernel::sync::Arc;
 
 /// An `Option<Arc<T>>` that may be a `static` and needs no initialisation at run time.
 ///
-/// For objects that C callbacks without a context pointer must find. The lock is a plain flag, held for
-/// a few instructions with preemption off (`preempt_disable()`), and never in interrupt context: what
-/// `DEFINE_SPINLOCK()` is in C.
+/// For objects that C callbacks without a context pointer must find. The lock is a plain flag, held
+/// for a few instructions with preemption off (`preempt_disable()`), and never in interrupt
+/// context: what `DEFINE_SPINLOCK()` is in C.
 ///
 /// # Examples
 ///
@@ -39,7 +39,8 @@ pub(crate) struct Global<T> {
     value: UnsafeCell<Option<Arc<T>>>,
 }
 
-// SAFETY: `value` is protected by `locked`; what leaves it is an `Arc`, which needs `T: Send + Sync`.
+// SAFETY: `value` is protected by `locked`; what leaves it is an `Arc`, which needs
+// `T: Send + Sync`.
 unsafe impl<T: Send + Sync> Sync for Global<T> {}
 
 impl<T> Global<T> {

@@ -13,8 +13,8 @@ use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 
-/// Something that owns a bio exclusively and can be turned into it and back: the C `struct bio`, with its
-/// `bi_next`.
+/// Something that owns a bio exclusively and can be turned into it and back: the C `struct bio`,
+/// with its `bi_next`.
 ///
 /// # Safety
 ///
@@ -33,8 +33,8 @@ pub(crate) unsafe trait Node: Sized {
 
 /// A first-in first-out list. What is left in it when it is dropped is dropped.
 ///
-/// What `struct bio_list` is in C; the methods are `bio_list_add()`, `bio_list_add_head()`, `bio_list_pop()`,
-/// `bio_list_merge()` and `bio_list_get()`.
+/// What `struct bio_list` is in C; the methods are `bio_list_add()`, `bio_list_add_head()`,
+/// `bio_list_pop()`, `bio_list_merge()` and `bio_list_get()`.
 ///
 /// # Examples
 ///
@@ -58,8 +58,8 @@ pub(crate) unsafe trait Node: Sized {
 ///
 /// # Invariants
 ///
-/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`] gave
-/// up; `tail` is its last one. Both are `None` when the list is empty.
+/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`]
+/// gave up; `tail` is its last one. Both are `None` when the list is empty.
 pub(crate) struct List<N: Node> {
     head: Option<NonNull<bindings::bio>>,
     tail: Option<NonNull<bindings::bio>>,
@@ -174,7 +174,8 @@ impl<N: Node> Drop for List<N> {
 ///
 /// # Invariants
 ///
-/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`] gave up.
+/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`]
+/// gave up.
 pub(crate) struct IrqStack<N: Node> {
     head: Atomic<*mut bindings::bio>,
     _owns: PhantomData<N>,
@@ -215,7 +216,8 @@ impl<N: Node> IrqStack<N> {
         let mut next = NonNull::new(self.head.xchg(core::ptr::null_mut(), Acquire));
         let mut chain = List::new();
         while let Some(bio) = next {
-            // SAFETY: By the type invariant a bio of the chain, which is ours alone since the exchange.
+            // SAFETY: By the type invariant a bio of the chain, which is ours alone since the
+            // exchange.
             next = NonNull::new(unsafe { (*bio.as_ptr()).bi_next });
             // INVARIANT: `bio` becomes the head of the other list's chain: the order is reversed.
             let after = chain.head.map_or(core::ptr::null_mut(), NonNull::as_ptr);

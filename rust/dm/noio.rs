@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 /// While it lives, every allocation of the current task behaves as `GFP_NOIO`.
 ///
 /// Needed wherever freeing memory could depend on progress of the code at hand. Scopes nest. See
-/// [`Documentation/core-api/gfp_mask-from-fs-io.rst`](srctree/Documentation/core-api/gfp_mask-from-fs-io.rst).
+/// `Documentation/core-api/gfp_mask-from-fs-io.rst`.
 ///
 /// # Examples
 ///

@@ -53,17 +53,18 @@ pub(crate) fn let_others_run() {
     unsafe { bindings::dm_preserve_cond_resched() };
 }
 
-/// Sleeps for some milliseconds (`msleep_interruptible()`); returns false when a signal came before the
-/// end. Process context only.
+/// Sleeps for some milliseconds (`msleep_interruptible()`); returns false when a signal came before
+/// the end. Process context only.
 ///
 /// C header: [`include/linux/delay.h`](srctree/include/linux/delay.h)
 pub(crate) fn sleep_ms(ms: u32) -> bool {
-    // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.
+    // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory
+    // involved.
     unsafe { bindings::msleep_interruptible(ms) == 0 }
 }
 
-/// CRC-32C of `data` behind data with checksum `before` (0 for none): `crc32c()`, with the inversions of
-/// the standard.
+/// CRC-32C of `data` behind data with checksum `before` (0 for none): `crc32c()`, with the
+/// inversions of the standard.
 ///
 /// C header: [`include/linux/crc32.h`](srctree/include/linux/crc32.h)
 ///
@@ -81,19 +82,20 @@ pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
     !unsafe { bindings::crc32c(!before, data.as_ptr().cast(), data.len()) }
 }
 
-/// Waits until every RCU read section that has begun is over (`synchronize_rcu()`). Sleeps. The kernel crate
-/// has it from 7.3 on.
+/// Waits until every RCU read section that has begun is over (`synchronize_rcu()`). Sleeps. The
+/// kernel crate has it from 7.3 on.
 ///
 /// C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 pub(crate) fn synchronize_rcu() {
-    // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory involved.
+    // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory
+    // involved.
     unsafe { bindings::synchronize_rcu() };
 }
 
 /// This module is not unloaded while one of these lives.
 ///
-/// Dropping the last one leaves a few instructions of the module to run, so where the kernel can hold the
-/// module (`owner` fields) it does so better.
+/// Dropping the last one leaves a few instructions of the module to run, so where the kernel can
+/// hold the module (`owner` fields) it does so better.
 ///
 /// C header: [`include/linux/module.h`](srctree/include/linux/module.h)
 ///

@@ -2,9 +2,9 @@
 
 //! A directory of attributes under a disk's sysfs directory.
 //!
-//! The attributes are files of the disk's own kobject, in a named group: there is no object of ours whose
-//! release could outlive the module. Handlers get the disk's number and find the rest themselves; removing
-//! the group waits for handlers that are running.
+//! The attributes are files of the disk's own kobject, in a named group: there is no object of ours
+//! whose release could outlive the module. Handlers get the disk's number and find the rest
+//! themselves; removing the group waits for handlers that are running.
 //!
 //! C headers: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h),
 //! [`include/linux/device.h`](srctree/include/linux/device.h). See
@@ -37,17 +37,20 @@ pub(crate) trait Attributes: Send + Sync + 'static {
     /// The binary files; read-only.
     const BINARIES: &'static [File];
 
-    /// Writes the content of `FILES[index]` to `out`, a page (`show`); the result is its length. An error,
-    /// which may be any, is that of the read.
+    /// Writes the content of `FILES[index]` to `out`, a page (`show`); the result is its length. An
+    /// error, which may be any, is that of the read.
     fn show(devt: DevT, index: usize, out: &mut [u8]) -> Result<usize>;
-    /// Handles text written to `FILES[index]` (`store`). An error, which may be any, is that of the write.
+    /// Handles text written to `FILES[index]` (`store`). An error, which may be any, is that of the
+    /// write.
     fn store(devt: DevT, index: usize, text: &str) -> Result;
-    /// Fills `out` with the content of `BINARIES[index]` from `offset` on (`read` of `struct bin_attribute`);
-    /// the result is how much there is. An error, which may be any, is that of the read.
+    /// Fills `out` with the content of `BINARIES[index]` from `offset` on (`read` of
+    /// `struct bin_attribute`); the result is how much there is. An error, which may be any, is
+    /// that of the read.
     fn read(devt: DevT, index: usize, offset: u64, out: &mut [u8]) -> Result<usize>;
 }
 
-/// Layout of `struct device_attribute`, whose two handlers are unions in 7.3 and plain fields before.
+/// Layout of `struct device_attribute`, whose two handlers are unions in 7.3 and plain fields
+/// before.
 #[repr(C)]
 struct TextAttribute {
     attr: bindings::attribute,
@@ -135,8 +138,9 @@ impl Drop for DiskKobject {
 
 /// A directory of attributes; removed when dropped.
 ///
-/// Wraps the C `struct attribute_group`, with `sysfs_create_group()` and `sysfs_remove_group()`. Which
-/// [`Attributes`] these are is known to the handlers alone, so whoever keeps the directory need not know.
+/// Wraps the C `struct attribute_group`, with `sysfs_create_group()` and `sysfs_remove_group()`.
+/// Which [`Attributes`] these are is known to the handlers alone, so whoever keeps the directory
+/// need not know.
 ///
 /// # Examples
 ///
@@ -231,8 +235,8 @@ impl Directory {
             bin_attrs: map_table.as_ptr(),
         };
         let group = KBox::new(raw, GFP_KERNEL)?;
-        // SAFETY: The kobject is valid; the group has the layout of `struct attribute_group` (asserted
-        // above) and points to tables that end with null and live as long as this object.
+        // SAFETY: The kobject is valid; the group has the layout of `struct attribute_group`
+        // (asserted above) and points to tables that end with null and live as long as this object.
         to_result(unsafe {
             bindings::sysfs_create_group(kobj.as_ptr(), core::ptr::from_ref(&*group).cast())
         })?;

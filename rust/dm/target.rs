@@ -27,10 +27,10 @@ use kernel::sync::Arc;
 /// Every target is alone in its table (`DM_TARGET_SINGLETON`), which therefore begins at sector 0.
 ///
 /// The order of calls is `new`, then any number of (`preresume`, `resume`, ..., `presuspend`,
-/// `postsuspend`), then drop. `map` and `end_io` run concurrently, and only between the first `resume`
-/// and the last `postsuspend`; `status` and `message` also outside. When a table is reloaded the new
-/// target's `new` comes before the old one's `presuspend`, and the old one's drop after the new one's
-/// `resume`.
+/// `postsuspend`), then drop. `map` and `end_io` run concurrently, and only between the first
+/// `resume` and the last `postsuspend`; `status` and `message` also outside. When a table is
+/// reloaded the new target's `new` comes before the old one's `presuspend`, and the old one's drop
+/// after the new one's `resume`.
 #[vtable]
 pub(crate) trait Target: Sized + Send + Sync + 'static {
     /// The name in table lines (`name`).
@@ -41,16 +41,17 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     const REWINDS: bool = false;
     /// [`Completed::hold`] is used. Destroying a target then waits for an RCU grace period.
     const HOLDS: bool = false;
-    /// State kept with each bio (`per_io_data_size`). Dropped when the bio is done, maybe in interrupt
-    /// context: dropping it must not sleep.
+    /// State kept with each bio (`per_io_data_size`). Dropped when the bio is done, maybe in
+    /// interrupt context: dropping it must not sleep.
     type PerBio: Default + Send;
 
-    /// Makes the target of a table line (`dm_ctr_fn`). The words after the target's name are `args`. With an
-    /// error, which may be any, the table is not loaded; [`Constructor::fail`] tells why.
+    /// Makes the target of a table line (`dm_ctr_fn`). The words after the target's name are
+    /// `args`. With an error, which may be any, the table is not loaded; [`Constructor::fail`]
+    /// tells why.
     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>>;
 
-    /// Sends a bio on its way (`dm_map_fn`). Must not sleep; may allocate only with `GFP_NOWAIT`. A bio that
-    /// says [`Bio::is_nowait`](super::Bio::is_nowait) must not be kept waiting.
+    /// Sends a bio on its way (`dm_map_fn`). Must not sleep; may allocate only with `GFP_NOWAIT`. A
+    /// bio that says [`Bio::is_nowait`](super::Bio::is_nowait) must not be kept waiting.
     fn map<'a>(&'a self, bio: Incoming<'a, Self>) -> Mapped<'a>;
 
     /// A bio is complete (`dm_endio_fn`). May be interrupt context.
@@ -73,8 +74,9 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The table is about to become active (`dm_preresume_fn`). Must not allocate memory with I/O. On an
-    /// error, which may be any, device-mapper leaves the device suspended, without its old table.
+    /// The table is about to become active (`dm_preresume_fn`). Must not allocate memory with I/O.
+    /// On an error, which may be any, device-mapper leaves the device suspended, without its old
+    /// table.
     fn preresume(&self) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -84,14 +86,15 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Writes the status or the table line's arguments (`dm_status_fn`). An error is ignored: device-mapper
-    /// sees by itself when the text does not fit.
+    /// Writes the status or the table line's arguments (`dm_status_fn`). An error is ignored:
+    /// device-mapper sees by itself when the text does not fit.
     fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result;
 
-    /// Handles a message (`dm_message_fn`); what is written to `out` is the reply. An error, which may be any,
-    /// is that of the sender's ioctl.
+    /// Handles a message (`dm_message_fn`); what is written to `out` is the reply. An error, which
+    /// may be any, is that of the sender's ioctl.
     ///
-    /// Runs inside device-mapper's SRCU section: must not freeze a filesystem or wait for a suspend.
+    /// Runs inside device-mapper's SRCU section: must not freeze a filesystem or wait for a
+    /// suspend.
     fn message(&self, _args: &[&str], _out: &mut StatusWriter<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
@@ -114,11 +117,12 @@ pub(crate) enum StatusKind {
     /// `dmsetup table` (`STATUSTYPE_TABLE`).
     Table,
     /// Measurement for the integrity subsystem (`STATUSTYPE_IMA`). See
-    /// [`Documentation/admin-guide/device-mapper/dm-ima.rst`](srctree/Documentation/admin-guide/device-mapper/dm-ima.rst).
+    /// `Documentation/admin-guide/device-mapper/dm-ima.rst`.
     Ima,
 }
 
-/// A table line being turned into a target: the C `struct dm_target` in its constructor (`dm_ctr_fn`).
+/// A table line being turned into a target: the C `struct dm_target` in its constructor
+/// (`dm_ctr_fn`).
 ///
 /// # Examples
 ///
@@ -196,12 +200,12 @@ impl Constructor<'_> {
         self.events.clone()
     }
 
-    /// Takes a device for as long as the target exists, claimed for device-mapper (`dm_get_device()`,
-    /// `dm_put_device()`). With `limits` the mapped device has, among others, its limits
-    /// (`dm_iterate_devices_fn`).
+    /// Takes a device for as long as the target exists, claimed for device-mapper
+    /// (`dm_get_device()`, `dm_put_device()`). With `limits` the mapped device has, among others,
+    /// its limits (`dm_iterate_devices_fn`).
     ///
-    /// Errors: `ENOMEM`, `EINVAL` when it is the mapped device itself, `EBUSY` when somebody else has claimed it,
-    /// and those of looking it up and opening it, `ENODEV` and `ENXIO` as a rule.
+    /// Errors: `ENOMEM`, `EINVAL` when it is the mapped device itself, `EBUSY` when somebody else
+    /// has claimed it, and those of looking it up and opening it, `ENODEV` and `ENXIO` as a rule.
     pub(crate) fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<Claim> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
@@ -266,8 +270,8 @@ pub(super) struct Taken {
 pub(super) struct Devices(pub(super) KVec<Taken>);
 
 /// Writes text to the buffer that device-mapper gives for status and replies (`dm_status_fn`,
-/// `dm_message_fn`); what does not fit is cut, and device-mapper then asks again with a larger buffer. As
-/// `DMEMIT()` does.
+/// `dm_message_fn`); what does not fit is cut, and device-mapper then asks again with a larger
+/// buffer. As `DMEMIT()` does.
 pub(crate) struct StatusWriter<'a> {
     buffer: &'a mut [u8],
     used: usize,

@@ -50,7 +50,8 @@ unsafe fn put_devices(target: *mut bindings::dm_target, devices: &mut Devices) {
     }
 }
 
-/// The words that device-mapper passes, copied: a message's reply goes to the memory that they are in.
+/// The words that device-mapper passes, copied: a message's reply goes to the memory that they are
+/// in.
 ///
 /// # Safety
 ///
@@ -126,7 +127,8 @@ impl<T: Target> VTable<T> {
         let raw = target.as_ptr();
         let place = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
         let mut devices = Devices(KVec::new());
-        // SAFETY: A target being constructed is valid; `detach` is called below on failure, and in `dtr`.
+        // SAFETY: A target being constructed is valid; `detach` is called below on failure, and in
+        // `dtr`.
         let events = unsafe { Events::new(target) }?;
         // INVARIANT: By the safety requirement.
         let mut constructor = Constructor {
@@ -155,7 +157,8 @@ impl<T: Target> VTable<T> {
             }
             Err(error) => {
                 events.detach();
-                // SAFETY: All were taken for this target, and making it has failed, so nobody uses them.
+                // SAFETY: All were taken for this target, and making it has failed, so nobody uses
+                // them.
                 unsafe { put_devices(raw, &mut devices) };
                 Err(error)
             }
@@ -174,7 +177,8 @@ impl<T: Target> VTable<T> {
     /// Called by device-mapper to destroy `target`, which [`Self::ctr`] has constructed.
     unsafe extern "C" fn dtr(target: *mut bindings::dm_target) {
         if T::HOLDS {
-            // An `end_io` that has given its bio away may still run: the bio does not keep us any longer.
+            // An `end_io` that has given its bio away may still run: the bio does not keep us any
+            // longer.
             super::synchronize_rcu();
         }
         // SAFETY: The target is valid; `ctr` has set this field.
@@ -216,7 +220,8 @@ impl<T: Target> VTable<T> {
         bio: *mut bindings::bio,
         _status: *mut bindings::blk_status_t,
     ) -> kernel::ffi::c_int {
-        // From where a target holds the bio, this section is what keeps the target alive; see `dtr`.
+        // From where a target holds the bio, this section is what keeps the target alive; see
+        // `dtr`.
         let _rcu = T::HOLDS.then(kernel::sync::rcu::read_lock);
         // SAFETY: The target is live while a bio of it is in flight.
         let instance = unsafe { Self::instance(target) };
@@ -317,7 +322,8 @@ impl<T: Target> VTable<T> {
             let text = as_text(&words)?;
             // CAST: Always fits.
             let len = len as usize;
-            // SAFETY: By the safety requirement; the words, which may be in the same memory, are copied.
+            // SAFETY: By the safety requirement; the words, which may be in the same memory, are
+            // copied.
             let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len) };
             let mut out = StatusWriter::new(buffer);
             instance.target.message(&text, &mut out)?;
@@ -326,7 +332,8 @@ impl<T: Target> VTable<T> {
         })
     }
 
-    /// Reports the devices whose limits the mapped device has, each over the target's length or its own.
+    /// Reports the devices whose limits the mapped device has, each over the target's length or its
+    /// own.
     ///
     /// # Safety
     ///
@@ -452,8 +459,8 @@ unsafe impl<T> Send for Registration<T> {}
 unsafe impl<T> Sync for Registration<T> {}
 
 impl<T: Target> Registration<T> {
-    /// Registers `T`, which keeps `module` loaded while a table uses it. Errors: `EBUSY` when there is a target
-    /// type of that name.
+    /// Registers `T`, which keeps `module` loaded while a table uses it. Errors: `EBUSY` when there
+    /// is a target type of that name.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // INVARIANT: Registered, or the initialiser fails.

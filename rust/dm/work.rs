@@ -72,14 +72,15 @@ unsafe impl Send for WorkQueue {}
 unsafe impl Sync for WorkQueue {}
 
 impl WorkQueue {
-    /// Creates a queue that is not bound to a CPU (`WQ_UNBOUND`), and makes progress under memory pressure
-    /// (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name` is shown in the kernel's tools. Errors: `ENOMEM`.
+    /// Creates a queue that is not bound to a CPU (`WQ_UNBOUND`), and makes progress under memory
+    /// pressure (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name` is shown in the kernel's tools.
+    /// Errors: `ENOMEM`.
     pub(crate) fn new(name: &'static CStr) -> Result<Self> {
         Self::with_flags(name, bindings::wq_flags_WQ_MEM_RECLAIM)
     }
 
-    /// As [`Self::new`], without a thread in reserve: for work that freeing memory never waits for. Errors:
-    /// `ENOMEM`.
+    /// As [`Self::new`], without a thread in reserve: for work that freeing memory never waits for.
+    /// Errors: `ENOMEM`.
     pub(crate) fn new_unhurried(name: &'static CStr) -> Result<Self> {
         Self::with_flags(name, 0)
     }
@@ -101,8 +102,8 @@ impl WorkQueue {
     }
 }
 
-/// Waits until a work item is neither queued nor running (`flush_work()`): one of this object, whatever
-/// else its queue has to do.
+/// Waits until a work item is neither queued nor running (`flush_work()`): one of this object,
+/// whatever else its queue has to do.
 pub(crate) fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
     // SAFETY: A reference is valid.
     let work = unsafe { Work::raw_get(work) };
