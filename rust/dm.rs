@@ -5,18 +5,76 @@
 //! A target implements [`Target`] and is registered by a [`Registration`]. What reaches it:
 //!
 //! - [`Constructor`]: the table line, the devices that it names, and the limits to set;
-//! - [`Incoming`]: a bio in `map`, which must be consumed: remapped, ended, or taken away as a [`Bio`];
+//! - [`Incoming`]: a bio in `map`, which must be consumed: remapped, ended, or taken away as a
+//!   [`Bio`];
 //! - [`Completed`]: a bio in `end_io`.
 //!
-//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages), [`Gather`] (a
-//! durable write of several of them together),
-//! [`List`] and [`IrqStack`] (bios kept without allocating), [`Gate`] (a value read without a lock and
-//! replaced while nobody is inside), [`WorkQueue`], [`NoIo`], [`Events`], [`sysfs`].
+//! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages),
+//! [`Gather`] (a durable write of several of them together), [`List`] and [`IrqStack`] (bios kept
+//! without allocating), [`Gate`] (a value read without a lock and replaced while nobody is inside),
+//! [`WorkQueue`], [`NoIo`], [`Events`], [`sysfs`].
 //!
-//! Nothing here knows what the targets are for. All unsafe code of the module is in these files and in
-//! `bindings.rs`.
+//! Nothing here knows what the targets are for. All unsafe code of the module is in these files and
+//! in `bindings.rs`. `Documentation/dm.rst` tells how to write a target with them.
 //!
 //! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
+//!
+//! # Examples
+//!
+//! A target that passes reads on to a device and refuses all else:
+//!
+//! ```
+//! use core::fmt;
+//! use core::fmt::Write;
+//! use crate::dm::BlockDevice;
+//! use crate::dm::Constructor;
+//! use crate::dm::Incoming;
+//! use crate::dm::Mapped;
+//! use crate::dm::Op;
+//! use crate::dm::Status;
+//! use crate::dm::StatusKind;
+//! use crate::dm::StatusWriter;
+//! use crate::dm::Target;
+//! use kernel::str::CString;
+//!
+//! struct ReadOnly {
+//!     device: BlockDevice,
+//! }
+//!
+//! #[vtable]
+//! impl Target for ReadOnly {
+//!     const NAME: &'static CStr = c"read-only";
+//!     const VERSION: [u32; 3] = [1, 0, 0];
+//!     type PerBio = ();
+//!
+//!     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>> {
+//!         let &[path] = args else {
+//!             return Err(table.fail(c"One argument is needed: the device"));
+//!         };
+//!         let path = CString::try_from_fmt(fmt!("{path}"))?;
+//!         let claim = table.claim(&path, false, true)?;
+//!         let device = BlockDevice::open(claim.devt, false)?;
+//!         Ok(KBox::pin(Self { device }, GFP_KERNEL)?)
+//!     }
+//!
+//!     fn map<'a>(&'a self, bio: Incoming<'a, Self>) -> Mapped<'a> {
+//!         match bio.op() {
+//!             Op::Read => {
+//!                 let start = bio.span().start;
+//!                 bio.remap(&self.device, start)
+//!             }
+//!             _ => bio.end(Status::NOT_SUPPORTED),
+//!         }
+//!     }
+//!
+//!     fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result {
+//!         match kind {
+//!             StatusKind::Table => write!(out, "{}", self.device.devt()),
+//!             StatusKind::Info | StatusKind::Ima => Ok(()),
+//!         }
+//!     }
+//! }
+//! ```
 
 #![allow(unsafe_code)]
 

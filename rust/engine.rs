@@ -25,6 +25,14 @@ pub(crate) mod space;
 pub(crate) mod upkeep;
 pub(crate) mod write;
 
+use crate::uapi::args::Options;
+use crate::maps::Bitmap;
+use crate::maps::Geometry;
+use crate::engine::write::waiting::HeldBio;
+use crate::engine::write::waiting::Slow;
+use crate::engine::space::Copies;
+use crate::engine::space::Store;
+use crate::maps::Designation;
 use crate::dm;
 use crate::dm::BlockDevice;
 use crate::dm::DevT;
@@ -45,13 +53,13 @@ use crate::engine::space::Store;
 use crate::engine::write::waiting::Slow;
 use crate::format::BLOCK_SECTORS;
 use crate::history;
-use crate::interface::live::LiveBio;
 use crate::maps::region;
 use crate::maps::Bitmap;
 use crate::maps::Designation;
 use crate::maps::Geometry;
 use crate::store::Trouble;
 use crate::uapi::args::Options;
+use crate::history::timeline;
 use kernel::impl_has_work;
 use kernel::new_condvar;
 use kernel::new_mutex;
@@ -147,7 +155,7 @@ pub(crate) struct Engine {
 
     /// Bios for the copier.
     #[pin]
-    pub(crate) incoming: SpinLock<List<LiveBio>>,
+    pub(crate) incoming: SpinLock<List<HeldBio>>,
     /// Copies that came back.
     pub(crate) finished: IrqStack<KBox<Io<crate::engine::write::copy::Copy>>>,
     #[pin]

@@ -11,7 +11,9 @@
 //!
 //! Each bio carries the target's own state, [`Target::PerBio`], from 1 until it is done with.
 //!
-//! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
+//! C headers: [`include/linux/bio.h`](srctree/include/linux/bio.h),
+//! [`include/linux/blk_types.h`](srctree/include/linux/blk_types.h),
+//! [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
 use super::list::Node;
 use super::BlockDevice;
@@ -22,42 +24,43 @@ use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-/// How an I/O ended.
+/// How an I/O ended. Represents the C type `blk_status_t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Status(pub(super) u8);
 
 impl Status {
-    /// Success.
+    /// Success (`BLK_STS_OK`).
     pub(crate) const OK: Self = Self(0);
-    /// An I/O error.
+    /// An I/O error (`BLK_STS_IOERR`).
     pub(crate) const IO_ERROR: Self = Self(bindings::BLK_STS_IOERR);
-    /// Would have to wait, and the submitter does not want to (`REQ_NOWAIT`).
+    /// Would have to wait, and the submitter does not want to (`BLK_STS_AGAIN`, for `REQ_NOWAIT`).
     pub(crate) const AGAIN: Self = Self(bindings::BLK_STS_AGAIN);
-    /// Not supported.
+    /// Not supported (`BLK_STS_NOTSUPP`).
     pub(crate) const NOT_SUPPORTED: Self = Self(bindings::BLK_STS_NOTSUPP);
-    /// Back to device-mapper, which submits it again after a noflush suspend.
+    /// Back to device-mapper, which submits it again after a noflush suspend
+    /// (`BLK_STS_DM_REQUEUE`).
     pub(crate) const REQUEUE: Self = Self(bindings::BLK_STS_DM_REQUEUE);
 }
 
-/// What a bio asks for.
+/// What a bio asks for. Represents the C type `enum req_op`, as far as targets tell it apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
-    /// Read.
+    /// Read (`REQ_OP_READ`).
     Read,
-    /// Write, of data.
+    /// Write, of data (`REQ_OP_WRITE`).
     Write,
-    /// The content is not needed any longer.
+    /// The content is not needed any longer (`REQ_OP_DISCARD`).
     Discard,
-    /// Write of zeroes, without data.
+    /// Write of zeroes, without data (`REQ_OP_WRITE_ZEROES`).
     WriteZeroes,
-    /// Flush of the device's cache.
+    /// Flush of the device's cache (`REQ_OP_FLUSH`, or `REQ_PREFLUSH` without data).
     Flush,
     /// Anything else.
     Other,
 }
 
-/// The sectors that a bio covers. Targets here are alone in their table, so this is relative to the
-/// target's start as well.
+/// The sectors that a bio covers: `bi_sector` and `bi_size` of the C `struct bvec_iter`. Targets
+/// here are alone in their table, so this is relative to the target's start as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Span {
     /// First sector.
@@ -67,27 +70,61 @@ pub(crate) struct Span {
 }
 
 /// What each clone carries for us: the target's state, and where the bio began.
-pub(super) struct PerBio<T: Target> {
-    state: T::PerBio,
+///
+/// The type depends on nothing else of the target, so all targets with the same state lay it out
+/// alike.
+pub(super) struct PerBio<S> {
+    state: S,
     /// Taken when the bio is remapped, if [`Target::REWINDS`].
     start: Option<bindings::bvec_iter>,
 }
 
-/// A bio that the target owns.
+/// A bio that a target owns, with the state `S` that the target keeps with each
+/// ([`Target::PerBio`]).
+///
+/// Wraps a clone that device-mapper has made: the C `struct bio` inside a `struct dm_target_io`.
+///
+/// Which target it belongs to is not in the type: code between targets, or below them, need not
+/// know. A bio that is handed to another target with the same state still completes in the `end_io`
+/// of its own, which is there until then, and finds a state of its own type.
+///
+/// # Examples
+///
+/// What comes between a target and its device need not know the target:
+///
+/// ```
+/// use crate::dm::Bio;
+/// use crate::dm::BlockDevice;
+/// use crate::dm::Op;
+/// use crate::dm::Status;
+///
+/// /// Submits a bio that counts how often it was sent, three times at most.
+/// fn send(mut bio: Bio<u32>, device: &BlockDevice) {
+///     if bio.op() == Op::Other || *bio.state() == 3 {
+///         return bio.end(Status::IO_ERROR);
+///     }
+///     *bio.state() += 1;
+///     let start = bio.span().start;
+///     bio.submit(device, start);
+/// }
+/// ```
 ///
 /// # Invariants
 ///
-/// A valid clone made by device-mapper for a target of type `T`, whose completion device-mapper has not
-/// seen yet, owned by this object alone; its per-bio data is valid.
-pub(crate) struct Bio<T: Target> {
+/// - A valid clone made by device-mapper for a target whose `PerBio` is `S`, whose completion
+///   device-mapper has not seen yet, owned by this object alone; its per-bio data is a valid
+///   `PerBio<S>`.
+/// - `S` is that very type, not one that it could be coerced to: what is written to the state is
+///   read by the target's `end_io`. Hence the marker, which makes `S` invariant.
+pub(crate) struct Bio<S> {
     bio: NonNull<bindings::bio>,
-    _target: PhantomData<T>,
+    _state: PhantomData<fn(S) -> S>,
 }
 
 // SAFETY: A bio may be handled by any thread, and the per-bio data is `Send`.
-unsafe impl<T: Target> Send for Bio<T> {}
+unsafe impl<S: Send> Send for Bio<S> {}
 
-impl<T: Target> Bio<T> {
+impl<S> Bio<S> {
     /// # Safety
     ///
     /// `bio` fulfils the type invariants, and the caller gives up its ownership.
@@ -95,7 +132,7 @@ impl<T: Target> Bio<T> {
         // INVARIANT: By the safety requirement.
         Self {
             bio,
-            _target: PhantomData,
+            _state: PhantomData,
         }
     }
 
@@ -109,7 +146,7 @@ impl<T: Target> Bio<T> {
         unsafe { (*self.bio.as_ptr()).bi_opf }
     }
 
-    /// What the bio asks for.
+    /// What the bio asks for (`bio_op()`).
     pub(crate) fn op(&self) -> Op {
         match self.flags() & bindings::REQ_OP_MASK {
             bindings::req_op_REQ_OP_READ => Op::Read,
@@ -127,18 +164,18 @@ impl<T: Target> Bio<T> {
         self.flags() & bindings::REQ_PREFLUSH != 0 && self.iter().bi_size == 0
     }
 
-    /// How the I/O ended, for a bio that came back.
+    /// How the I/O ended, for a bio that came back (`bi_status`).
     pub(crate) fn status(&self) -> Status {
         // SAFETY: By the type invariant the bio is valid and ours.
         Status(unsafe { (*self.bio.as_ptr()).bi_status })
     }
 
-    /// The submitter wants an error rather than to wait (`REQ_NOWAIT`).
+    /// Returns true if the submitter wants an error rather than to wait (`REQ_NOWAIT`).
     pub(crate) fn is_nowait(&self) -> bool {
         self.flags() & bindings::REQ_NOWAIT != 0
     }
 
-    /// The sectors covered.
+    /// The sectors covered (`bi_iter`).
     #[inline]
     pub(crate) fn span(&self) -> Span {
         let iter = self.iter();
@@ -148,16 +185,16 @@ impl<T: Target> Bio<T> {
         }
     }
 
-    /// The target's state of this bio.
+    /// The target's state of this bio (`dm_per_bio_data()`).
     #[inline]
-    pub(crate) fn state(&mut self) -> &mut T::PerBio {
+    pub(crate) fn state(&mut self) -> &mut S {
         &mut self.per_bio().state
     }
 
     #[inline]
-    fn per_bio(&mut self) -> &mut PerBio<T> {
-        // SAFETY: By the type invariant a clone for a target of type `T`.
-        let per_bio = unsafe { per_bio::<T>(self.bio.as_ptr()) };
+    fn per_bio(&mut self) -> &mut PerBio<S> {
+        // SAFETY: By the type invariant a clone for a target whose `PerBio` is `S`.
+        let per_bio = unsafe { per_bio::<S>(self.bio.as_ptr()) };
         // SAFETY: By the type invariant the per-bio data is valid, and ours alone.
         unsafe { &mut *per_bio }
     }
@@ -169,20 +206,20 @@ impl<T: Target> Bio<T> {
         unsafe { (*self.bio.as_ptr()).bi_iter.bi_sector = sector };
     }
 
-    /// Sends the bio to `sector` of `device`. Process context. The device must stay open until the bio
-    /// completes; the target that the bio belongs to should own it.
+    /// Sends the bio to `sector` of `device` (`submit_bio_noacct()`). Process context. The device
+    /// must stay open until the bio completes; the target that the bio belongs to should own it.
     pub(crate) fn submit(mut self, device: &BlockDevice, sector: u64) {
         self.set_device(device, sector);
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
         unsafe { (*bio.as_ptr()).bi_status = 0 };
-        // Not `dm_submit_bio_remap`, which would account the bio a second time, at the same time as device-mapper does
-        // after `map`: that is for targets that set `accounts_remapped_io`.
+        // Not `dm_submit_bio_remap`, which would account the bio a second time, at the same time as
+        // device-mapper does after `map`: that is for targets that set `accounts_remapped_io`.
         // SAFETY: A clone of device-mapper's, whose ownership passes to the block layer.
         unsafe { bindings::submit_bio_noacct(bio.as_ptr()) };
     }
 
-    /// Ends the bio.
+    /// Ends the bio (`bio_endio()`).
     pub(crate) fn end(self, status: Status) {
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
@@ -191,8 +228,8 @@ impl<T: Target> Bio<T> {
         unsafe { bindings::bio_endio(bio.as_ptr()) };
     }
 
-    /// Fills the rest of the bio with zeroes. Does nothing to one that is not a read: its pages are not
-    /// ours to change.
+    /// Fills the rest of the bio with zeroes (`zero_fill_bio()`). Does nothing to one that is not a
+    /// read: its pages are not ours to change.
     pub(crate) fn zero_fill(&mut self) {
         if self.op() != Op::Read {
             return;
@@ -201,8 +238,10 @@ impl<T: Target> Bio<T> {
         unsafe { bindings::dm_preserve_zero_fill_bio(self.bio.as_ptr()) };
     }
 
-    /// Goes back to where the bio was when it was remapped, its sector relative to the target again.
-    /// `false` if it never was, or the target does not ask for it ([`Target::REWINDS`]).
+    /// Goes back to where the bio was when it was remapped, its sector relative to the target
+    /// again. Like `dm_bio_restore()` of
+    /// [`drivers/md/dm-bio-record.h`](srctree/drivers/md/dm-bio-record.h). Returns false if it
+    /// never was remapped, or the target does not ask for it ([`Target::REWINDS`]).
     pub(crate) fn rewind(&mut self) -> bool {
         let Some(start) = self.per_bio().start else {
             return false;
@@ -212,8 +251,9 @@ impl<T: Target> Bio<T> {
         true
     }
 
-    /// Copies `bytes` bytes of `io`, from `offset` on, to the bio's present position and moves on by as many, or by
-    /// what is left of the bio, or of `io`. Does nothing to a bio that is not a read.
+    /// Copies `bytes` bytes of `io`, from `offset` on, to the bio's present position and moves on
+    /// by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of `io`.
+    /// Does nothing to a bio that is not a read.
     pub(crate) fn fill_from<D>(&mut self, io: &mut Io<D>, offset: u32, bytes: u32) {
         if self.op() != Op::Read {
             return;
@@ -226,8 +266,9 @@ impl<T: Target> Bio<T> {
         });
     }
 
-    /// Copies `bytes` bytes from the bio's present position on to the beginning of `io` and moves on by as many, or by what is left
-    /// of the bio, or of `io`. Does nothing for a bio that is not a read: others may have no pages.
+    /// Copies `bytes` bytes from the bio's present position on to the beginning of `io` and moves
+    /// on by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of
+    /// `io`. Does nothing for a bio that is not a read: others may have no pages.
     pub(crate) fn copy_to<D>(&mut self, io: &mut Io<D>, bytes: u32) {
         if self.op() != Op::Read {
             return;
@@ -239,7 +280,8 @@ impl<T: Target> Bio<T> {
         });
     }
 
-    /// Fills with zeroes up to `bytes` bytes from the present position and moves on by as many.
+    /// Fills with zeroes up to `bytes` bytes from the present position and moves on by as many
+    /// (`zero_fill_bio()`, `bio_advance()`).
     pub(crate) fn skip_zeroed(&mut self, bytes: u32) {
         self.with_first(bytes, Self::zero_fill);
     }
@@ -258,15 +300,16 @@ impl<T: Target> Bio<T> {
     }
 }
 
-impl<T: Target> Drop for Bio<T> {
+impl<S> Drop for Bio<S> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the bio is ours and not ended; nobody uses `self` after this.
+        // SAFETY: By the type invariant the bio is ours and not ended; nobody uses `self` after
+        // this.
         unsafe { Self::from_ptr(self.bio) }.end(Status::IO_ERROR);
     }
 }
 
 // SAFETY: A `Bio` owns its bio exclusively, and device-mapper's clones use `bi_next` for nothing.
-unsafe impl<T: Target> Node for Bio<T> {
+unsafe impl<S> Node for Bio<S> {
     fn into_bio(self) -> NonNull<bindings::bio> {
         ManuallyDrop::new(self).bio
     }
@@ -281,40 +324,75 @@ unsafe impl<T: Target> Node for Bio<T> {
 ///
 /// # Safety
 ///
-/// `bio` is a clone for a target of type `T`, whose `per_io_data_size` is the size of `PerBio<T>`.
-unsafe fn per_bio<T: Target>(bio: *mut bindings::bio) -> *mut PerBio<T> {
+/// `bio` is a clone for a target whose `per_io_data_size` is the size of `PerBio<S>`, as that of
+/// every target with `S` as its `PerBio` is (`vtable.rs`).
+unsafe fn per_bio<S>(bio: *mut bindings::bio) -> *mut PerBio<S> {
     // SAFETY: By the safety requirement; arithmetic within the clone's allocation.
-    unsafe { bindings::dm_per_bio_data(bio, core::mem::size_of::<PerBio<T>>()) }.cast()
+    unsafe { bindings::dm_per_bio_data(bio, core::mem::size_of::<PerBio<S>>()) }.cast()
 }
 
-/// Ties a bio to the one call that it was passed to, so that a result cannot be that of another call.
+/// Ties a bio to the one call that it was passed to, so that a result cannot be that of another
+/// call.
 type Call<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
 
-/// Result of `map`: there is no way to make one but by consuming the [`Incoming`].
+/// Result of `map`: there is no way to make one but by consuming the [`Incoming`]. Represents the C
+/// constants `DM_MAPIO_*`.
 #[must_use]
 pub(crate) struct Mapped<'a>(pub(super) i32, Call<'a>);
 
-/// A bio in `map`.
+/// A bio in `map`: the argument of the C type `dm_map_fn`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Bio;
+/// use crate::dm::BlockDevice;
+/// use crate::dm::Incoming;
+/// use crate::dm::List;
+/// use crate::dm::Mapped;
+/// use crate::dm::Op;
+/// use crate::dm::Status;
+/// use crate::dm::Target;
+/// use kernel::sync::SpinLock;
+///
+/// /// Passes reads on, 64 sectors at a time, and keeps writes for later.
+/// fn map<'a, T: Target<PerBio = ()>>(
+///     mut bio: Incoming<'a, T>,
+///     device: &'a BlockDevice,
+///     writes: &SpinLock<List<Bio<()>>>,
+/// ) -> Mapped<'a> {
+///     let start = bio.span().start;
+///     match bio.op() {
+///         Op::Read => {
+///             bio.keep_first(64);
+///             bio.remap(device, start)
+///         }
+///         Op::Write if bio.is_nowait() => bio.end(Status::AGAIN),
+///         Op::Write => bio.take(|bio| writes.lock().push(bio)),
+///         _ => bio.end(Status::NOT_SUPPORTED),
+///     }
+/// }
+/// ```
 ///
 /// # Invariants
 ///
 /// Passed to the call of `map` that `'a` stands for, and not consumed yet.
-pub(crate) struct Incoming<'a, T: Target>(Bio<T>, Call<'a>);
+pub(crate) struct Incoming<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 
 impl<'a, T: Target> Incoming<'a, T> {
     /// # Safety
     ///
-    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`, the call of
-    /// which `'a` stands for.
+    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`, the
+    /// call of which `'a` stands for.
     pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
         let fresh = PerBio {
             state: T::PerBio::default(),
             start: None,
         };
         // SAFETY: By the safety requirement.
-        let place = unsafe { per_bio::<T>(bio.as_ptr()) };
-        // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and holds
-        // nothing yet.
+        let place = unsafe { per_bio::<T::PerBio>(bio.as_ptr()) };
+        // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and
+        // holds nothing yet.
         unsafe { place.write(fresh) };
         // SAFETY: By the safety requirement, and the state has just been initialised.
         // INVARIANT: By the safety requirement.
@@ -332,7 +410,8 @@ impl<'a, T: Target> Incoming<'a, T> {
         self.0.zero_fill();
     }
 
-    /// Device-mapper submits the bio to `sector` of `device`, which must stay open as long as the target.
+    /// Lets device-mapper submit the bio to `sector` of `device`, which must stay open as long as
+    /// the target (`bio_set_dev()`, `DM_MAPIO_REMAPPED`).
     #[inline]
     pub(crate) fn remap(mut self, device: &'a BlockDevice, sector: u64) -> Mapped<'a> {
         if T::REWINDS {
@@ -343,19 +422,20 @@ impl<'a, T: Target> Incoming<'a, T> {
         Mapped(bindings::DM_MAPIO_REMAPPED as i32, PhantomData)
     }
 
-    /// Ends the bio.
+    /// Ends the bio (`bio_endio()`, `DM_MAPIO_SUBMITTED`).
     pub(crate) fn end(self, status: Status) -> Mapped<'a> {
         self.take(|bio| bio.end(status))
     }
 
-    /// Takes the bio away; it is the target's to submit or end.
-    pub(crate) fn take(self, f: impl FnOnce(Bio<T>)) -> Mapped<'a> {
+    /// Takes the bio away; it is the target's to submit or end (`DM_MAPIO_SUBMITTED`).
+    pub(crate) fn take(self, f: impl FnOnce(Bio<T::PerBio>)) -> Mapped<'a> {
         f(self.0);
         Mapped(bindings::DM_MAPIO_SUBMITTED as i32, PhantomData)
     }
 
-    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio. Only reads, discards and
-    /// write-zeroes are cut; a bio that is not longer stays as it is. The result is the bio's length now.
+    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio
+    /// (`dm_accept_partial_bio()`). Only reads, discards and write-zeroes are cut; a bio that is
+    /// not longer stays as it is. Returns the bio's length now, in sectors.
     pub(crate) fn keep_first(&mut self, sectors: u64) -> u64 {
         let len = self.0.span().len;
         let splittable = matches!(self.0.op(), Op::Read | Op::Discard | Op::WriteZeroes)
@@ -364,38 +444,77 @@ impl<'a, T: Target> Incoming<'a, T> {
             return len;
         }
         // CAST: Less than the bio's length, which is an `u32`.
-        // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are, and
-        // discards and write-zeroes are not as a target gets one bio for each (`num_discard_bios` and `num_write_zeroes_bios` are 1).
-        // What must not be cut on a zoned device does not come: we do not offer zones.
+        // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are,
+        // and discards and write-zeroes are not as a target gets one bio for each
+        // (`num_discard_bios` and `num_write_zeroes_bios` are 1). What must not be cut on a zoned
+        // device does not come: we do not offer zones.
         unsafe { bindings::dm_accept_partial_bio(self.0.bio.as_ptr(), sectors as u32) };
         sectors
     }
 }
 
 impl<T: Target> core::ops::Deref for Incoming<'_, T> {
-    type Target = Bio<T>;
+    type Target = Bio<T::PerBio>;
 
-    fn deref(&self) -> &Bio<T> {
+    fn deref(&self) -> &Self::Target {
         &self.0
     }
 }
 
-/// Result of `end_io`.
+/// Result of `end_io`. Represents the C constants `DM_ENDIO_*`.
 #[must_use]
 pub(crate) struct Ended<'a>(pub(super) i32, Call<'a>);
 
-/// A bio in `end_io`. May be interrupt context.
+/// A bio in `end_io`: the argument of the C type `dm_endio_fn`. May be interrupt context.
+///
+/// # Examples
+///
+/// Reads that failed are ended by a work item, with zeroes; [`Target::HOLDS`] and
+/// [`Target::REWINDS`] are true:
+///
+/// ```
+/// use crate::dm::Bio;
+/// use crate::dm::Completed;
+/// use crate::dm::Ended;
+/// use crate::dm::IrqStack;
+/// use crate::dm::Op;
+/// use crate::dm::Status;
+/// use crate::dm::Target;
+///
+/// fn end_io<'a, T: Target<PerBio = ()>>(
+///     bio: Completed<'a, T>,
+///     failed: &IrqStack<Bio<()>>,
+/// ) -> Ended<'a> {
+///     match bio.status() {
+///         Status::IO_ERROR if bio.op() == Op::Read => bio.hold(|bio| failed.push(bio)),
+///         _ => bio.done(),
+///     }
+/// }
+///
+/// fn end_failed(failed: &IrqStack<Bio<()>>) {
+///     let mut failed = failed.take();
+///     while let Some(mut bio) = failed.pop() {
+///         let status = match bio.rewind() {
+///             true => Status::OK,
+///             false => Status::IO_ERROR,
+///         };
+///         bio.zero_fill();
+///         // It comes to `end_io` once more, which lets it go.
+///         bio.end(status);
+///     }
+/// }
+/// ```
 ///
 /// # Invariants
 ///
 /// Passed to the call of `end_io` that `'a` stands for, and not consumed yet.
-pub(crate) struct Completed<'a, T: Target>(Bio<T>, Call<'a>);
+pub(crate) struct Completed<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 
 impl<'a, T: Target> Completed<'a, T> {
     /// # Safety
     ///
-    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it, in the call that
-    /// `'a` stands for.
+    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it, in the call
+    /// that `'a` stands for.
     pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
         // SAFETY: By the safety requirement; the state is valid since `map`.
         // INVARIANT: By the safety requirement.
@@ -408,24 +527,32 @@ impl<'a, T: Target> Completed<'a, T> {
         self.0.state()
     }
 
-    /// Lets the completion go on to whoever sent the bio.
+    /// Lets the completion go on to whoever sent the bio (`DM_ENDIO_DONE`).
     #[inline]
     pub(crate) fn done(mut self) -> Ended<'a> {
-        let state: *mut PerBio<T> = self.0.per_bio();
+        let state: *mut PerBio<T::PerBio> = self.0.per_bio();
         core::mem::forget(self.0);
         // SAFETY: The state is valid, and nothing sees it after this: the clone is freed.
         unsafe { core::ptr::drop_in_place(state) };
         Ended(bindings::DM_ENDIO_DONE as i32, PhantomData)
     }
 
-    /// Stops the completion; the bio is the target's again, and `end_io` sees it once more. Only for
-    /// targets that say so ([`Target::HOLDS`]).
-    pub(crate) fn hold(self, f: impl FnOnce(Bio<T>)) -> Ended<'a> {
+    /// Stops the completion; the bio is the target's again, and `end_io` sees it once more
+    /// (`DM_ENDIO_INCOMPLETE`). Only for targets that say so ([`Target::HOLDS`]).
+    pub(crate) fn hold(self, f: impl FnOnce(Bio<T::PerBio>)) -> Ended<'a> {
         const { assert!(T::HOLDS, "Target::HOLDS is needed for Completed::hold") };
         // A lower device may have split the bio; it starts anew (as `dm-bio-record.h` does it).
         // SAFETY: The bio is valid and ours, and nobody else counts on it now.
         unsafe { (*self.0.bio.as_ptr()).__bi_remaining.counter = 1 };
         f(self.0);
         Ended(bindings::DM_ENDIO_INCOMPLETE as i32, PhantomData)
+    }
+}
+
+impl<T: Target> core::ops::Deref for Completed<'_, T> {
+    type Target = Bio<T::PerBio>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }

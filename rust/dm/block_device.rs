@@ -11,7 +11,20 @@ use kernel::error::from_err_ptr;
 use kernel::error::to_result;
 use kernel::prelude::*;
 
-/// A device number (`dev_t`).
+/// A device number. Represents the C type `dev_t`
+/// ([`include/linux/kdev_t.h`](srctree/include/linux/kdev_t.h)).
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::DevT;
+/// use kernel::str::CString;
+///
+/// let devt = DevT::new(8, 1).ok_or(EINVAL)?;
+/// assert_eq!(CString::try_from_fmt(fmt!("{devt}"))?.to_bytes(), b"8:1");
+/// assert!(DevT::new(8, 1 << 20).is_none());
+/// assert!(DevT::from_path(c"/no/such/device").is_err());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DevT(pub(super) u32);
 
@@ -19,13 +32,16 @@ pub(crate) struct DevT(pub(super) u32);
 const MINOR_BITS: u32 = 20;
 
 impl DevT {
-    /// From its two parts; `None` when they do not fit.
+    /// From its two parts (`MKDEV()`); `None` when they do not fit.
     pub(crate) fn new(major: u32, minor: u32) -> Option<Self> {
         let fits = major < 1 << (32 - MINOR_BITS) && minor < 1 << MINOR_BITS;
         fits.then_some(Self(major << MINOR_BITS | minor))
     }
 
-    /// The device that a path, or a `major:minor`, names.
+    /// The device that a path, or a `major:minor`, names (`dm_devt_from_path()`).
+    ///
+    /// Errors: those of looking up the path, `ENODEV` as a rule; `EOVERFLOW` when the numbers do
+    /// not fit.
     pub(crate) fn from_path(path: &CStr) -> Result<Self> {
         let mut devt = 0;
         // SAFETY: The path is nul-terminated, and the result has a place.
@@ -54,7 +70,26 @@ impl kernel::fmt::Display for DevT {
 
 /// An open block device; closed when dropped, in process context.
 ///
-/// The open is a plain one: it keeps the device alive but claims nothing.
+/// The open is a plain one: it keeps the device alive but claims nothing. Wraps the C
+/// `struct block_device` and the `struct file` that keeps it open (`bdev_file_open_by_dev()`,
+/// `bdev_fput()`).
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::BlockDevice;
+/// use crate::dm::DevT;
+///
+/// /// Tells how large a device is, once all that was written to it is durable.
+/// fn flushed_sectors(devt: DevT) -> Result<u64> {
+///     let device = BlockDevice::open(devt, true)?;
+///     device.flush()?;
+///     Ok(device.sectors())
+/// }
+///
+/// let none = DevT::new(0, 0).ok_or(EINVAL)?;
+/// assert!(flushed_sectors(none).is_err());
+/// ```
 ///
 /// # Invariants
 ///
@@ -70,7 +105,10 @@ unsafe impl Send for BlockDevice {}
 unsafe impl Sync for BlockDevice {}
 
 impl BlockDevice {
-    /// Opens the device for reading, and for writing as well if asked.
+    /// Opens the device for reading, and for writing as well if asked. Sleeps.
+    ///
+    /// Errors: `ENXIO` when there is no such device, `EBUSY` when somebody has forbidden to write
+    /// to it, `ENOMEM`, and those of its driver.
     pub(crate) fn open(devt: DevT, write: bool) -> Result<Self> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
@@ -93,32 +131,36 @@ impl BlockDevice {
         self.bdev.as_ptr()
     }
 
-    /// The size in sectors.
+    /// The size in sectors (`bdev_nr_sectors()`).
     pub(crate) fn sectors(&self) -> u64 {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::dm_preserve_bdev_nr_sectors(self.as_ptr()) }
     }
 
-    /// Makes durable what has been written so far. Sleeps.
+    /// Makes durable what has been written so far (`blkdev_issue_flush()`). Sleeps. Errors: those
+    /// of the device, `EIO` as a rule.
     pub(crate) fn flush(&self) -> Result {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::blkdev_issue_flush(self.as_ptr()) })
     }
 
-    /// The device's number.
+    /// The device's number (`bd_dev`).
     pub(crate) fn devt(&self) -> DevT {
         // SAFETY: By the type invariant the device is valid.
         DevT(unsafe { bindings::dm_preserve_bdev_devt(self.as_ptr()) })
     }
 
-    /// Whether device-mapper has claimed the device more than once: another mapped device uses it too.
+    /// Returns true if device-mapper has claimed the device more than once: another mapped device
+    /// uses it too (`bd_holders`).
     pub(crate) fn is_shared(&self) -> bool {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::dm_preserve_bdev_is_shared(self.as_ptr()) }
     }
 
-    /// Freezes the filesystem on the device, if there is one, until the result is dropped. Sleeps, and
-    /// must not be called with a lock held that I/O could need.
+    /// Freezes the filesystem on the device, if there is one, until the result is dropped
+    /// (`bdev_freeze()`). Sleeps, and must not be called with a lock held that I/O could need.
+    ///
+    /// Errors: `EBUSY` when the filesystem is being unmounted, and those of the filesystem.
     pub(crate) fn freeze(&self) -> Result<Frozen<'_>> {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::bdev_freeze(self.as_ptr()) })?;
@@ -126,7 +168,8 @@ impl BlockDevice {
         Ok(Frozen(self))
     }
 
-    /// Write and discard requests completed since the device exists.
+    /// Write and discard requests completed since the device exists (`part_stat_read()`,
+    /// [`include/linux/part_stat.h`](srctree/include/linux/part_stat.h)).
     pub(crate) fn writes_completed(&self) -> u64 {
         // SAFETY: By the type invariant the device is valid.
         let writes = unsafe { bindings::dm_preserve_writes(self.as_ptr()) };
@@ -134,7 +177,7 @@ impl BlockDevice {
         writes.wrapping_add(unsafe { bindings::dm_preserve_discards(self.as_ptr()) })
     }
 
-    /// Whether a request is in flight now.
+    /// Returns true if a request is in flight now (`bdev_count_inflight()`).
     pub(crate) fn is_busy(&self) -> bool {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::bdev_count_inflight(self.as_ptr()) != 0 }
@@ -148,7 +191,7 @@ impl Drop for BlockDevice {
     }
 }
 
-/// A frozen filesystem; thawed when dropped.
+/// A frozen filesystem; thawed when dropped (`bdev_thaw()`).
 ///
 /// # Invariants
 ///

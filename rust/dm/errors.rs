@@ -11,15 +11,16 @@ use kernel::prelude::*;
 const fn error(number: u32) -> Error {
     // CAST: Error numbers are below 4096.
     let code = -(number as i32);
-    // SAFETY: An `Error` is the negated number, as asserted below, and the bindings' numbers are in its range.
+    // SAFETY: An `Error` is the negated number, as asserted below, and the bindings' numbers are in
+    // its range.
     unsafe { core::mem::transmute::<i32, Error>(code) }
 }
 
 const _: () = assert!(matches!(error(bindings::EINVAL), EINVAL));
 
-/// No data available.
+/// No data available (`ENODATA`).
 pub(crate) const ENODATA: Error = error(bindings::ENODATA);
-/// Operation not supported.
+/// Operation not supported (`EOPNOTSUPP`).
 pub(crate) const EOPNOTSUPP: Error = error(bindings::EOPNOTSUPP);
-/// Structure needs cleaning.
+/// Structure needs cleaning (`EUCLEAN`).
 pub(crate) const EUCLEAN: Error = error(bindings::EUCLEAN);

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events of a mapped device: `dmsetup wait`, uevents, and polls of sysfs attributes; and whether it is being suspended.
+//! Events of a mapped device: `dmsetup wait`, uevents, and polls of sysfs attributes; and whether
+//! it is being suspended.
+//!
+//! C headers: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h),
+//! [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
+//! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
 use super::sysfs::DiskKobject;
 use crate::bindings;
@@ -14,9 +19,25 @@ use kernel::sync::SpinLock;
 
 /// Sends a target's events, for as long as the target exists; after that it does nothing.
 ///
+/// Stands for what the C `struct dm_target` leads to: its table and the disk's `struct kobject`.
+/// From [`Constructor::events`](super::Constructor::events).
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Events;
+/// use kernel::sync::Arc;
+///
+/// /// Tells user space that a device has failed. May sleep.
+/// fn tell_failed(events: &Arc<Events>) {
+///     events.send(c"STATE=failed", c"my-target", &[c"state"]);
+/// }
+/// ```
+///
 /// # Invariants
 ///
-/// Each of the two is `None`, or a target that exists: `vtable.rs` takes both away before it is destroyed.
+/// Each of the two is `None`, or a target that exists: `vtable.rs` takes both away before it is
+/// destroyed.
 #[pin_data]
 pub(crate) struct Events {
     /// Held while an event is sent, which may take long.
@@ -35,7 +56,8 @@ unsafe impl Send for RawTarget {}
 
 impl RawTarget {
     fn table(&self) -> *mut bindings::dm_table {
-        // SAFETY: Whoever holds a `RawTarget` has made sure that it is valid ([`Events`]' invariant).
+        // SAFETY: Whoever holds a `RawTarget` has made sure that it is valid ([`Events`]'
+        // invariant).
         unsafe { (*self.0.as_ptr()).table }
     }
 
@@ -71,8 +93,9 @@ impl Events {
         *self.target.lock() = None;
     }
 
-    /// Whether a noflush suspend is under way: only then does device-mapper take a bio back that ends with
-    /// [`Status::REQUEUE`](super::Status::REQUEUE). An interrupted suspend says so here before it tells the target. Atomic context.
+    /// Returns true if a noflush suspend is under way (`dm_noflush_suspending()`): only then does
+    /// device-mapper take a bio back that ends with [`Status::REQUEUE`](super::Status::REQUEUE). An
+    /// interrupted suspend says so here before it tells the target. Atomic context.
     pub(crate) fn is_suspending_noflush(&self) -> bool {
         let target = self.target.lock();
         target.as_ref().is_some_and(|target| {
@@ -87,14 +110,16 @@ impl Events {
         target.as_ref().and_then(RawTarget::disk)
     }
 
-    /// Raises the device's event number, sends a `change` uevent with the string `environment`
-    /// (`NAME=value`), and wakes polls of the attributes `files` in the sysfs directory `directory`.
+    /// Raises the device's event number (`dm_table_event()`), sends a `change` uevent with the
+    /// string `environment` (`NAME=value`; `kobject_uevent_env()`), and wakes polls of the
+    /// attributes `files` in the sysfs directory `directory` (`sysfs_notify()`). May sleep.
     pub(crate) fn send(&self, environment: &CStr, directory: &CStr, files: &[&CStr]) {
         let guard = self.sender.lock();
         let Some(target) = guard.as_ref() else {
             return;
         };
-        // SAFETY: By the type invariant the target, and so its table, is valid while the lock is held.
+        // SAFETY: By the type invariant the target, and so its table, is valid while the lock is
+        // held.
         unsafe { bindings::dm_table_event(target.table()) };
         let Some(kobj) = target.disk() else {
             return;
@@ -106,7 +131,8 @@ impl Events {
         let _ =
             unsafe { bindings::kobject_uevent_env(kobj.as_ptr(), action, strings.as_mut_ptr()) };
         for file in files {
-            // SAFETY: The kobject is valid and the names are nul-terminated; a missing file is allowed.
+            // SAFETY: The kobject is valid and the names are nul-terminated; a missing file is
+            // allowed.
             unsafe {
                 bindings::sysfs_notify(kobj.as_ptr(), directory.as_char_ptr(), file.as_char_ptr())
             };

@@ -6,13 +6,15 @@
 //!
 //! 1. *Open*, counting per CPU: [`Gate::enter`] succeeds, at the cost of a per-CPU increment.
 //! 2. *Draining*: [`Gate::close`] has been called; nobody gets in, those inside leave.
-//! 3. *Closed*: nobody is inside; the holder of [`Closed`] may replace the value. Dropping it leads back
-//!    to 1.
+//! 3. *Closed*: nobody is inside; the holder of [`Closed`] may replace the value. Dropping it leads
+//!    back to 1.
 //!
 //! Closing first switches the counter to its atomic mode *while the gate is still open*, since that
-//! waits for an RCU grace period; the stretch in which entering fails is then only the draining itself.
+//! waits for an RCU grace period; the stretch in which entering fails is then only the draining
+//! itself.
 //!
-//! C header: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
+//! C headers: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h),
+//! [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
 use crate::bindings;
 use core::cell::UnsafeCell;
@@ -30,11 +32,36 @@ use kernel::types::Opaque;
 
 /// A value behind a gate. See the [module's documentation](self).
 ///
+/// Those inside are counted by the C `struct percpu_ref`; who closes waits on a
+/// `struct completion`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Gate;
+///
+/// let gate = KBox::pin_init(Gate::new(1), GFP_KERNEL)?;
+///
+/// // In `map`: go in, and stay inside until `end_io`.
+/// let entry = gate.enter().ok_or(EBUSY)?;
+/// assert_eq!(*entry, 1);
+/// let ticket = entry.keep();
+/// // In `end_io`:
+/// gate.leave(ticket);
+///
+/// // In process context: replace the value, while nobody is inside.
+/// let mut closed = gate.close();
+/// *closed = 2;
+/// assert!(gate.enter().is_none());
+/// drop(closed);
+/// assert_eq!(gate.enter().map(|entry| *entry), Some(2));
+/// ```
+///
 /// # Invariants
 ///
 /// - `count` is initialised; it is live exactly while no [`Closed`] exists and none is being made.
-/// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Entry`] and no
-///   [`Ticket`] of this gate exists then.
+/// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Entry`] and
+///   no [`Ticket`] of this gate exists then.
 #[pin_data(PinnedDrop)]
 pub(crate) struct Gate<T> {
     #[pin]
@@ -58,7 +85,7 @@ unsafe impl<T: Send> Send for Gate<T> {}
 unsafe impl<T: Send + Sync> Sync for Gate<T> {}
 
 impl<T> Gate<T> {
-    /// An open gate. Sleeps.
+    /// An open gate (`percpu_ref_init()`). Sleeps. Errors: `ENOMEM`.
     pub(crate) fn new(value: T) -> impl PinInit<Self, Error> {
         // INVARIANT: Live, as no `Closed` exists.
         try_pin_init!(Self {
@@ -97,16 +124,17 @@ impl<T> Gate<T> {
         unsafe { bindings::complete(gate.drained.get()) };
     }
 
-    /// Goes in; `None` while the gate is closed or closing. Any context, never sleeps.
+    /// Goes in (`percpu_ref_tryget_live()`); `None` while the gate is closed or closing. Any
+    /// context, never sleeps.
     #[inline]
     pub(crate) fn enter(&self) -> Option<Entry<'_, T>> {
         // SAFETY: By the type invariant the counter is initialised.
         let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
-        // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would make,
-        // and drop, one in any case).
+        // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would
+        // make, and drop, one in any case).
         live.then(|| {
-            // Whoever sees the counter live again also sees what was done while it was closed. x86 does
-            // not reorder loads.
+            // Whoever sees the counter live again also sees what was done while it was closed. x86
+            // does not reorder loads.
             #[cfg(not(CONFIG_X86))]
             // SAFETY: A barrier; always allowed.
             unsafe {
@@ -116,7 +144,7 @@ impl<T> Gate<T> {
         })
     }
 
-    /// Gives back a ticket. Any context.
+    /// Gives back a ticket (`percpu_ref_put()`). Any context.
     ///
     /// A ticket of another gate is a bug: it is reported, and keeps its gate from ever closing.
     #[inline]
@@ -129,11 +157,13 @@ impl<T> Gate<T> {
         }
     }
 
-    /// Closes the gate and waits until everybody has left. Sleeps; one closer at a time.
+    /// Closes the gate and waits until everybody has left (`percpu_ref_switch_to_atomic_sync()`,
+    /// `percpu_ref_kill()`). Sleeps; one closer at a time.
     pub(crate) fn close(&self) -> Closed<'_, T> {
         let closer = self.closer.lock();
         let count = self.count.get();
-        // SAFETY: Initialised by the type invariant. Still open: this is where the grace period passes.
+        // SAFETY: Initialised by the type invariant. Still open: this is where the grace period
+        // passes.
         unsafe { bindings::percpu_ref_switch_to_atomic_sync(count) };
         // SAFETY: Initialised, and live, since `closer` is held and every `Closed` revives it.
         unsafe { bindings::dm_preserve_ref_kill(count) };
@@ -156,7 +186,7 @@ impl<T> PinnedDrop for Gate<T> {
     }
 }
 
-/// Somebody inside an open gate. Leaves when dropped.
+/// Somebody inside an open gate. Leaves when dropped (`percpu_ref_put()`).
 ///
 /// # Invariants
 ///
@@ -172,7 +202,7 @@ impl<T> Entry<'_, T> {
         ManuallyDrop::new(self).another()
     }
 
-    /// Goes in once more, which is always possible for somebody who is inside.
+    /// Goes in once more (`percpu_ref_get()`), which is always possible for somebody who is inside.
     #[inline]
     pub(crate) fn ticket(&self) -> Ticket {
         // SAFETY: By the type invariant the count is not zero, so it may be raised.
@@ -204,7 +234,8 @@ impl<T> Drop for Entry<'_, T> {
     }
 }
 
-/// Somebody inside who carries no borrow, for keeping with a bio in flight.
+/// Somebody inside who carries no borrow, for keeping with a bio in flight: a reference of the C
+/// `struct percpu_ref`.
 ///
 /// # Invariants
 ///
@@ -212,7 +243,7 @@ impl<T> Drop for Entry<'_, T> {
 #[must_use]
 pub(crate) struct Ticket(u64);
 
-/// A gate that nobody is inside of. Opens when dropped.
+/// A gate that nobody is inside of. Opens when dropped (`percpu_ref_reinit()`).
 ///
 /// # Invariants
 ///

@@ -2,8 +2,9 @@
 
 //! One durable write made of a header page and the pages of several [`Io`]s.
 //!
-//! A [`Gather`] is made once and used again and again, like an [`Io`]. It owns the I/Os whose pages it writes
-//! until they are taken back, so nobody can change or free the pages while they are in flight.
+//! A [`Gather`] is made once and used again and again, like an [`Io`]. It owns the I/Os whose pages
+//! it writes until they are taken back, so nobody can change or free the pages while they are in
+//! flight.
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
@@ -20,14 +21,53 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// What happens when a [`Gather`] comes back.
+/// What happens when a [`Gather`] comes back: the callback of the C type `bio_end_io_t`.
 pub(crate) trait GatherDone<D>: Sized + Send + 'static {
-    /// Called with the finished write. May be interrupt context. Runs in an RCU read-side section, as
-    /// [`IoDone::done`](super::IoDone::done).
+    /// Called with the finished write. May be interrupt context. Runs in an RCU read-side section,
+    /// as [`IoDone::done`](super::IoDone::done).
     fn done(gather: KBox<Gather<D, Self>>, status: Status);
 }
 
 /// A bio made of a header page and others' pages, with a companion of type `E`.
+///
+/// Wraps a C `struct bio` of our own (`bio_init()`), a write with `REQ_FUA`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::BlockDevice;
+/// use crate::dm::Gather;
+/// use crate::dm::GatherDone;
+/// use crate::dm::Io;
+/// use crate::dm::Status;
+/// use kernel::page::PAGE_SIZE;
+/// use kernel::sync::Arc;
+///
+/// /// Keeps the device open until the write is done.
+/// struct Record(Option<Arc<BlockDevice>>);
+///
+/// impl GatherDone<u32> for Record {
+///     fn done(gather: KBox<Gather<u32, Self>>, status: Status) {
+///         if status != Status::OK {
+///             pr_err!("a record is lost\n");
+///         }
+///         drop(gather);
+///     }
+/// }
+///
+/// fn write(mut record: KBox<Gather<u32, Record>>, device: Arc<BlockDevice>, sector: u64) {
+///     record.data.0 = Some(device.clone());
+///     record.submit(&device, sector);
+/// }
+///
+/// let mut record = Gather::new(Record(None))?;
+/// record.set_header(&[1; PAGE_SIZE])?;
+/// assert!(record.add(Io::new(4 * PAGE_SIZE, 7u32)?, PAGE_SIZE as u32).is_ok());
+/// assert!(record.add(Io::new(PAGE_SIZE, 8)?, PAGE_SIZE as u32).is_ok());
+/// let mut parts = record.take_parts();
+/// assert_eq!(parts.pop().map(|io| io.data), Some(7));
+/// assert_eq!(parts.pop().map(|io| io.data), Some(8));
+/// ```
 ///
 /// # Invariants
 ///
@@ -49,7 +89,7 @@ pub(crate) struct Gather<D, E> {
 unsafe impl<D: Send, E: Send> Send for Gather<D, E> {}
 
 impl<D, E> Gather<D, E> {
-    /// An empty one. May sleep.
+    /// An empty one. May sleep. Errors: `ENOMEM`.
     pub(crate) fn new(data: E) -> Result<KBox<Self>> {
         // CAST: A small constant.
         let max = bindings::BIO_MAX_VECS as usize;
@@ -67,14 +107,15 @@ impl<D, E> Gather<D, E> {
         Ok(gather)
     }
 
-    /// Makes it cover the header page alone. The parts must have been taken back.
+    /// Makes it cover the header page alone (`bio_init()`). The parts must have been taken back.
     pub(crate) fn clear(&mut self) {
         // CAST: A small constant.
         let max = self.vecs.len() as u16;
         let op = bindings::req_op_REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_FUA;
         let bdev = core::ptr::null_mut();
-        // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max` entries and
-        // lives as long as the bio. A null device is allowed until the bio is submitted.
+        // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max`
+        // entries and lives as long as the bio. A null device is allowed until the bio is
+        // submitted.
         unsafe { bindings::bio_init(self.bio.get(), bdev, self.vecs.as_mut_ptr(), max, op) };
         self.used = 1;
         // SAFETY: The table has room, and the page is owned by `self`.
@@ -84,7 +125,8 @@ impl<D, E> Gather<D, E> {
         };
     }
 
-    /// Adds the first `bytes` bytes of an I/O, a multiple of the page size; gives it back when there is no room.
+    /// Adds the first `bytes` bytes of an I/O, a multiple of the page size (`__bio_add_page()`).
+    /// The error is the I/O itself, when it is shorter or there is no room.
     pub(crate) fn add(&mut self, io: KBox<Io<D>>, bytes: u32) -> Result<(), KBox<Io<D>>> {
         let pages = pages_of(&io, bytes).count();
         if bytes > io.capacity() || self.used + pages > self.vecs.len() {
@@ -92,7 +134,8 @@ impl<D, E> Gather<D, E> {
         }
         for page in pages_of(&io, bytes) {
             // CAST: 4096.
-            // SAFETY: There is room in the table; the page is owned by `io`, and that by `self` from below on.
+            // SAFETY: There is room in the table; the page is owned by `io`, and that by `self`
+            // from below on.
             unsafe { bindings::__bio_add_page(self.bio.get(), page.as_ptr(), PAGE_SIZE as u32, 0) };
         }
         self.used += pages;
@@ -108,17 +151,18 @@ impl<D, E> Gather<D, E> {
         parts
     }
 
-    /// Writes the header page.
+    /// Fills the header page. Errors: none, as a header is as long as its page.
     pub(crate) fn set_header(&mut self, header: &[u8; PAGE_SIZE]) -> Result {
-        // SAFETY: The array is valid for reads of its length; the page is owned by `self`, which is borrowed
-        // exclusively and not in flight.
+        // SAFETY: The array is valid for reads of its length; the page is owned by `self`, which is
+        // borrowed exclusively and not in flight.
         unsafe { self.header.write_raw(header.as_ptr(), 0, header.len()) }
     }
 }
 
 impl<D: Send + 'static, E: GatherDone<D>> Gather<D, E> {
-    /// Writes everything to `sector` on, durably; [`GatherDone::done`] gets the result. Process context. The device
-    /// must stay open until then, which what travels along in `data` should see to.
+    /// Writes everything to `sector` on, durably (`submit_bio_noacct()`); [`GatherDone::done`] gets
+    /// the result. Process context. The device must stay open until then, which what travels along
+    /// in `data` should see to.
     pub(crate) fn submit(self: KBox<Self>, device: &BlockDevice, sector: u64) {
         let gather = KBox::into_raw(self);
         // SAFETY: Just made from a box: valid.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A static that holds a shared object while the module is loaded.
+//!
+//! C header: [`include/linux/preempt.h`](srctree/include/linux/preempt.h)
 
 use crate::bindings;
 use core::cell::UnsafeCell;
@@ -11,8 +13,23 @@ use kernel::sync::Arc;
 
 /// An `Option<Arc<T>>` that may be a `static` and needs no initialisation at run time.
 ///
-/// For objects that C callbacks without a context pointer must find. The lock is a plain flag, held for
-/// a few instructions with preemption off, and never in interrupt context.
+/// For objects that C callbacks without a context pointer must find. The lock is a plain flag, held
+/// for a few instructions with preemption off (`preempt_disable()`), and never in interrupt
+/// context: what `DEFINE_SPINLOCK()` is in C.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Global;
+/// use kernel::sync::Arc;
+///
+/// static NAME: Global<&str> = Global::new();
+///
+/// NAME.set(Some(Arc::new("here", GFP_KERNEL)?));
+/// assert_eq!(NAME.get().map(|name| *name), Some("here"));
+/// NAME.set(None);
+/// assert!(NAME.get().is_none());
+/// ```
 ///
 /// # Invariants
 ///
@@ -22,7 +39,8 @@ pub(crate) struct Global<T> {
     value: UnsafeCell<Option<Arc<T>>>,
 }
 
-// SAFETY: `value` is protected by `locked`; what leaves it is an `Arc`, which needs `T: Send + Sync`.
+// SAFETY: `value` is protected by `locked`; what leaves it is an `Arc`, which needs
+// `T: Send + Sync`.
 unsafe impl<T: Send + Sync> Sync for Global<T> {}
 
 impl<T> Global<T> {

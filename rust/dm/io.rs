@@ -2,8 +2,8 @@
 
 //! Own bios, each with pages of its own, for copying.
 //!
-//! An [`Io`] is made once and used again and again: it is a reserve that needs no memory when there is
-//! none. While it is in flight the block layer owns it; completion hands it back.
+//! An [`Io`] is made once and used again and again: it is a reserve that needs no memory when there
+//! is none. While it is in flight the block layer owns it; completion hands it back.
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
@@ -18,7 +18,7 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 use kernel::types::Opaque;
 
-/// Reading or writing.
+/// Reading or writing (`REQ_OP_READ`, `REQ_OP_WRITE`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Direction {
     /// From the device.
@@ -27,12 +27,12 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// What happens when an [`Io`] comes back.
+/// What happens when an [`Io`] comes back: the callback of the C type `bio_end_io_t`.
 pub(crate) trait IoDone: Sized + Send + 'static {
     /// Called with the finished I/O. May be interrupt context.
     ///
-    /// Runs in an RCU read-side section: whoever frees what `done` uses after it has handed the I/O on
-    /// waits for a grace period first.
+    /// Runs in an RCU read-side section: whoever frees what `done` uses after it has handed the I/O
+    /// on waits for a grace period first.
     fn done(io: KBox<Io<Self>>, status: Status);
 }
 
@@ -43,6 +43,49 @@ pub(super) fn pages_of<D>(io: &Io<D>, bytes: u32) -> impl Iterator<Item = &Page>
 }
 
 /// A bio with pages and a companion of type `D`.
+///
+/// Wraps a C `struct bio` of our own (`bio_init()`) and a `struct page` for each 4 KiB.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::crc32c;
+/// use crate::dm::BlockDevice;
+/// use crate::dm::Direction;
+/// use crate::dm::Io;
+/// use crate::dm::IoDone;
+/// use crate::dm::Status;
+/// use kernel::page::PAGE_SIZE;
+/// use kernel::sync::Arc;
+///
+/// /// Copies 4 KiB. Waits for the read, but not for the write.
+/// fn copy(mut io: KBox<Io<Target>>, from: &BlockDevice, sector: u64) -> Result {
+///     io.run(from, Direction::Read, sector, 4096)?;
+///     let to = io.data.0.clone();
+///     io.submit(&to, Direction::Write, sector, 4096);
+///     Ok(())
+/// }
+///
+/// /// Where a copy goes: open as long as the I/O is there.
+/// struct Target(Arc<BlockDevice>);
+///
+/// impl IoDone for Target {
+///     fn done(io: KBox<Io<Self>>, status: Status) {
+///         if status != Status::OK {
+///             pr_err!("{}: a copy is lost\n", io.data.0.devt());
+///         }
+///     }
+/// }
+///
+/// let mut io = Io::new(2 * PAGE_SIZE, ())?;
+/// assert_eq!(io.checksum(0, PAGE_SIZE), crc32c(0, &[0; PAGE_SIZE]));
+/// io.copy_in(PAGE_SIZE - 2, b"text")?;
+/// io.zero(PAGE_SIZE, PAGE_SIZE + 1)?;
+/// let mut text = [0; 4];
+/// io.copy_out(PAGE_SIZE - 2, &mut text)?;
+/// assert_eq!(&text, b"te\0t");
+/// assert!(io.copy_in(2 * PAGE_SIZE - 2, b"text").is_err());
+/// ```
 ///
 /// # Invariants
 ///
@@ -60,7 +103,8 @@ pub(crate) struct Io<D> {
 unsafe impl<D: Send> Send for Io<D> {}
 
 impl<D> Io<D> {
-    /// Allocates pages for `bytes` bytes, at most 1 MiB. May sleep.
+    /// Allocates pages for `bytes` bytes, at most 1 MiB (`alloc_pages()`). May sleep. Errors:
+    /// `ENOMEM`, and `EINVAL` for no bytes or too many.
     pub(crate) fn new(bytes: usize, data: D) -> Result<KBox<Self>> {
         let count = bytes.div_ceil(PAGE_SIZE);
         // CAST: A small constant.
@@ -87,7 +131,7 @@ impl<D> Io<D> {
         Ok(io)
     }
 
-    /// How many bytes fit.
+    /// How many bytes fit in.
     pub(crate) fn capacity(&self) -> u32 {
         // CAST: At most 256 pages.
         (self.pages.len() * PAGE_SIZE) as u32
@@ -100,8 +144,9 @@ impl<D> Io<D> {
     fn reset(&mut self, bdev: *mut bindings::block_device, flags: u32) {
         // CAST: At most 256 pages.
         let max = self.pages.len() as u16;
-        // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max` entries
-        // and lives as long as the bio. A null device is allowed until the bio is submitted.
+        // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max`
+        // entries and lives as long as the bio. A null device is allowed until the bio is
+        // submitted.
         unsafe { bindings::bio_init(self.bio.get(), bdev, self.vecs.as_mut_ptr(), max, flags) };
     }
 
@@ -131,7 +176,8 @@ impl<D> Io<D> {
         unsafe { (*self.bio.get()).bi_iter.bi_sector = sector };
     }
 
-    /// Makes the bio one end of a copy: of its bytes from `offset` on, `bytes` of them or as many as there are.
+    /// Makes the bio one end of a copy: of its bytes from `offset` on, `bytes` of them or as many
+    /// as there are.
     pub(super) fn prepare_copy(&mut self, offset: u32, bytes: u32) {
         self.reset(core::ptr::null_mut(), bindings::req_op_REQ_OP_READ);
         self.add_pages(offset.saturating_add(bytes));
@@ -141,7 +187,10 @@ impl<D> Io<D> {
         unsafe { bindings::dm_preserve_bio_advance(self.bio.get(), offset.min(len)) };
     }
 
-    /// Reads or writes the first `bytes` bytes of the pages and waits for it. Process context.
+    /// Reads or writes the first `bytes` bytes of the pages and waits for it (`submit_bio_wait()`).
+    /// Process context.
+    ///
+    /// Errors: `EINVAL` for no bytes or more than fit in, and those of the device, `EIO` as a rule.
     pub(crate) fn run(
         &mut self,
         device: &BlockDevice,
@@ -157,7 +206,8 @@ impl<D> Io<D> {
         to_result(unsafe { bindings::submit_bio_wait(self.bio.get()) })
     }
 
-    /// Replaces `data.len()` bytes of the content, from `offset` on.
+    /// Replaces `data.len()` bytes of the content, from `offset` on. Errors: `EINVAL` when they do
+    /// not fit in; those that do are replaced.
     pub(crate) fn copy_in(&mut self, offset: usize, data: &[u8]) -> Result {
         let mut at = offset;
         let mut data = data;
@@ -174,7 +224,8 @@ impl<D> Io<D> {
         Ok(())
     }
 
-    /// Makes the bytes from `from` to `to` zero.
+    /// Makes the bytes from `from` to `to` zero. Errors: `EINVAL` when they are not all there;
+    /// those that are become zero.
     pub(crate) fn zero(&mut self, from: usize, to: usize) -> Result {
         let mut at = from;
         while at < to {
@@ -188,14 +239,15 @@ impl<D> Io<D> {
         Ok(())
     }
 
-    /// CRC-32C of `len` bytes of the content from `offset` on; both are multiples of the page size.
+    /// CRC-32C of `len` bytes of the content from `offset` on (`crc32c()`); both are multiples of
+    /// the page size.
     pub(crate) fn checksum(&self, offset: usize, len: usize) -> u32 {
         let pages = self.pages.iter().skip(offset / PAGE_SIZE);
         pages.take(len / PAGE_SIZE).fold(0, |before, page| {
             // SAFETY: The page is valid, and unmapped below in the reverse order.
             let start = unsafe { bindings::kmap_local_page(page.as_ptr()) };
-            // SAFETY: A mapped page is valid for reads of its size; it is owned by `self`, which is not in
-            // flight, so nobody writes to it.
+            // SAFETY: A mapped page is valid for reads of its size; it is owned by `self`, which is
+            // not in flight, so nobody writes to it.
             let data = unsafe { core::slice::from_raw_parts(start.cast::<u8>(), PAGE_SIZE) };
             let checksum = super::crc32c(before, data);
             // SAFETY: Mapped above, and `data` is not used any longer.
@@ -204,7 +256,8 @@ impl<D> Io<D> {
         })
     }
 
-    /// Copies `out.len()` bytes of the content, from `offset` on.
+    /// Copies `out.len()` bytes of the content, from `offset` on, to `out`. Errors: `EINVAL` when
+    /// there are not so many.
     pub(crate) fn copy_out(&self, offset: usize, out: &mut [u8]) -> Result {
         let mut at = offset;
         let mut out = out;
@@ -212,8 +265,8 @@ impl<D> Io<D> {
             let page = self.pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
             let within = at % PAGE_SIZE;
             let (now, rest) = out.split_at_mut(out.len().min(PAGE_SIZE - within));
-            // SAFETY: `now` is valid for writes of its length; the page is owned by `self`, which is
-            // not in flight, so nobody writes to it.
+            // SAFETY: `now` is valid for writes of its length; the page is owned by `self`, which
+            // is not in flight, so nobody writes to it.
             unsafe { page.read_raw(now.as_mut_ptr(), within, now.len()) }?;
             at += now.len();
             out = rest;
@@ -223,8 +276,9 @@ impl<D> Io<D> {
 }
 
 impl<D: IoDone> Io<D> {
-    /// Reads or writes the first `bytes` bytes of the pages; [`IoDone::done`] gets the result. Process
-    /// context. The device must stay open until then, which what travels along in `data` should see to.
+    /// Reads or writes the first `bytes` bytes of the pages (`submit_bio_noacct()`);
+    /// [`IoDone::done`] gets the result. Process context. The device must stay open until then,
+    /// which what travels along in `data` should see to.
     pub(crate) fn submit(
         mut self: KBox<Self>,
         device: &BlockDevice,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Lists of things that contain a bio, linked through it, so that keeping one never allocates.
+//!
+//! C headers: [`include/linux/bio.h`](srctree/include/linux/bio.h),
+//! [`include/linux/llist.h`](srctree/include/linux/llist.h)
 
 use crate::bindings;
 use core::marker::PhantomData;
@@ -10,7 +13,8 @@ use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 
-/// Something that owns a bio exclusively and can be turned into it and back.
+/// Something that owns a bio exclusively and can be turned into it and back: the C `struct bio`,
+/// with its `bi_next`.
 ///
 /// # Safety
 ///
@@ -29,10 +33,33 @@ pub(crate) unsafe trait Node: Sized {
 
 /// A first-in first-out list. What is left in it when it is dropped is dropped.
 ///
+/// What `struct bio_list` is in C; the methods are `bio_list_add()`, `bio_list_add_head()`,
+/// `bio_list_pop()`, `bio_list_merge()` and `bio_list_get()`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Io;
+/// use crate::dm::List;
+///
+/// let mut list = List::new();
+/// list.push(Io::new(4096, 'b')?);
+/// list.push_front(Io::new(4096, 'a')?);
+/// let mut others = List::new();
+/// others.push(Io::new(4096, 'c')?);
+/// list.append(&mut others);
+/// assert!(others.is_empty());
+/// assert_eq!(list.pop().map(|io| io.data), Some('a'));
+/// let mut all = list.take();
+/// assert!(list.is_empty());
+/// assert_eq!(all.pop().map(|io| io.data), Some('b'));
+/// // The third one goes with the list.
+/// ```
+///
 /// # Invariants
 ///
-/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`] gave
-/// up; `tail` is its last one. Both are `None` when the list is empty.
+/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`]
+/// gave up; `tail` is its last one. Both are `None` when the list is empty.
 pub(crate) struct List<N: Node> {
     head: Option<NonNull<bindings::bio>>,
     tail: Option<NonNull<bindings::bio>>,
@@ -53,7 +80,7 @@ impl<N: Node> List<N> {
         }
     }
 
-    /// Whether there is nothing in the list.
+    /// Returns true if there is nothing in the list.
     pub(crate) fn is_empty(&self) -> bool {
         self.head.is_none()
     }
@@ -127,9 +154,28 @@ impl<N: Node> Drop for List<N> {
 
 /// A list that any context may add to, without a lock; everything is taken at once.
 ///
+/// What `struct llist_head` is in C; the methods are `llist_add()`, and `llist_del_all()` with
+/// `llist_reverse_order()`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::Io;
+/// use crate::dm::IrqStack;
+///
+/// let stack = IrqStack::new();
+/// stack.push(Io::new(4096, 1)?);
+/// stack.push(Io::new(4096, 2)?);
+/// let mut list = stack.take();
+/// assert!(stack.take().is_empty());
+/// assert_eq!(list.pop().map(|io| io.data), Some(1));
+/// assert_eq!(list.pop().map(|io| io.data), Some(2));
+/// ```
+///
 /// # Invariants
 ///
-/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`] gave up.
+/// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`]
+/// gave up.
 pub(crate) struct IrqStack<N: Node> {
     head: Atomic<*mut bindings::bio>,
     _owns: PhantomData<N>,
@@ -170,7 +216,8 @@ impl<N: Node> IrqStack<N> {
         let mut next = NonNull::new(self.head.xchg(core::ptr::null_mut(), Acquire));
         let mut chain = List::new();
         while let Some(bio) = next {
-            // SAFETY: By the type invariant a bio of the chain, which is ours alone since the exchange.
+            // SAFETY: By the type invariant a bio of the chain, which is ours alone since the
+            // exchange.
             next = NonNull::new(unsafe { (*bio.as_ptr()).bi_next });
             // INVARIANT: `bio` becomes the head of the other list's chain: the order is reversed.
             let after = chain.head.map_or(core::ptr::null_mut(), NonNull::as_ptr);

@@ -9,7 +9,19 @@ use core::marker::PhantomData;
 
 /// While it lives, every allocation of the current task behaves as `GFP_NOIO`.
 ///
-/// Needed wherever freeing memory could depend on progress of the code at hand. Scopes nest.
+/// Needed wherever freeing memory could depend on progress of the code at hand. Scopes nest. See
+/// `Documentation/core-api/gfp_mask-from-fs-io.rst`.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::NoIo;
+///
+/// let _noio = NoIo::enter();
+/// // No write of this device has to end for this.
+/// let answer = KBox::new(42, GFP_KERNEL)?;
+/// assert_eq!(*answer, 42);
+/// ```
 #[must_use]
 pub(crate) struct NoIo {
     flags: u32,
@@ -18,7 +30,7 @@ pub(crate) struct NoIo {
 }
 
 impl NoIo {
-    /// Enters the scope.
+    /// Enters the scope (`memalloc_noio_save()`), which lasts as long as the result.
     pub(crate) fn enter() -> Self {
         Self {
             // SAFETY: Changes a flag of the current task only; always allowed.

@@ -2,11 +2,13 @@
 
 //! A directory of attributes under a disk's sysfs directory.
 //!
-//! The attributes are files of the disk's own kobject, in a named group: there is no object of ours whose
-//! release could outlive the module. Handlers get the disk's number and find the rest themselves; removing
-//! the group waits for handlers that are running.
+//! The attributes are files of the disk's own kobject, in a named group: there is no object of ours
+//! whose release could outlive the module. Handlers get the disk's number and find the rest
+//! themselves; removing the group waits for handlers that are running.
 //!
-//! C header: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
+//! C headers: [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h),
+//! [`include/linux/device.h`](srctree/include/linux/device.h). See
+//! [`Documentation/filesystems/sysfs.rst`](srctree/Documentation/filesystems/sysfs.rst).
 
 use super::DevT;
 use super::Events;
@@ -18,32 +20,37 @@ use kernel::error::to_result;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 
-/// A text attribute.
+/// A text or binary attribute: the C `struct attribute`.
 pub(crate) struct File {
     /// The file's name.
     pub(crate) name: &'static CStr,
-    /// Permission bits.
+    /// Permission bits (`umode_t`).
     pub(crate) mode: u16,
 }
 
-/// The attributes of a directory.
+/// The attributes of a directory: the C `struct device_attribute` and `struct bin_attribute`.
 pub(crate) trait Attributes: Send + Sync + 'static {
-    /// The directory's name.
+    /// The directory's name (`name` of `struct attribute_group`).
     const NAME: &'static CStr;
     /// The text files.
     const FILES: &'static [File];
     /// The binary files; read-only.
     const BINARIES: &'static [File];
 
-    /// Writes the content of `FILES[index]` to `out`; the result is its length.
+    /// Writes the content of `FILES[index]` to `out`, a page (`show`); the result is its length. An
+    /// error, which may be any, is that of the read.
     fn show(devt: DevT, index: usize, out: &mut [u8]) -> Result<usize>;
-    /// Handles text written to `FILES[index]`.
+    /// Handles text written to `FILES[index]` (`store`). An error, which may be any, is that of the
+    /// write.
     fn store(devt: DevT, index: usize, text: &str) -> Result;
-    /// Fills `out` with the content of `BINARIES[index]` from `offset` on; the result is how much there is.
+    /// Fills `out` with the content of `BINARIES[index]` from `offset` on (`read` of
+    /// `struct bin_attribute`); the result is how much there is. An error, which may be any, is
+    /// that of the read.
     fn read(devt: DevT, index: usize, offset: u64, out: &mut [u8]) -> Result<usize>;
 }
 
-/// Layout of `struct device_attribute`, whose two handlers are unions in 7.3 and plain fields before.
+/// Layout of `struct device_attribute`, whose two handlers are unions in 7.3 and plain fields
+/// before.
 #[repr(C)]
 struct TextAttribute {
     attr: bindings::attribute,
@@ -129,38 +136,85 @@ impl Drop for DiskKobject {
     }
 }
 
-/// The directory; removed when dropped.
+/// A directory of attributes; removed when dropped.
+///
+/// Wraps the C `struct attribute_group`, with `sysfs_create_group()` and `sysfs_remove_group()`.
+/// Which [`Attributes`] these are is known to the handlers alone, so whoever keeps the directory
+/// need not know.
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::sysfs::Attributes;
+/// use crate::dm::sysfs::Directory;
+/// use crate::dm::sysfs::File;
+/// use crate::dm::DevT;
+/// use crate::dm::Events;
+///
+/// struct Numbers;
+///
+/// impl Attributes for Numbers {
+///     const NAME: &'static CStr = c"my-target";
+///     const FILES: &'static [File] = &[File {
+///         name: c"answer",
+///         mode: 0o444,
+///     }];
+///     const BINARIES: &'static [File] = &[];
+///
+///     fn show(_devt: DevT, _index: usize, out: &mut [u8]) -> Result<usize> {
+///         let text = b"42\n";
+///         let place = out.get_mut(..text.len()).ok_or(EINVAL)?;
+///         place.copy_from_slice(text);
+///         Ok(text.len())
+///     }
+///
+///     fn store(_devt: DevT, _index: usize, _text: &str) -> Result {
+///         Err(EACCES)
+///     }
+///
+///     fn read(_devt: DevT, _index: usize, _offset: u64, _out: &mut [u8]) -> Result<usize> {
+///         Err(EINVAL)
+///     }
+/// }
+///
+/// /// Makes `/sys/block/dm-N/my-target/answer`; in `Target::preresume`.
+/// fn make(events: &Events) -> Result<Directory> {
+///     Directory::new::<Numbers>(events)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
-/// The group is registered with `kobj`, and everything it points to lives in the other fields.
-pub(crate) struct Group<A> {
+/// The group is registered with `kobj`, and everything it points to lives in the other fields. All
+/// handlers in it are those of one [`Handlers`].
+pub(crate) struct Directory {
     kobj: DiskKobject,
     group: KBox<RawGroup>,
     _files: KVec<TextAttribute>,
     _maps: KVec<bindings::bin_attribute>,
     _file_table: KVec<*mut TextAttribute>,
     _map_table: KVec<*mut bindings::bin_attribute>,
-    _attributes: PhantomData<A>,
 }
 
 // SAFETY: Nothing is done with the fields but removing the group, which any thread may do.
-unsafe impl<A> Send for Group<A> {}
+unsafe impl Send for Directory {}
 // SAFETY: As above.
-unsafe impl<A> Sync for Group<A> {}
+unsafe impl Sync for Directory {}
 
-impl<A: Attributes> Group<A> {
-    /// Creates the directory for the disk of the target that `events` belongs to. May sleep. The disk is
-    /// there from the first `preresume` on.
-    pub(crate) fn new(events: &Events) -> Result<Self> {
+impl Directory {
+    /// Creates the directory of `A` for the disk of the target that `events` belongs to
+    /// (`sysfs_create_group()`). May sleep. The disk is there from the first `preresume` on.
+    ///
+    /// Errors: `ENODEV` when the target is gone, `ENOMEM`, `EEXIST` when there is such a directory.
+    pub(crate) fn new<A: Attributes>(events: &Events) -> Result<Self> {
         let kobj = events.disk().ok_or(ENODEV)?;
         let mut files = KVec::with_capacity(A::FILES.len(), GFP_KERNEL)?;
         for (index, file) in A::FILES.iter().enumerate() {
-            files.push(Self::text(index, file), GFP_KERNEL)?;
+            files.push(Handlers::<A>::text(index, file), GFP_KERNEL)?;
         }
         let mut maps = KVec::with_capacity(A::BINARIES.len(), GFP_KERNEL)?;
         for (index, file) in A::BINARIES.iter().enumerate() {
-            maps.push(Self::binary(index, file), GFP_KERNEL)?;
+            maps.push(Handlers::<A>::binary(index, file), GFP_KERNEL)?;
         }
         let mut file_table = KVec::with_capacity(files.len() + 1, GFP_KERNEL)?;
         for file in files.iter_mut() {
@@ -181,8 +235,8 @@ impl<A: Attributes> Group<A> {
             bin_attrs: map_table.as_ptr(),
         };
         let group = KBox::new(raw, GFP_KERNEL)?;
-        // SAFETY: The kobject is valid; the group has the layout of `struct attribute_group` (asserted
-        // above) and points to tables that end with null and live as long as this object.
+        // SAFETY: The kobject is valid; the group has the layout of `struct attribute_group`
+        // (asserted above) and points to tables that end with null and live as long as this object.
         to_result(unsafe {
             bindings::sysfs_create_group(kobj.as_ptr(), core::ptr::from_ref(&*group).cast())
         })?;
@@ -194,10 +248,22 @@ impl<A: Attributes> Group<A> {
             _maps: maps,
             _file_table: file_table,
             _map_table: map_table,
-            _attributes: PhantomData,
         })
     }
+}
 
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let group = core::ptr::from_ref(&*self.group).cast();
+        // SAFETY: By the type invariant the group is registered. This waits for running handlers.
+        unsafe { bindings::sysfs_remove_group(self.kobj.as_ptr(), group) };
+    }
+}
+
+/// The callbacks for attributes of type `A`.
+struct Handlers<A>(PhantomData<A>);
+
+impl<A: Attributes> Handlers<A> {
     fn text(index: usize, file: &File) -> TextAttribute {
         TextAttribute {
             attr: attribute(file),
@@ -220,7 +286,7 @@ impl<A: Attributes> Group<A> {
 
     /// # Safety
     ///
-    /// Called by sysfs for a [`TextAttribute`] of this group, with a page to write to.
+    /// Called by sysfs for a [`TextAttribute`] of these attributes, with a page to write to.
     unsafe extern "C" fn show(
         device: *mut bindings::device,
         attr: *mut bindings::device_attribute,
@@ -240,7 +306,7 @@ impl<A: Attributes> Group<A> {
 
     /// # Safety
     ///
-    /// Called by sysfs for a [`TextAttribute`] of this group, with `len` bytes of text.
+    /// Called by sysfs for a [`TextAttribute`] of these attributes, with `len` bytes of text.
     unsafe extern "C" fn store(
         device: *mut bindings::device,
         attr: *mut bindings::device_attribute,
@@ -262,7 +328,7 @@ impl<A: Attributes> Group<A> {
 
     /// # Safety
     ///
-    /// Called by sysfs for a binary attribute of this group, with `len` bytes to write to.
+    /// Called by sysfs for a binary attribute of these attributes, with `len` bytes to write to.
     unsafe extern "C" fn read(
         _file: *mut bindings::file,
         kobj: *mut bindings::kobject,
@@ -284,13 +350,5 @@ impl<A: Attributes> Group<A> {
             let offset = u64::try_from(offset).map_err(|_| EINVAL)?;
             Ok(A::read(devt, index, offset, out)?.min(len) as isize)
         })
-    }
-}
-
-impl<A> Drop for Group<A> {
-    fn drop(&mut self) {
-        let group = core::ptr::from_ref(&*self.group).cast();
-        // SAFETY: By the type invariant the group is registered. This waits for running handlers.
-        unsafe { bindings::sysfs_remove_group(self.kobj.as_ptr(), group) };
     }
 }

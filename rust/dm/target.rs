@@ -21,77 +21,86 @@ use kernel::sync::Arc;
 
 /// A device-mapper target type; a value of it is one target in a table.
 ///
+/// The type stands for the C `struct target_type`, whose callbacks are the methods, a value for a
+/// `struct dm_target`. [`super`] has an example.
+///
 /// Every target is alone in its table (`DM_TARGET_SINGLETON`), which therefore begins at sector 0.
 ///
 /// The order of calls is `new`, then any number of (`preresume`, `resume`, ..., `presuspend`,
-/// `postsuspend`), then drop. `map` and `end_io` run concurrently, and only between the first `resume`
-/// and the last `postsuspend`; `status` and `message` also outside. When a table is reloaded the new
-/// target's `new` comes before the old one's `presuspend`, and the old one's drop after the new one's
-/// `resume`.
+/// `postsuspend`), then drop. `map` and `end_io` run concurrently, and only between the first
+/// `resume` and the last `postsuspend`; `status` and `message` also outside. When a table is
+/// reloaded the new target's `new` comes before the old one's `presuspend`, and the old one's drop
+/// after the new one's `resume`.
 #[vtable]
 pub(crate) trait Target: Sized + Send + Sync + 'static {
-    /// The name in table lines.
+    /// The name in table lines (`name`).
     const NAME: &'static CStr;
-    /// Major, minor, patch.
+    /// Major, minor, patch (`version`).
     const VERSION: [u32; 3];
     /// Bios may be rewound to where they were remapped; costs a few instructions for each.
     const REWINDS: bool = false;
     /// [`Completed::hold`] is used. Destroying a target then waits for an RCU grace period.
     const HOLDS: bool = false;
-    /// State kept with each bio. Dropped when the bio is done, maybe in interrupt context: dropping it
-    /// must not sleep.
+    /// State kept with each bio (`per_io_data_size`). Dropped when the bio is done, maybe in
+    /// interrupt context: dropping it must not sleep.
     type PerBio: Default + Send;
 
-    /// Makes the target of a table line. The words after the target's name are `args`.
+    /// Makes the target of a table line (`dm_ctr_fn`). The words after the target's name are
+    /// `args`. With an error, which may be any, the table is not loaded; [`Constructor::fail`]
+    /// tells why.
     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>>;
 
-    /// Sends a bio on its way. Must not sleep; may allocate only with `GFP_NOWAIT`. A bio that says
-    /// [`Bio::is_nowait`](super::Bio::is_nowait) must not be kept waiting.
+    /// Sends a bio on its way (`dm_map_fn`). Must not sleep; may allocate only with `GFP_NOWAIT`. A
+    /// bio that says [`Bio::is_nowait`](super::Bio::is_nowait) must not be kept waiting.
     fn map<'a>(&'a self, bio: Incoming<'a, Self>) -> Mapped<'a>;
 
-    /// A bio is complete. May be interrupt context.
+    /// A bio is complete (`dm_endio_fn`). May be interrupt context.
     fn end_io<'a>(&'a self, bio: Completed<'a, Self>) -> Ended<'a> {
         bio.done()
     }
 
-    /// The device is going to be suspended; bios still arrive.
+    /// The device is going to be suspended; bios still arrive (`dm_presuspend_fn`).
     fn presuspend(&self, _kind: Suspend) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The suspend that was announced does not happen.
+    /// The suspend that was announced does not happen (`dm_presuspend_undo_fn`).
     fn presuspend_undo(&self) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The device is suspended; no bio is in flight.
+    /// The device is suspended; no bio is in flight (`dm_postsuspend_fn`).
     fn postsuspend(&self) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The table is about to become active. Must not allocate memory with I/O. On an error
-    /// device-mapper leaves the device suspended, without its old table.
+    /// The table is about to become active (`dm_preresume_fn`). Must not allocate memory with I/O.
+    /// On an error, which may be any, device-mapper leaves the device suspended, without its old
+    /// table.
     fn preresume(&self) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The table is active; bios arrive from now on.
+    /// The table is active; bios arrive from now on (`dm_resume_fn`).
     fn resume(&self) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Writes the status or the table line's arguments.
+    /// Writes the status or the table line's arguments (`dm_status_fn`). An error is ignored:
+    /// device-mapper sees by itself when the text does not fit.
     fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result;
 
-    /// Handles a message; what is written to `out` is the reply.
+    /// Handles a message (`dm_message_fn`); what is written to `out` is the reply. An error, which
+    /// may be any, is that of the sender's ioctl.
     ///
-    /// Runs inside device-mapper's SRCU section: must not freeze a filesystem or wait for a suspend.
+    /// Runs inside device-mapper's SRCU section: must not freeze a filesystem or wait for a
+    /// suspend.
     fn message(&self, _args: &[&str], _out: &mut StatusWriter<'_>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
 
-/// How the device is being suspended.
+/// How the device is being suspended (`dm_noflush_suspending()`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Suspend {
     /// Waits for all bios to complete.
@@ -100,18 +109,41 @@ pub(crate) enum Suspend {
     NoFlush,
 }
 
-/// What a status call asks for.
+/// What a status call asks for. Represents the C type `status_type_t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum StatusKind {
-    /// `dmsetup status`.
+    /// `dmsetup status` (`STATUSTYPE_INFO`).
     Info,
-    /// `dmsetup table`.
+    /// `dmsetup table` (`STATUSTYPE_TABLE`).
     Table,
-    /// Measurement for the integrity subsystem.
+    /// Measurement for the integrity subsystem (`STATUSTYPE_IMA`). See
+    /// `Documentation/admin-guide/device-mapper/dm-ima.rst`.
     Ima,
 }
 
-/// A table line being turned into a target.
+/// A table line being turned into a target: the C `struct dm_target` in its constructor
+/// (`dm_ctr_fn`).
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::BlockDevice;
+/// use crate::dm::Constructor;
+/// use kernel::str::CString;
+///
+/// /// Opens the device that a table line names, if it is large enough.
+/// fn open(table: &mut Constructor<'_>, path: &str) -> Result<BlockDevice> {
+///     let path = CString::try_from_fmt(fmt!("{path}"))?;
+///     let claim = table.claim(&path, true, true).inspect_err(|_| {
+///         table.fail(c"Cannot open the device");
+///     })?;
+///     if table.len() > claim.sectors {
+///         return Err(table.fail(c"The device is too small"));
+///     }
+///     table.accept_flushes();
+///     BlockDevice::open(claim.devt, true)
+/// }
+/// ```
 ///
 /// # Invariants
 ///
@@ -122,7 +154,7 @@ pub(crate) struct Constructor<'a> {
     pub(super) events: &'a Arc<Events>,
 }
 
-/// A device that the table refers to, as [`Constructor::claim`] found it.
+/// A device that the table refers to, as [`Constructor::claim`] found it (`struct dm_dev`).
 #[derive(Clone, Copy)]
 pub(crate) struct Claim {
     /// The device's number.
@@ -134,20 +166,20 @@ pub(crate) struct Claim {
 }
 
 impl Constructor<'_> {
-    /// The target's length in sectors.
+    /// The target's length in sectors (`len`).
     pub(crate) fn len(&self) -> u64 {
         // SAFETY: By the type invariant the target is valid.
         unsafe { (*self.target.as_ptr()).len }
     }
 
-    /// Whether the table is loaded for writing.
+    /// Returns true if the table is loaded for writing (`dm_table_get_mode()`).
     pub(crate) fn is_writable(&self) -> bool {
         // SAFETY: By the type invariant the target, and with it its table, is valid.
         let mode = unsafe { bindings::dm_table_get_mode((*self.target.as_ptr()).table) };
         mode & bindings::BLK_OPEN_WRITE != 0
     }
 
-    /// Sets the error that the table load reports and returns `EINVAL`.
+    /// Sets the error that the table load reports (`error`) and returns `EINVAL`.
     pub(crate) fn fail(&mut self, why: &'static CStr) -> Error {
         // CAST: device-mapper only prints the string.
         // SAFETY: By the type invariant the target is valid, and ours in its constructor.
@@ -155,7 +187,7 @@ impl Constructor<'_> {
         EINVAL
     }
 
-    /// The mapped device's number.
+    /// The mapped device's number (`dm_disk()`).
     pub(crate) fn devt(&self) -> DevT {
         // SAFETY: By the type invariant the target, and with it its table, is valid.
         let md = unsafe { bindings::dm_table_get_md((*self.target.as_ptr()).table) };
@@ -168,8 +200,12 @@ impl Constructor<'_> {
         self.events.clone()
     }
 
-    /// Takes a device for as long as the target exists, claimed for device-mapper. With `limits` the mapped
-    /// device has, among others, its limits.
+    /// Takes a device for as long as the target exists, claimed for device-mapper
+    /// (`dm_get_device()`, `dm_put_device()`). With `limits` the mapped device has, among others,
+    /// its limits (`dm_iterate_devices_fn`).
+    ///
+    /// Errors: `ENOMEM`, `EINVAL` when it is the mapped device itself, `EBUSY` when somebody else
+    /// has claimed it, and those of looking it up and opening it, `ENODEV` and `ENXIO` as a rule.
     pub(crate) fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<Claim> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
@@ -206,7 +242,8 @@ impl Constructor<'_> {
         })
     }
 
-    /// Discards and write-zeroes reach the target, one bio each.
+    /// Lets discards and write-zeroes reach the target, one bio each (`num_discard_bios`,
+    /// `num_write_zeroes_bios`).
     pub(crate) fn accept_discards_and_zeroes(&mut self) {
         // SAFETY: By the type invariant the target is valid, and ours in its constructor.
         let target = unsafe { self.target.as_mut() };
@@ -214,7 +251,7 @@ impl Constructor<'_> {
         target.num_write_zeroes_bios = 1;
     }
 
-    /// Flushes reach the target.
+    /// Lets flushes reach the target (`num_flush_bios`).
     pub(crate) fn accept_flushes(&mut self) {
         // SAFETY: By the type invariant the target is valid, and ours in its constructor.
         unsafe { self.target.as_mut() }.num_flush_bios = 1;
@@ -232,8 +269,9 @@ pub(super) struct Taken {
 /// The devices taken for a target; put by `vtable.rs` before the target is freed.
 pub(super) struct Devices(pub(super) KVec<Taken>);
 
-/// Writes text to the buffer that device-mapper gives for status and replies; what does not fit is cut,
-/// and device-mapper then asks again with a larger buffer.
+/// Writes text to the buffer that device-mapper gives for status and replies (`dm_status_fn`,
+/// `dm_message_fn`); what does not fit is cut, and device-mapper then asks again with a larger
+/// buffer. As `DMEMIT()` does.
 pub(crate) struct StatusWriter<'a> {
     buffer: &'a mut [u8],
     used: usize,

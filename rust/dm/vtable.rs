@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! From device-mapper's callbacks to [`Target`]'s methods, and registration.
+//!
+//! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
 use super::bio::PerBio;
 use super::target::Devices;
@@ -48,7 +50,8 @@ unsafe fn put_devices(target: *mut bindings::dm_target, devices: &mut Devices) {
     }
 }
 
-/// The words that device-mapper passes, copied: a message's reply goes to the memory that they are in.
+/// The words that device-mapper passes, copied: a message's reply goes to the memory that they are
+/// in.
 ///
 /// # Safety
 ///
@@ -120,11 +123,12 @@ impl<T: Target> VTable<T> {
         words: Result<KVec<CString>>,
     ) -> Result {
         // dm-core aligns what it puts before a clone to its own structures, no further.
-        const { assert!(core::mem::align_of::<PerBio<T>>() <= core::mem::align_of::<u64>()) };
+        const { assert!(core::mem::align_of::<PerBio<T::PerBio>>() <= core::mem::align_of::<u64>()) };
         let raw = target.as_ptr();
         let place = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
         let mut devices = Devices(KVec::new());
-        // SAFETY: A target being constructed is valid; `detach` is called below on failure, and in `dtr`.
+        // SAFETY: A target being constructed is valid; `detach` is called below on failure, and in
+        // `dtr`.
         let events = unsafe { Events::new(target) }?;
         // INVARIANT: By the safety requirement.
         let mut constructor = Constructor {
@@ -146,12 +150,15 @@ impl<T: Target> VTable<T> {
                 unsafe { (*raw).private = KBox::into_raw(instance).cast() };
                 // CAST: A small struct.
                 // SAFETY: As above.
-                unsafe { (*raw).per_io_data_size = core::mem::size_of::<PerBio<T>>() as u32 };
+                unsafe {
+                    (*raw).per_io_data_size = core::mem::size_of::<PerBio<T::PerBio>>() as u32
+                };
                 Ok(())
             }
             Err(error) => {
                 events.detach();
-                // SAFETY: All were taken for this target, and making it has failed, so nobody uses them.
+                // SAFETY: All were taken for this target, and making it has failed, so nobody uses
+                // them.
                 unsafe { put_devices(raw, &mut devices) };
                 Err(error)
             }
@@ -170,7 +177,8 @@ impl<T: Target> VTable<T> {
     /// Called by device-mapper to destroy `target`, which [`Self::ctr`] has constructed.
     unsafe extern "C" fn dtr(target: *mut bindings::dm_target) {
         if T::HOLDS {
-            // An `end_io` that has given its bio away may still run: the bio does not keep us any longer.
+            // An `end_io` that has given its bio away may still run: the bio does not keep us any
+            // longer.
             super::synchronize_rcu();
         }
         // SAFETY: The target is valid; `ctr` has set this field.
@@ -212,7 +220,8 @@ impl<T: Target> VTable<T> {
         bio: *mut bindings::bio,
         _status: *mut bindings::blk_status_t,
     ) -> kernel::ffi::c_int {
-        // From where a target holds the bio, this section is what keeps the target alive; see `dtr`.
+        // From where a target holds the bio, this section is what keeps the target alive; see
+        // `dtr`.
         let _rcu = T::HOLDS.then(kernel::sync::rcu::read_lock);
         // SAFETY: The target is live while a bio of it is in flight.
         let instance = unsafe { Self::instance(target) };
@@ -313,7 +322,8 @@ impl<T: Target> VTable<T> {
             let text = as_text(&words)?;
             // CAST: Always fits.
             let len = len as usize;
-            // SAFETY: By the safety requirement; the words, which may be in the same memory, are copied.
+            // SAFETY: By the safety requirement; the words, which may be in the same memory, are
+            // copied.
             let buffer = unsafe { core::slice::from_raw_parts_mut(buffer.cast::<u8>(), len) };
             let mut out = StatusWriter::new(buffer);
             instance.target.message(&text, &mut out)?;
@@ -322,7 +332,8 @@ impl<T: Target> VTable<T> {
         })
     }
 
-    /// Reports the devices whose limits the mapped device has, each over the target's length or its own.
+    /// Reports the devices whose limits the mapped device has, each over the target's length or its
+    /// own.
     ///
     /// # Safety
     ///
@@ -363,7 +374,7 @@ impl<T: Target> VTable<T> {
             ctr: Some(Self::ctr),
             dtr: Some(Self::dtr),
             map: Some(Self::map),
-            end_io: if T::HAS_END_IO || core::mem::needs_drop::<PerBio<T>>() {
+            end_io: if T::HAS_END_IO || core::mem::needs_drop::<PerBio<T::PerBio>>() {
                 Some(Self::end_io)
             } else {
                 None
@@ -407,6 +418,31 @@ impl<T: Target> VTable<T> {
 
 /// A registered target type; unregistered when dropped.
 ///
+/// Wraps the C `struct target_type`, with `dm_register_target()` and `dm_unregister_target()`.
+///
+/// # Examples
+///
+/// In a module with a target type `T`:
+///
+/// ```
+/// use crate::dm::Registration;
+/// use crate::dm::Target;
+///
+/// #[pin_data]
+/// struct Loaded<T: Target> {
+///     #[pin]
+///     _target: Registration<T>,
+/// }
+///
+/// impl<T: Target> kernel::InPlaceModule for Loaded<T> {
+///     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+///         try_pin_init!(Self {
+///             _target <- Registration::new(module),
+///         }? Error)
+///     }
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// `target_type` is registered with device-mapper.
@@ -423,7 +459,8 @@ unsafe impl<T> Send for Registration<T> {}
 unsafe impl<T> Sync for Registration<T> {}
 
 impl<T: Target> Registration<T> {
-    /// Registers `T`, which keeps `module` loaded while a table uses it.
+    /// Registers `T`, which keeps `module` loaded while a table uses it. Errors: `EBUSY` when there
+    /// is a target type of that name.
     pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // INVARIANT: Registered, or the initialiser fails.

@@ -15,6 +15,52 @@ use kernel::workqueue::Work;
 ///
 /// Dropping waits for queued work, so a work item must not drop the queue that it runs on.
 ///
+/// Wraps the C `struct workqueue_struct`; dereferences to the kernel crate's
+/// [`Queue`](kernel::workqueue::Queue). See
+/// [`Documentation/core-api/workqueue.rst`](srctree/Documentation/core-api/workqueue.rst).
+///
+/// # Examples
+///
+/// ```
+/// use crate::dm::WorkQueue;
+/// use kernel::impl_has_work;
+/// use kernel::new_work;
+/// use kernel::sync::atomic::Atomic;
+/// use kernel::sync::atomic::Relaxed;
+/// use kernel::sync::Arc;
+/// use kernel::workqueue::Work;
+/// use kernel::workqueue::WorkItem;
+///
+/// #[pin_data]
+/// struct Counter {
+///     runs: Atomic<u64>,
+///     #[pin]
+///     work: Work<Counter>,
+/// }
+///
+/// impl_has_work! {
+///     impl HasWork<Self> for Counter { self.work }
+/// }
+///
+/// impl WorkItem for Counter {
+///     type Pointer = Arc<Counter>;
+///
+///     fn run(this: Arc<Counter>) {
+///         this.runs.add(1, Relaxed);
+///     }
+/// }
+///
+/// let queue = WorkQueue::new(c"dm-example")?;
+/// let counter = pin_init!(Counter {
+///     runs: Atomic::new(0),
+///     work <- new_work!("Counter::work"),
+/// });
+/// let counter = Arc::pin_init(counter, GFP_KERNEL)?;
+/// assert!(queue.enqueue(counter.clone()).is_ok());
+/// queue.flush();
+/// assert_eq!(counter.runs.load(Relaxed), 1);
+/// ```
+///
 /// # Invariants
 ///
 /// The pointer is a live work queue, owned by this object.
@@ -26,13 +72,15 @@ unsafe impl Send for WorkQueue {}
 unsafe impl Sync for WorkQueue {}
 
 impl WorkQueue {
-    /// Creates a queue that is not bound to a CPU, and makes progress under memory pressure (`WQ_MEM_RECLAIM`). `name` is
-    /// shown in the kernel's tools.
+    /// Creates a queue that is not bound to a CPU (`WQ_UNBOUND`), and makes progress under memory
+    /// pressure (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name` is shown in the kernel's tools.
+    /// Errors: `ENOMEM`.
     pub(crate) fn new(name: &'static CStr) -> Result<Self> {
         Self::with_flags(name, bindings::wq_flags_WQ_MEM_RECLAIM)
     }
 
-    /// The same without a thread in reserve: for work that nobody waits for who has to free memory.
+    /// As [`Self::new`], without a thread in reserve: for work that freeing memory never waits for.
+    /// Errors: `ENOMEM`.
     pub(crate) fn new_unhurried(name: &'static CStr) -> Result<Self> {
         Self::with_flags(name, 0)
     }
@@ -47,14 +95,15 @@ impl WorkQueue {
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
-    /// Waits for all work that is queued or running now.
+    /// Waits for all work that is queued or running now (`flush_workqueue()`).
     pub(crate) fn flush(&self) {
         // SAFETY: By the type invariant the queue is live.
         unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
     }
 }
 
-/// Waits until a work item is neither queued nor running: one of this object, whatever else its queue has to do.
+/// Waits until a work item is neither queued nor running (`flush_work()`): one of this object,
+/// whatever else its queue has to do.
 pub(crate) fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
     // SAFETY: A reference is valid.
     let work = unsafe { Work::raw_get(work) };

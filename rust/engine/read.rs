@@ -89,11 +89,11 @@ impl ReadBuffer {
 
     /// Whether a bio, which is whole chunks, has brought the right contents. It is moved to its end, or to the
     /// first one that is not.
-    pub(crate) fn are_right<T: Target>(
+    pub(crate) fn are_right<S>(
         &mut self,
         engine: &Engine,
         first: Content,
-        bio: &mut Bio<T>,
+        bio: &mut Bio<S>,
     ) -> bool {
         let contents = bio.span().len / engine.shape.chunk_sectors();
         // CAST: At most 1 MiB.

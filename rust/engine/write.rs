@@ -33,9 +33,10 @@ use crate::dm::Incoming;
 use crate::dm::Mapped;
 use crate::dm::Op;
 use crate::dm::Status;
+use crate::dm::Target;
+use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Present;
-use crate::interface::live::Live;
 use crate::maps::region;
 use crate::maps::Chunks;
 use kernel::sync::atomic::Relaxed;
@@ -44,9 +45,14 @@ use kernel::sync::Arc;
 /// Most chunks decided one by one in one go; longer bios go to the copier, which works in windows.
 pub(crate) const WINDOW: u64 = 1024;
 
+/// A target whose bios carry their way out of the gate, if they are inside.
+pub(crate) trait Gated: Target<PerBio = Option<Ticket>> {}
+
+impl<T: Target<PerBio = Option<Ticket>>> Gated for T {}
+
 impl Engine {
     /// Sends a bio of the live device on its way.
-    pub(crate) fn map<'a>(self: &'a Arc<Self>, bio: Incoming<'a, Live>) -> Mapped<'a> {
+    pub(crate) fn map<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
         let start = bio.span().start;
         match bio.op() {
             Op::Read | Op::Flush => bio.remap(&self.origin, start),
@@ -57,7 +63,7 @@ impl Engine {
     }
 
     #[inline]
-    fn map_write<'a>(self: &'a Arc<Self>, mut bio: Incoming<'a, Live>) -> Mapped<'a> {
+    fn map_write<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
         let span = bio.span();
         // Zeroes may be gigabytes, and are submitted when all their chunks are marked in one epoch: that has to come.
         let len = match bio.op() {
@@ -132,7 +138,7 @@ impl Engine {
     }
 
     /// Passes on the part of a discard before the first needed chunk, or ends the part that is needed.
-    fn map_discard<'a>(self: &'a Arc<Self>, mut bio: Incoming<'a, Live>) -> Mapped<'a> {
+    fn map_discard<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
         let span = bio.span();
         let chunks = self.shape.outward(span.start, span.start + span.len);
         let Some(entry) = self.gate.enter() else {
@@ -168,7 +174,7 @@ impl Engine {
     }
 
     /// Gives a bio to the copier.
-    fn defer<'a>(self: &'a Arc<Self>, bio: Incoming<'a, Live>) -> Mapped<'a> {
+    fn defer<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
         if bio.is_nowait() {
             return bio.end(Status::AGAIN);
         }

@@ -5,6 +5,14 @@
 #![forbid(unsafe_code)]
 
 use crate::dm::Bio;
+use crate::uapi::args;
+use crate::uapi::args::Message;
+use crate::uapi::args::OnError;
+use crate::uapi::args::OnFull;
+use crate::uapi::args::Options;
+use crate::interface::sysfs::Files;
+use crate::maps::Geometry;
+use crate::dm::sysfs::Directory;
 use crate::dm::Completed;
 use crate::dm::Constructor;
 use crate::dm::Ended;
@@ -32,9 +40,6 @@ use kernel::str::CString;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
-
-/// A bio of a live device. Its state is the way out of the gate, if it is inside.
-pub(crate) type LiveBio = Bio<Live>;
 
 /// A target `preserve` in a table.
 pub(crate) struct Live {
@@ -129,7 +134,7 @@ impl Target for Live {
         // The store may have failed already.
         self.engine.kick_events();
         // Without its files in sysfs the device still does its work.
-        if let Err(error) = registry::add_attributes(&self.engine, &self.events) {
+        if let Err(error) = self.add_attributes() {
             pr_warn!(
                 "{}: no files in sysfs: {error:?}\n",
                 self.engine.identity.live
@@ -190,6 +195,11 @@ fn hint(error: Error) -> &'static str {
 }
 
 impl Live {
+    fn add_attributes(&self) -> Result {
+        let make = || Directory::new::<Files>(&self.events);
+        registry::add_attributes(&self.engine, make)
+    }
+
     fn obey(&self, message: Message, out: &mut StatusWriter<'_>) -> Result {
         match message {
             Message::Snapshot { scope, keep } => {

@@ -8,9 +8,11 @@
 #![forbid(unsafe_code)]
 
 use crate::dm::sysfs::Group;
+use crate::uapi::args::Options;
+use crate::maps::Geometry;
+use crate::dm::sysfs::Directory;
 use crate::dm::Constructor;
 use crate::dm::DevT;
-use crate::dm::Events;
 use crate::dm::Global;
 use crate::dm::NoIo;
 use crate::engine::life::Phase;
@@ -36,7 +38,7 @@ struct Entry {
     /// Views that use it: as long as there is one, nobody may write to its store.
     views: usize,
     /// The live device's directory in sysfs; shared by all engines of the device.
-    files: Option<Arc<Group<Files>>>,
+    files: Option<Arc<Directory>>,
 }
 
 /// The registry.
@@ -265,8 +267,12 @@ pub(crate) fn hold(engine: &Arc<Engine>) -> Result {
     Ok(())
 }
 
-/// Makes the live device's directory in sysfs, unless it is there.
-pub(crate) fn add_attributes(engine: &Arc<Engine>, events: &Events) -> Result {
+/// Makes the live device's directory in sysfs with `make`, unless it is there. Errors: those of `make`, `ENOMEM`,
+/// and `ENODEV` when the module is being unloaded.
+pub(crate) fn add_attributes(
+    engine: &Arc<Engine>,
+    make: impl FnOnce() -> Result<Directory>,
+) -> Result {
     let registry = REGISTRY.get().ok_or(ENODEV)?;
     let there = {
         let entries = registry.entries.lock();
@@ -277,7 +283,7 @@ pub(crate) fn add_attributes(engine: &Arc<Engine>, events: &Events) -> Result {
     };
     let files = match there {
         Some(files) => files,
-        None => Arc::new(Group::new(events)?, GFP_KERNEL)?,
+        None => Arc::new(make()?, GFP_KERNEL)?,
     };
     let mut entries = registry.entries.lock();
     let mut same = entries

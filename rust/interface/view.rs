@@ -75,7 +75,7 @@ pub(crate) struct Reader {
     engine: Arc<Engine>,
     snapshot: Arc<Snapshot>,
     unprotected: Unprotected,
-    arrived: IrqStack<Bio<View>>,
+    arrived: IrqStack<Bio<Reading>>,
     #[pin]
     buffer: Mutex<read::ReadBuffer>,
     #[pin]
@@ -254,7 +254,7 @@ impl Target for View {
 
 impl View {
     /// Gives a bio to the work item.
-    fn hand_over(&self, bio: Bio<Self>) {
+    fn hand_over(&self, bio: Bio<Reading>) {
         self.reader.arrived.push(bio);
         // When it is queued already it will see the bio.
         let _ = self.queue.enqueue(self.reader.clone());
@@ -289,7 +289,7 @@ impl WorkItem for Reader {
 
 impl Reader {
     /// Ends a read that has arrived, reading again what is not the frozen content.
-    fn finish(&self, mut bio: Bio<View>) {
+    fn finish(&self, mut bio: Bio<Reading>) {
         let status = bio.status();
         let reading = core::mem::take(bio.state());
         let status = match reading {
@@ -313,7 +313,7 @@ impl Reader {
     }
 
     /// Whether contents that a bio has brought from the store are the right ones.
-    fn is_right(&self, bio: &mut Bio<View>, first: Content) -> bool {
+    fn is_right(&self, bio: &mut Bio<Reading>, first: Content) -> bool {
         if !self.engine.is_persistent() {
             return true;
         }
@@ -321,14 +321,14 @@ impl Reader {
         bio.rewind() && buffer.are_right(&self.engine, first, bio)
     }
 
-    fn read_again(&self, bio: &mut Bio<View>) -> Status {
+    fn read_again(&self, bio: &mut Bio<Reading>) -> Status {
         match bio.rewind() {
             true => self.read_pieces(bio),
             false => Status::IO_ERROR,
         }
     }
 
-    fn read_pieces(&self, bio: &mut Bio<View>) -> Status {
+    fn read_pieces(&self, bio: &mut Bio<Reading>) -> Status {
         let mut buffer = self.buffer.lock();
         let span = bio.span();
         let end = span.start + span.len;

@@ -35,6 +35,12 @@
 
 #![forbid(unsafe_code)]
 
+use crate::uapi::args::OnFull;
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
+use crate::engine::write::waiting::HeldBio;
+use crate::engine::write::waiting::Slow;
+use crate::engine::write::copy::Begun;
 use crate::dm;
 use crate::dm::Entry;
 use crate::dm::NoIo;
@@ -47,10 +53,11 @@ use crate::engine::write::WINDOW;
 use crate::engine::Engine;
 use crate::engine::Present;
 use crate::engine::COPIER;
-use crate::interface::live::LiveBio;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use crate::uapi::args::OnFull;
+use crate::engine::events::Event;
+use crate::engine::write::WINDOW;
 use kernel::prelude::*;
 use kernel::sync::atomic::Full;
 use kernel::sync::atomic::Relaxed;
@@ -159,7 +166,7 @@ impl Engine {
         }
     }
 
-    fn chunks_of(&self, bio: &LiveBio) -> Chunks {
+    fn chunks_of(&self, bio: &HeldBio) -> Chunks {
         let span = bio.span();
         self.shape.outward(span.start, span.start + span.len)
     }
@@ -168,8 +175,8 @@ impl Engine {
     pub(crate) fn try_submit(
         &self,
         present: &Entry<'_, Present>,
-        mut bio: LiveBio,
-    ) -> Result<(), LiveBio> {
+        mut bio: HeldBio,
+    ) -> Result<(), HeldBio> {
         let chunks = self.chunks_of(&bio);
         if present.marks.find(chunks, false).is_some() && !self.mark_unneeded(present, chunks) {
             return Err(bio);
@@ -181,7 +188,7 @@ impl Engine {
     }
 
     /// Moves a bio on as far as it goes.
-    fn advance_bio(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
+    fn advance_bio(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
         let Some(present) = self.gate.enter() else {
             slow.parked.push(bio);
             return;
@@ -253,7 +260,7 @@ impl Engine {
 
     /// Starts the copy of a run, and of some more runs of the same bio if it is long. The bio waits for
     /// the first.
-    fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks, epoch: u64) {
+    fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks, epoch: u64) {
         let chunks = self.chunks_of(&bio);
         let Some(mut at) = self.start_copy(slow, bio, run, epoch) else {
             return;
@@ -285,7 +292,7 @@ impl Engine {
     fn start_copy(
         self: &Arc<Self>,
         slow: &mut Slow,
-        bio: LiveBio,
+        bio: HeldBio,
         run: Chunks,
         epoch: u64,
     ) -> Option<u64> {
@@ -328,7 +335,7 @@ impl Engine {
     }
 
     /// The store is full: what `on_full=` says.
-    fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio) {
+    fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
         match self.options().on_full {
             // Its return lets the copier run. In a persistent store it takes a checkpoint.
             _ if self.space_comes_back() => {

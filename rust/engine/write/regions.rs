@@ -13,6 +13,11 @@
 
 #![forbid(unsafe_code)]
 
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
+use crate::engine::write::waiting::HeldBio;
+use crate::engine::write::waiting::Slow;
+use crate::engine::write::copier::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::List;
 use crate::dm::Status;
@@ -21,10 +26,11 @@ use crate::engine::write::copier::NO_MEMORY_MS;
 use crate::engine::write::waiting::Slow;
 use crate::engine::Engine;
 use crate::format::Entry as LogEntry;
-use crate::interface::live::LiveBio;
 use crate::maps::region;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
+use crate::format::entry;
+use crate::engine::log::pending::Whose;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -49,7 +55,7 @@ impl Announced {
 /// The regions being announced, and who waits for them.
 pub(crate) struct Announcements {
     announced: KVec<Announced>,
-    waiting: List<LiveBio>,
+    waiting: List<HeldBio>,
 }
 
 impl Announcements {
@@ -65,7 +71,7 @@ impl Announcements {
 impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
     /// nothing be under way that ends its waiting, it is looked at again.
-    pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
+    pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks) {
         if self.is_failing() && self.can_requeue() {
             return bio.end(Status::REQUEUE);
         }

@@ -11,8 +11,9 @@ use crate::dm::Io;
 use crate::dm::List;
 use crate::engine::write::copy::Copy;
 use crate::engine::write::regions::Announcements;
-use crate::interface::live::LiveBio;
 use crate::maps::Chunks;
+use crate::dm::Bio;
+use crate::dm::Ticket;
 use kernel::prelude::*;
 
 /// Longest run copied at once, in bytes, unless a chunk is longer.
@@ -21,19 +22,23 @@ const RUN_BYTES: u64 = 64 << 10;
 const RESERVE_BYTES: u64 = 4 << 20;
 const MAX_SLOTS: u64 = 64;
 const MIN_SLOTS: u64 = 4;
+
+/// A bio of a live device that the copier holds. Its state is the way out of the gate, if it is inside.
+pub(crate) type HeldBio = Bio<Option<Ticket>>;
+
 /// The chunks that a copy is about, and who waits for it.
 pub(crate) struct Claim {
     slot: usize,
     chunks: Chunks,
-    pub(crate) waiters: List<LiveBio>,
+    pub(crate) waiters: List<HeldBio>,
 }
 
 /// The copier's state.
 pub(crate) struct Slow {
-    pub(crate) pending: List<LiveBio>,
-    pub(crate) parked: List<LiveBio>,
-    pub(crate) wait_slot: List<LiveBio>,
-    pub(crate) wait_space: List<LiveBio>,
+    pub(crate) pending: List<HeldBio>,
+    pub(crate) parked: List<HeldBio>,
+    pub(crate) wait_slot: List<HeldBio>,
+    pub(crate) wait_space: List<HeldBio>,
     /// That writes wait for space has been told.
     pub(crate) told_blocked: bool,
     pub(crate) regions: Announcements,
@@ -128,7 +133,7 @@ impl Slow {
     }
 
     /// Ends a copy: gives up the claim. Those who wait for a slot get it one by one, in the [copier](crate::engine::write::copier).
-    pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<LiveBio> {
+    pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
         io.data.copies = None;
         let mut claims = self.claims.iter();
         let at = claims.position(|claim| claim.slot == io.data.slot);

@@ -53,6 +53,12 @@ pub fn module_path() -> String {
     std::env::var("DM_PRESERVE_KO").unwrap_or_else(|_| "/lib/dm-preserve.ko".to_string())
 }
 
+/// The file of a module of `samples/`, which is beside the module's.
+pub fn sample_path(name: &str) -> String {
+    let path = Path::new(&module_path()).with_file_name(name);
+    path.display().to_string()
+}
+
 /// Runs one test here.
 pub fn run_one(name: &str, env: &Env) -> Result<ExitCode> {
     let mut all = tests::all();

@@ -26,6 +26,7 @@ mod race;
 mod random;
 mod reload;
 mod roundtrip;
+mod samples;
 mod several;
 mod stale;
 mod store_errors;
@@ -142,6 +143,7 @@ const GROUPS: &[&[Test]] = &[
     prefix::TESTS,
     filesystem::TESTS,
     roundtrip::TESTS,
+    samples::TESTS,
     persistent::TESTS,
     persistent::controls::TESTS,
     persistent::crash::TESTS,
