@@ -19,7 +19,6 @@ use crate::claims::Slow;
 use crate::copier::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::List;
-use crate::dm::Status;
 use crate::engine::Engine;
 use crate::entry;
 use crate::live::LiveBio;
@@ -66,9 +65,6 @@ impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
     /// nothing be under way that ends its waiting, it is looked at again.
     pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: LiveBio, run: Chunks) {
-        if self.is_failing() && self.can_requeue() {
-            return bio.end(Status::REQUEUE);
-        }
         let Some(present) = self.gate.enter() else {
             slow.parked.push(bio);
             return;

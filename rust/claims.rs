@@ -34,6 +34,8 @@ pub(crate) struct Slow {
     pub(crate) parked: List<LiveBio>,
     pub(crate) wait_slot: List<LiveBio>,
     pub(crate) wait_space: List<LiveBio>,
+    /// Bios that would have to be logged while the store is failing.
+    pub(crate) wait_store: List<LiveBio>,
     /// That writes wait for space has been told.
     pub(crate) told_blocked: bool,
     pub(crate) regions: Announcements,
@@ -67,6 +69,7 @@ impl Slow {
             parked: List::new(),
             wait_slot: List::new(),
             wait_space: List::new(),
+            wait_store: List::new(),
             told_blocked: false,
             regions: Announcements::new()?,
             losing: List::new(),

@@ -10,7 +10,7 @@
 //! 1. *Pending*: to be looked at.
 //! 2. *Parked*: the gate is closed; pending again when the work next runs, which opening the gate sees to.
 //! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
-//!    log: pending again when that ends.
+//!    log, or *for the store* to be written or given up when it is failing: pending again when that ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
 //! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::copy); how a region is announced, in
@@ -83,7 +83,7 @@ impl Engine {
         }
         self.settle_lost(slow);
         self.open_regions(slow);
-        self.resume_waiting_for_space(slow);
+        self.resume_waiting(slow);
         loop {
             let mut finished = self.finished.take();
             slow.pending.append(&mut self.incoming.lock());
@@ -126,11 +126,12 @@ impl Engine {
         }
     }
 
-    /// Space may have come, or the bios have to go back to device-mapper. They find out when they are
-    /// looked at again.
-    fn resume_waiting_for_space(&self, slow: &mut Slow) {
+    /// Space may have come, the store may have been given up, or the bios have to go back to device-mapper. They find out when
+    /// they are looked at again.
+    fn resume_waiting(&self, slow: &mut Slow) {
         let mut waiting = slow.wait_space.take();
         slow.pending.append(&mut waiting);
+        slow.pending.append(&mut slow.wait_store);
     }
 
     fn chunks_of(&self, bio: &LiveBio) -> Chunks {
@@ -179,6 +180,7 @@ impl Engine {
                 Some(claim) => claim.waiters.push(bio),
                 None => slow.pending.push(bio),
             },
+            Step::Copy(..) | Step::Announce(_) if self.is_failing() => self.wait_for_store(slow, bio),
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
             Step::Announce(run) => self.announce(slow, bio, run),
             Step::Again => {
@@ -189,6 +191,14 @@ impl Engine {
                 }
                 slow.pending.push(bio);
             }
+        }
+    }
+
+    /// Keeps a bio until the store is given up, whose end lets the work run.
+    fn wait_for_store(&self, slow: &mut Slow, bio: LiveBio) {
+        match self.can_requeue() {
+            true => bio.end(Status::REQUEUE),
+            false => slow.wait_store.push(bio),
         }
     }
 

@@ -181,6 +181,7 @@ pub const FAILING: Config = Config {
     writers: &[0b01, 0b10],
     orders: &[Order::Drop(0)],
     protected: 0b01,
+    checkpoints: 0,
     crashes: 1,
     failures: 1,
     ..SMALL

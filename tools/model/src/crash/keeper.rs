@@ -77,7 +77,9 @@ impl Model {
             next.log.durable = durable;
             if self.is(Trap::FailingDrops) {
                 let snapshots = &mut next.now.snapshots;
-                snapshots.iter_mut().for_each(|snapshot| snapshot.live = false);
+                snapshots
+                    .iter_mut()
+                    .for_each(|snapshot| snapshot.live = false);
             }
             take(next);
         }

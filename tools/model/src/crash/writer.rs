@@ -80,7 +80,10 @@ impl Model {
             return None;
         }
         state.writers[index] = me.at(Step::Start);
-        Some(("finds that nothing can be logged, gives up its claims", state))
+        Some((
+            "finds that nothing can be logged, gives up its claims",
+            state,
+        ))
     }
 
     fn look(&self, mut state: State, index: usize) -> Option<(&'static str, State)> {
