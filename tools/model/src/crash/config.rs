@@ -246,6 +246,11 @@ pub const LARGE: &[Config] = &[
         crashes: 2,
         ..DESIGNATION
     },
+    Config {
+        name: "large-crash-failing",
+        checkpoints: 1,
+        ..FAILING
+    },
 ];
 
 /// The world of that name.
