@@ -106,14 +106,13 @@ impl Engine {
 
     /// The device has grown. No failure of the store may keep it from being resumed.
     fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
-        match self.grow(sectors) {
-            // Not if it was the origin that could not be flushed.
-            Err(error) if self.journal.has_failed() => {
-                self.store_failed(error);
-                self.grow(sectors)
-            }
-            grown => grown,
+        let grown = self.grow(sectors);
+        if !self.journal.has_failed() {
+            // If it was an error, it was the origin that could not be flushed.
+            return grown;
         }
+        self.store_failed(EIO);
+        grown.or_else(|_| self.grow(sectors))
     }
 
     /// A target is active: writes come.

@@ -9,7 +9,7 @@
 //! 3. *Open*: a session is under way; the superblocks say so.
 //! 4. *Closed*: everything is in the checkpoint, and the origin's fingerprint in the superblock.
 //! 5. *Failing*: it cannot be written, not even a superblock, and `on_error=block` holds writes back that should be logged.
-//!    Tried again once a second.
+//!    Tried again once a second. Snapshots stay; see [`failing`](crate::engine::upkeep).
 //! 6. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be written.
 //!
 //! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store fails, 5 to 6 when a superblock
@@ -145,16 +145,22 @@ impl Engine {
         }
     }
 
-    /// Whether changes have to be logged, as opposed to a store that has none or has failed, and to a session of which the disk knows
-    /// nothing yet: no write passes before the checkpoint that begins it, which has them. `ENODEV` while the device is not active: then the
-    /// checkpoint that closed the last session is all that the next one looks at. The caller holds the control lock.
+    /// Returns true if changes have to be logged, as opposed to a store that has no log or is given up, and to a session of which the disk
+    /// knows nothing yet: no write passes before the checkpoint that begins it, which has them. The caller holds the control lock.
+    ///
+    /// Errors: `ENODEV` while the device is not active: then the checkpoint that closed the last session is all that the next one looks
+    /// at. `EIO` while the store is failing: a change that the next activation would not find must not be made.
     pub(crate) fn is_logging(&self) -> Result<bool> {
-        if !self.is_persistent() || self.journal.has_failed() {
+        if !self.is_persistent() || self.journal.is_given_up() {
             return Ok(false);
         }
         let guard = self.persist.lock();
         let session = (*guard).as_ref().filter(|persist| persist.is_open);
-        session.map(|persist| persist.has_begun).ok_or(ENODEV)
+        let has_begun = session.map(|persist| persist.has_begun).ok_or(ENODEV)?;
+        match self.journal.has_failed() {
+            true => Err(EIO),
+            false => Ok(has_begun),
+        }
     }
 
     pub(crate) fn has_session(&self) -> bool {

@@ -1,6 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What happens when a persistent store cannot be written: states 5 and 6 of [`session`](crate::engine::session).
+//!
+//! # While a store is failing
+//!
+//! Nothing can be logged, and the store does not say so: the next activation may find its log, and takes it for all that has
+//! happened. So nothing takes effect in memory but what is durable. Above all no snapshot is dropped: need stays as it is, and
+//! every write waits that would need a copy or an announcement. Others pass, since the log has them: those of marked chunks,
+//! and those of unneeded chunks in regions whose announcement is durable.
+//!
+//! A record whose write has failed may be on the disk all the same. Whatever it says must then be right, too. For what shrinks
+//! need that is so when memory does not heed it. For a new epoch it is so when memory does: no chunk is marked and no region
+//! announced in it, and therefore every write waits.
 
 #![forbid(unsafe_code)]
 
@@ -16,19 +27,19 @@ use kernel::sync::Arc;
 const FAILING_MS: u32 = 1000;
 
 impl Engine {
-    /// Whether writes wait that should be logged, as the store cannot be written.
+    /// Returns true while writes wait that should be logged, as the store cannot be written.
     pub(crate) fn is_failing(&self) -> bool {
         self.journal.has_failed() && !self.journal.is_given_up()
     }
 
-    /// The store cannot be written: all snapshots end, and that nothing in it can be relied on is said in a
-    /// superblock, before any write passes that should have been logged. If that is not possible, `on_error=` says
-    /// whether these writes go on.
+    /// Gives a store up that cannot be written. That nothing in it can be relied on is said in a superblock; then all snapshots
+    /// end, and writes pass that should have been logged. If it cannot be said, `on_error=` decides: the same happens, or the store
+    /// is *failing*, and keeps its snapshots.
     pub(crate) fn store_failed(self: &Arc<Self>, error: Error) {
         self.journal.fail();
         // Contents that wait for a record come back, also when none is in flight that would see to that.
         self.log_added();
-        let (broken, is_first) = {
+        let (broken, is_given_up, is_first) = {
             let mut guard = self.persist.lock();
             let Some(persist) = (*guard).as_mut() else {
                 return;
@@ -37,38 +48,46 @@ impl Engine {
                 return;
             }
             let written = persist.write_broken(&self.store_device);
-            if written.is_ok() || self.options().on_error == OnError::Continue {
+            let is_given_up = written.is_ok() || self.options().on_error == OnError::Continue;
+            if is_given_up {
                 self.journal.give_up();
             }
-            (written, !core::mem::replace(&mut persist.is_failing, true))
+            let is_first = !core::mem::replace(&mut persist.is_failing, true);
+            (written, is_given_up, is_first)
         };
-        if is_first {
-            pr_err!(
-                "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only; once the store is mended, remove and create the device, and make a full backup\n",
-                self.identity.live
-            );
-            self.give_up_all(c"the store failed");
-            self.event(Event::Invalid);
+        match is_given_up {
+            true => self.end_snapshots(error, broken),
+            false if is_first => self.hold_writes(error),
+            false => (),
         }
-        match broken {
-            Err(_) if self.is_failing() && is_first => {
-                pr_err!(
-                    "{}: not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded\n",
-                    self.identity.live
-                );
-                self.event(Event::Blocked);
-                // Tries again.
-                self.kick_checkpoint();
-            }
-            Err(_) if self.is_failing() => (),
-            Err(error) => pr_err!(
+        // Writes may go on, or learn that they have to wait for something else.
+        self.kick();
+    }
+
+    /// The journal is given up: no write waits for the store any longer, and nobody has what it preserved.
+    fn end_snapshots(self: &Arc<Self>, error: Error, broken: Result) {
+        pr_err!(
+            "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only; once the store is mended, remove and create the device, and make a full backup\n",
+            self.identity.live
+        );
+        self.give_up_all(c"the store failed");
+        self.event(Event::Invalid);
+        if let Err(error) = broken {
+            pr_err!(
                 "{}: that could not be written to the store ({error:?}): do not use its content again\n",
                 self.identity.live
-            ),
-            Ok(()) => (),
+            );
         }
-        // Writes may go on.
-        self.kick();
+    }
+
+    /// The store is failing from now on. Tried again by the checkpoint's work.
+    fn hold_writes(self: &Arc<Self>, error: Error) {
+        pr_err!(
+            "{}: THE STORE FAILED ({error:?}), and not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded, and that ends all snapshots; they stay if the device is removed, and created again with the store mended\n",
+            self.identity.live
+        );
+        self.event(Event::Blocked);
+        self.kick_checkpoint();
     }
 
     /// The store failed before. Says so in it, tried again as long as that holds writes back.

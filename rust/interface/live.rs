@@ -188,7 +188,7 @@ fn hint(error: Error) -> &'static str {
         ERANGE => "the range does not end within the device",
         EINVAL => "the range is empty",
         EOVERFLOW => "too many snapshots were taken since then: drop or forget the oldest, or take a later base",
-        EIO => "the store has failed; remove the device and give it another one",
+        EIO => "the store has failed; remove the device, and mend the store or give it another one",
         ENODEV => "the device is not active; resume it",
         _ => "nothing was changed",
     }

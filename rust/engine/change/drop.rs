@@ -2,7 +2,9 @@
 
 //! Dropping snapshots, forgetting bookmarks, and giving snapshots up.
 //!
-//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect.
+//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect. A snapshot is dropped
+//! without that in three cases only: in a transient store; when the journal is given up; and before a session has begun, in whose
+//! first checkpoint it is.
 
 #![forbid(unsafe_code)]
 
@@ -17,7 +19,7 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 impl Engine {
-    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id.
+    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id, `EIO` when the store is failing.
     pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
         self.end_snapshot(id)?;
         self.kick();
@@ -36,12 +38,13 @@ impl Engine {
         })?;
         let new = Arc::new(new, GFP_KERNEL)?;
         self.make_durable(&mut control, &[Entry::Drop(id)])?;
+        // Durable, or one of the cases above.
         snapshot.set_dropped();
         self.publish(new);
         Ok(())
     }
 
-    /// Forgets a bookmark. `ENOENT` when there is none with this id.
+    /// Forgets a bookmark. `ENOENT` when there is none with this id, `EIO` when the store is failing.
     pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.control.lock();
@@ -74,7 +77,7 @@ impl Engine {
         Ok(Arc::new(new, GFP_KERNEL)?)
     }
 
-    /// Gives up the oldest snapshot, so that writes can go on.
+    /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store is failing: they wait for it.
     pub(crate) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
         let timeline = self.timeline();
         let mut live = timeline
@@ -90,16 +93,16 @@ impl Engine {
                 // Somebody else was quicker; or the device has just been suspended, with a checkpoint that has what is here.
                 return;
             }
-            if self.is_persistent() && !self.journal.has_failed() {
+            if self.is_persistent() && !self.journal.is_given_up() {
                 // It cannot be logged, and must not take effect before it is: the store is given up, and with it all snapshots.
                 return self.store_failed(error);
             }
-            // The flag needs no memory. Freeing its copies has to wait for the next change. That a failed store does not know of
-            // it does no harm: what it has announced is gone then, and nothing else passes that it does not know of.
+            // The store is transient or given up; there was no memory. The flag needs none. Freeing its copies has to wait for
+            // the next change.
             oldest.set_dropped();
         }
         self.counters.invalidated.add(1, Relaxed);
-        let advice = match self.journal.has_failed() {
+        let advice = match self.journal.is_given_up() {
             true => "",
             false => "; take another one",
         };
@@ -113,7 +116,7 @@ impl Engine {
         self.event(Event::Invalid);
     }
 
-    /// Gives up all snapshots.
+    /// Gives up all snapshots. The store is transient, or given up.
     pub(crate) fn give_up_all(self: &Arc<Self>, why: &CStr) {
         let live = self.timeline();
         for _ in live

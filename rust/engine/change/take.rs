@@ -58,7 +58,7 @@ impl Engine {
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
         if self.journal.has_failed() {
             pr_err!(
-                "{}: the store has failed: remove the device and give it another one\n",
+                "{}: the store has failed: remove the device, and mend the store or give it another one\n",
                 self.identity.live
             );
             return Err(EIO);
@@ -90,7 +90,7 @@ impl Engine {
         let designation = self.next_designation()?;
         let id = snapshot.id;
         // With `now` the old epochs go, and their space comes back, before the copier looks for some.
-        self.begin_epoch(
+        let is_taken = self.begin_epoch(
             now,
             Change {
                 snapshot: Some(snapshot),
@@ -99,10 +99,13 @@ impl Engine {
             },
             self.geometry(),
         )?;
+        if !is_taken {
+            return Err(EIO);
+        }
         self.next_id.add(1, Relaxed);
         self.set_designation(designation);
         drop(control);
-        if self.journal.has_failed() {
+        if self.journal.is_given_up() {
             // Since it was asked; whoever ended all snapshots may not have seen this one.
             self.give_up_all(c"the store failed");
             return Err(EIO);
@@ -127,13 +130,16 @@ impl Engine {
         }
     }
 
-    /// Begins an epoch, with the rest of the change. The caller holds the control lock.
+    /// Begins an epoch, with the rest of the change. Returns false if that rest was not made, as the store has failed. The caller
+    /// holds the control lock.
+    ///
+    /// Errors: `ENOMEM`, `ENODEV` while the device is not active, and those of the origin's flush. Then no epoch has begun.
     fn begin_epoch(
         self: &Arc<Self>,
         now: Arc<Timeline>,
         change: Change<Copies>,
         geometry: Geometry,
-    ) -> Result {
+    ) -> Result<bool> {
         let begun = self.pass_to_epoch(now, change, geometry);
         // Whatever came of it, writes may have come to the closed gate.
         self.kick();
@@ -145,7 +151,7 @@ impl Engine {
         now: Arc<Timeline>,
         change: Change<Copies>,
         geometry: Geometry,
-    ) -> Result {
+    ) -> Result<bool> {
         let must_log = self.is_persistent() && !self.journal.has_failed();
         if must_log && !self.is_logging()? {
             return Err(ENODEV);
@@ -159,36 +165,60 @@ impl Engine {
         let id = now.present().map_or(0, |epoch| epoch.id) + 1;
         let drop_up_to = change.drop_up_to;
         let entries = self.epoch_entries(id, geometry.sectors(), &change)?;
-        let new = now.changed(Change {
-            begin: Some(Epoch {
+        let copies = Copies::new(self.store.clone())?;
+        let with = |change| {
+            let begin = Some(Epoch {
                 id,
                 marks: marks.clone(),
-                copies: Some(Copies::new(self.store.clone())?),
-            }),
-            ..change
-        })?;
-        let new = Arc::new(new, GFP_KERNEL)?;
+                copies: Some(copies.clone()),
+            });
+            let changed = now.changed(Change { begin, ..change })?;
+            Result::Ok(Arc::new(changed, GFP_KERNEL)?)
+        };
+        let alone = with(Change::NONE)?;
+        let new = with(change)?;
         if self.is_persistent() {
             self.origin.flush()?;
         }
         let mut closed = self.gate.close();
-        if self.is_persistent() && !self.journal.has_failed() {
-            self.origin.flush()?;
-            let ticket = self.log(Whose::Control, &entries).ok_or(EIO)?;
-            self.journal.wait(Whose::Control, ticket)?;
+        let is_durable = self.log_epoch(&entries)?;
+        if is_durable {
+            let dropped = now.snapshots().iter().filter(|s| s.id <= drop_up_to);
+            dropped.for_each(|snapshot| snapshot.set_dropped());
         }
-        let dropped = now.snapshots().iter().filter(|s| s.id <= drop_up_to);
-        dropped.for_each(|snapshot| snapshot.set_dropped());
         *closed = Present {
             epoch: id,
             marks,
             generation: closed.generation,
             regions,
         };
-        self.publish(new);
+        // Of a record that has failed nobody knows whether it will be found. The epoch begins in either case: see `failing`.
+        self.publish(match is_durable {
+            true => new,
+            false => alone,
+        });
         self.journal.begin_epoch(id);
         self.store.with_segments(Segments::close_current);
-        Ok(())
+        Ok(is_durable)
+    }
+
+    /// Makes durable that an epoch begins, with the rest of a change. Returns false if that is not possible any longer, or not known. In
+    /// a transient store, or one that is given up, there is nothing to do.
+    ///
+    /// Errors: those of the origin's flush. Nothing has been logged then.
+    fn log_epoch(self: &Arc<Self>, entries: &[Entry]) -> Result<bool> {
+        if !self.is_persistent() || self.journal.is_given_up() {
+            return Ok(true);
+        }
+        if self.journal.has_failed() {
+            return Ok(false);
+        }
+        self.origin.flush()?;
+        match self.log(Whose::Control, entries) {
+            Some(ticket) => Ok(self.journal.wait(Whose::Control, ticket).is_ok()),
+            None if self.journal.has_failed() => Ok(false),
+            None => Err(EIO),
+        }
     }
 
     /// What the log says of a new epoch and the change that comes with it.
@@ -224,8 +254,9 @@ impl Engine {
     }
 
     /// Makes entries durable that belong together, before what they say takes effect. Nothing to do with a
-    /// transient store, or one that has failed, which says so itself. The caller holds the control lock. `ENODEV` while the
-    /// device is not active.
+    /// transient store, or one that is given up, which says so itself. The caller holds the control lock.
+    ///
+    /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not given up.
     pub(crate) fn make_durable(
         self: &Arc<Self>,
         control: &mut Control,
@@ -241,13 +272,17 @@ impl Engine {
         }
     }
 
-    /// The device has grown: the larger bitmap begins an epoch of its own.
+    /// The device has grown: the larger bitmap begins an epoch of its own. A store that is failing does not learn of it, and need
+    /// not: no write passes in that epoch, and the next activation lets the device grow again.
+    ///
+    /// Errors: `EFBIG`, and as for [`Engine::begin_epoch`].
     pub(crate) fn grow(self: &Arc<Self>, sectors: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.control.lock();
         let grown = self.shape.with_sectors(sectors).ok_or(EFBIG)?;
         self.ensure_ring_room(&mut control)?;
-        self.begin_epoch(self.timeline(), Change::NONE, grown)?;
+        // Whether the store knows of it makes no difference here.
+        let _ = self.begin_epoch(self.timeline(), Change::NONE, grown)?;
         self.sectors.store(sectors, Release);
         Ok(())
     }

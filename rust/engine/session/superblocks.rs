@@ -57,7 +57,7 @@ pub(crate) struct Persist {
     pub(crate) is_ring_unknown: bool,
     /// The superblock may be on the disk or not: writing it failed.
     pub(crate) is_unsure: bool,
-    /// It could not be written; that has been told.
+    /// It has failed; that has been told.
     pub(crate) is_failing: bool,
     /// Where the next session's log begins.
     pub(crate) place: Place,

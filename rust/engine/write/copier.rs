@@ -10,7 +10,7 @@
 //! 1. *Pending*: to be looked at.
 //! 2. *Parked*: the gate is closed; pending again when it has opened.
 //! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
-//!    log: pending again when that ends.
+//!    log, or *for the store* to be written or given up when it is failing: pending again when that ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
 //! # Rounds
@@ -21,7 +21,7 @@
 //!
 //! - parked bios, and copies that could not settle: when the gate can be entered;
 //! - bios that wait for a region: when an announcement has ended, or they were woken and the log has failed;
-//! - bios that wait for space: when they were woken ([`Engine::kick`]);
+//! - bios that wait for space or for the store: when they were woken ([`Engine::kick`]);
 //! - bios that wait for a slot: as many as there are free slots.
 //!
 //! A run of the work ends after some rounds, and goes on behind what else is queued.
@@ -151,7 +151,9 @@ impl Engine {
         let woken = self.woken.load(Relaxed) && self.woken.xchg(false, Full);
         self.open_regions(slow, woken);
         if woken {
-            // Space may have come, or the bios have to go back to device-mapper: they find out.
+            // Space may have come, the store may have been given up, or the bios have to go back to device-mapper: they
+            // find out.
+            slow.pending.append(&mut slow.wait_store);
             slow.pending.append(&mut slow.wait_space);
         }
     }
@@ -212,6 +214,7 @@ impl Engine {
                 Some(claim) => claim.waiters.push(bio),
                 None => slow.pending.push(bio),
             },
+            Step::Copy(..) | Step::Announce(_) if self.is_failing() => self.wait_for_store(slow, bio),
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
             Step::Announce(run) => self.announce(slow, bio, run),
             Step::Again => {
@@ -222,6 +225,14 @@ impl Engine {
                 }
                 slow.pending.push(bio);
             }
+        }
+    }
+
+    /// Keeps a bio until the store is given up, whose end lets the work run.
+    fn wait_for_store(&self, slow: &mut Slow, bio: HeldBio) {
+        match self.can_requeue() {
+            true => bio.end(Status::REQUEUE),
+            false => slow.wait_store.push(bio),
         }
     }
 

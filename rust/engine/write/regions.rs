@@ -72,9 +72,6 @@ impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
     /// nothing be under way that ends its waiting, it is looked at again.
     pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks) {
-        if self.is_failing() && self.can_requeue() {
-            return bio.end(Status::REQUEUE);
-        }
         let Some(present) = self.gate.enter() else {
             slow.parked.push(bio);
             return;

@@ -39,6 +39,8 @@ pub(crate) struct Slow {
     pub(crate) parked: List<HeldBio>,
     pub(crate) wait_slot: List<HeldBio>,
     pub(crate) wait_space: List<HeldBio>,
+    /// Bios that would have to be logged while the store is failing.
+    pub(crate) wait_store: List<HeldBio>,
     /// That writes wait for space has been told.
     pub(crate) told_blocked: bool,
     pub(crate) regions: Announcements,
@@ -72,6 +74,7 @@ impl Slow {
             parked: List::new(),
             wait_slot: List::new(),
             wait_space: List::new(),
+            wait_store: List::new(),
             told_blocked: false,
             regions: Announcements::new()?,
             losing: List::new(),

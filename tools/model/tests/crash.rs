@@ -10,6 +10,7 @@ use model::crash::config::BOOKMARK;
 use model::crash::config::COPIES;
 use model::crash::config::DESIGNATION;
 use model::crash::config::DROPPED;
+use model::crash::config::FAILING;
 use model::crash::config::GIVEN_UP;
 use model::crash::config::GONE;
 use model::crash::config::REGION;
@@ -55,6 +56,8 @@ fn expected(trap: Trap) -> Option<Broken> {
         Trap::LateRecord => CHANGED,
         Trap::DropEarly | Trap::ReleaseEarly | Trap::AskMarks => LOST,
         Trap::GoneEarly | Trap::GiveUpEarly => LOST,
+        Trap::FailingDrops | Trap::FailingSameEpoch => LOST,
+        Trap::FailingObeys => UNDONE,
         Trap::ControlsAgain | Trap::CloseAtEnd => LOST,
         Trap::Unwanted => GARBAGE,
         Trap::OutOfOrder | Trap::CutNext | Trap::LetIn => SUBMITTED,
@@ -213,4 +216,45 @@ fn i1_a_snapshot_is_not_given_up_before_that_is_durable() {
     assert!(prove(&Model::new(&without, Some(Trap::GiveUpEarly)))
         .found
         .is_none());
+}
+
+/// While a store fails in which that cannot even be said, every snapshot stays, and what would have to be logged waits: when the
+/// store is found again, nothing has passed that it does not know of.
+#[test]
+fn i1_i3_nothing_is_dropped_while_the_store_is_failing() {
+    let waits = |state: &State, chunk: u8| {
+        let mut writers = state.writers.iter();
+        writers.any(|writer| writer.chunks & chunk != 0 && writer.step == Step::Start)
+    };
+    let marked = |state: &State| state.now.epochs[0].marks;
+    happens(&FAILING, "a first write that waits", |state| {
+        state.failing && state.dirty && waits(state, 0b01) && marked(state) == 0
+    });
+    happens(&FAILING, "one that the log knows of and passes", |state| {
+        let mut writers = state.writers.iter();
+        let passes = writers.any(|writer| writer.chunks == 0b10 && writer.step == Step::Direct);
+        state.failing && passes
+    });
+    happens(&FAILING, "an epoch that failed and is found", |state| {
+        let alone = state.now.count == 2 && !state.now.snapshots[1].live;
+        let found = state.log.records.contains(&Record::Epoch);
+        state.failing && alone && found && state.keeper == Keeper::Idle
+    });
+    happens(&FAILING, "a recovery from it", |state| {
+        let recovering = state.keeper == Keeper::Recovering;
+        recovering && state.failures == 0 && state.now.snapshots[0].live
+    });
+    assert!(prove(&Model::new(&FAILING, None)).found.is_none());
+    for trap in [
+        Trap::FailingDrops,
+        Trap::FailingObeys,
+        Trap::FailingSameEpoch,
+    ] {
+        let found = hunt(&Model::new(&FAILING, Some(trap))).found;
+        let found = found.expect("the trap is not caught");
+        assert!(found.run.iter().any(|(action, _)| action.who == Who::Disk));
+        // Nobody notices before the store is read again.
+        let last = found.run.last().map(|(action, _)| action.who);
+        assert_eq!(last, Some(Who::Crash), "{}", trap.name());
+    }
 }

@@ -23,6 +23,7 @@ impl Model {
             && self.is(Trap::AmidOrder);
         if (state.keeper != Keeper::Idle && !amid)
             || state.saving.is_some()
+            || state.failing
             || state.checkpoints == 0
             || (inside && !self.is(Trap::NoWait))
         {

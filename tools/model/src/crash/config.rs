@@ -43,6 +43,8 @@ pub struct Config {
     pub checkpoints: u8,
     /// Crashes.
     pub crashes: u8,
+    /// How often the store fails, so that not even a superblock can be written, and comes back with a crash.
+    pub failures: u8,
     /// How checkpoints save.
     pub saves: Saves,
     /// Snapshots and orders do not wait for a checkpoint that is being saved.
@@ -65,6 +67,7 @@ const SMALL: Config = Config {
     scarce: false,
     checkpoints: 1,
     crashes: 2,
+    failures: 0,
     saves: Saves::Any,
     beside: true,
 };
@@ -172,6 +175,18 @@ pub const GIVEN_UP: Config = Config {
     ..SMALL
 };
 
+/// The store fails while one chunk is needed, and the other's region perhaps dirty already; the user drops all the same.
+pub const FAILING: Config = Config {
+    name: "crash-failing",
+    writers: &[0b01, 0b10],
+    orders: &[Order::Drop(0)],
+    protected: 0b01,
+    checkpoints: 0,
+    crashes: 1,
+    failures: 1,
+    ..SMALL
+};
+
 /// A bio over a chunk that is needed and one that is not.
 pub const WIDE: Config = Config {
     name: "crash-wide",
@@ -195,6 +210,7 @@ pub const WORLDS: &[Config] = &[
     DESIGNATION,
     GONE,
     GIVEN_UP,
+    FAILING,
     WIDE,
 ];
 
@@ -229,6 +245,11 @@ pub const LARGE: &[Config] = &[
         checkpoints: 1,
         crashes: 2,
         ..DESIGNATION
+    },
+    Config {
+        name: "large-crash-failing",
+        checkpoints: 1,
+        ..FAILING
     },
 ];
 

@@ -152,10 +152,10 @@ fn marks(state: &State) -> Option<Broken> {
     })
 }
 
-/// I4: when nobody begins anything new, everything that was begun can end.
+/// I4: when nobody begins anything new, everything that was begun can end, unless it waits for a store that can be written.
 fn stuck(state: &State, steps: &[(Action, State)]) -> Option<Broken> {
     let done = state.writers.iter().all(|writer| writer.step == Step::Done);
     let ended = done && state.keeper == Keeper::Idle;
     let goes_on = steps.iter().any(|(action, _)| action.is_due());
-    (!ended && !goes_on).then_some(STUCK)
+    (!ended && !goes_on && !state.failing).then_some(STUCK)
 }

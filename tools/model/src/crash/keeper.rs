@@ -53,6 +53,7 @@ impl Model {
         let Keeper::Epoch(due) = state.keeper else {
             return None;
         };
+        self.can_see(&state, due)?;
         state.log.see(due);
         state.now.begin(self.taking(&state.now));
         state.begun = state.now.count;
@@ -63,10 +64,66 @@ impl Model {
         Some(state)
     }
 
+    /// The store fails: nothing is logged any longer. What nobody has seen durable by now is not taken for durable later, but a
+    /// crash may find it all the same.
+    pub(crate) fn break_store(&self, state: &State, mut take: impl FnMut(State)) {
+        if state.failures == 0 || state.failing || state.keeper == Keeper::Recovering {
+            return;
+        }
+        for durable in state.log.durable..=state.log.len {
+            let mut next = *state;
+            next.failures -= 1;
+            next.failing = true;
+            next.log.durable = durable;
+            if self.is(Trap::FailingDrops) {
+                let snapshots = &mut next.now.snapshots;
+                snapshots
+                    .iter_mut()
+                    .for_each(|snapshot| snapshot.live = false);
+            }
+            take(next);
+        }
+    }
+
+    /// The store has failed before something was durable: it does not take effect. But its record may be on the disk; so a new
+    /// epoch begins, without its snapshot: a write in it would have to be logged, and waits.
+    pub(crate) fn miss(&self, mut state: State) -> Option<State> {
+        let (due, is_epoch) = match state.keeper {
+            Keeper::Epoch(due) => (due, true),
+            Keeper::Order(due, _) | Keeper::Narrow(due, _) | Keeper::GiveUp(due, _) => (due, false),
+            Keeper::Idle | Keeper::Recovering => return None,
+        };
+        if self.can_see(&state, due).is_some() {
+            return None;
+        }
+        if is_epoch && !self.is(Trap::FailingSameEpoch) {
+            state.now.begin_alone();
+            state.dirty = false;
+        }
+        state.keeper = Keeper::Idle;
+        Some(state)
+    }
+
+    /// Something if the keeper's record is durable, or may become so: not while the store is failing.
+    fn can_see(&self, state: &State, due: u8) -> Option<()> {
+        (!state.failing || due <= state.log.durable).then_some(())
+    }
+
+    /// Carries out at once, and reports, what cannot be logged.
+    fn obey_unlogged(&self, mut state: State, index: usize) -> Option<State> {
+        if !state.failing || !self.is(Trap::FailingObeys) {
+            return None;
+        }
+        state.now.obey(self.config.orders[index]);
+        state.orders |= 1 << index;
+        state.reported |= 1 << index;
+        Some(state)
+    }
+
     /// Logs one of the user's orders, if it has not been and means anything now.
     pub(crate) fn order(&self, mut state: State, index: usize) -> Option<State> {
         if !self.free(&state) || state.orders & (1 << index) != 0 {
-            return None;
+            return self.obey_unlogged(state, index);
         }
         let order = self.config.orders[index];
         if let Order::Drop(number) | Order::Release(number, _) = order {
@@ -92,6 +149,7 @@ impl Model {
         let Keeper::Order(due, index) = state.keeper else {
             return None;
         };
+        self.can_see(&state, due)?;
         state.log.see(due);
         state.now.obey(self.config.orders[index as usize]);
         state.reported |= 1 << index;
@@ -124,6 +182,7 @@ impl Model {
         let Keeper::Narrow(due, number) = state.keeper else {
             return None;
         };
+        self.can_see(&state, due)?;
         state.log.see(due);
         state
             .now
@@ -151,6 +210,7 @@ impl Model {
         let Keeper::GiveUp(due, number) = state.keeper else {
             return None;
         };
+        self.can_see(&state, due)?;
         state.log.see(due);
         state.now.give_up(number as usize);
         state.keeper = Keeper::Idle;
@@ -165,7 +225,8 @@ impl Model {
 
     /// Whether something new may begin that is not to run beside anything else.
     fn free(&self, state: &State) -> bool {
-        state.keeper == Keeper::Idle && (state.saving.is_none() || self.config.beside)
+        let beside = state.saving.is_none() || self.config.beside;
+        state.keeper == Keeper::Idle && beside && !state.failing
     }
 
     pub(crate) fn base(&self, number: usize) -> usize {

@@ -46,6 +46,8 @@ pub enum Who {
     Keeper,
     /// The power, or the kernel.
     Crash,
+    /// The store's disk.
+    Disk,
 }
 
 /// A step.
@@ -113,6 +115,7 @@ impl Machine for Model {
                 timeline: now,
                 next: 0,
             },
+            failing: false,
             keeper: Keeper::Idle,
             saving: None,
             writers,
@@ -121,6 +124,7 @@ impl Machine for Model {
             begun: 1,
             checkpoints: self.config.checkpoints,
             crashes: self.config.crashes,
+            failures: self.config.failures,
             truth,
         }
     }
@@ -136,10 +140,16 @@ impl Machine for Model {
         }
         self.save(state, |what, next| add(Who::Keeper, what, next));
         self.crash(state, |next| add(Who::Crash, "", next));
+        self.break_store(state, |next| add(Who::Disk, "", next));
         let mut some = |who, what, next: Option<State>| {
             next.into_iter().for_each(|next| add(who, what, next));
         };
         some(Who::Keeper, "swaps in a new epoch", self.swap(*state));
+        some(
+            Who::Keeper,
+            "finds that its record has failed",
+            self.miss(*state),
+        );
         some(Who::Keeper, "carries the order out", self.obey(*state));
         some(Who::Keeper, "narrows the scope", self.narrow(*state));
         some(Who::Keeper, "gives the snapshot up", self.give_up(*state));
@@ -178,6 +188,7 @@ impl fmt::Display for Action {
             Who::Writer(index) => write!(f, "writer {index} {}", self.what),
             Who::User | Who::Keeper => write!(f, "keeper {}", self.what),
             Who::Crash => write!(f, "--- crash, replay ---"),
+            Who::Disk => write!(f, "--- the store fails ---"),
         }
     }
 }

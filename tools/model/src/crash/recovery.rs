@@ -66,6 +66,7 @@ impl Model {
         let mut next = *state;
         next.crashes -= 1;
         next.dirty = false;
+        next.failing = false;
         next.saving = None;
         for writer in &mut next.writers {
             if writer.step != Step::Done {

@@ -234,6 +234,8 @@ pub struct State {
     pub log: Log,
     /// The last durable checkpoint.
     pub root: Root,
+    /// The store cannot be written: nothing is logged any longer, until a crash. That could not be said in it either.
+    pub failing: bool,
     /// The snapshot or order under way.
     pub keeper: Keeper,
     /// The checkpoint under way.
@@ -250,6 +252,8 @@ pub struct State {
     pub checkpoints: u8,
     /// Crashes that may still happen.
     pub crashes: u8,
+    /// How often the store may still fail.
+    pub failures: u8,
     /// Checker only.
     pub truth: [Truth; EPOCHS],
 }

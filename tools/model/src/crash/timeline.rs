@@ -72,6 +72,13 @@ impl Timeline {
         self.count += 1;
     }
 
+    /// Begins a new epoch that no snapshot begins.
+    pub(crate) fn begin_alone(&mut self) {
+        self.epochs[self.count as usize] = Epoch::default();
+        self.snapshots[self.count as usize] = Snapshot::default();
+        self.count += 1;
+    }
+
     /// Carries out a user's order.
     pub(crate) fn obey(&mut self, order: Order) {
         match order {

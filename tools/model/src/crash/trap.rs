@@ -9,6 +9,7 @@ use crate::crash::config::BOOKMARK;
 use crate::crash::config::COPIES;
 use crate::crash::config::DESIGNATION;
 use crate::crash::config::DROPPED;
+use crate::crash::config::FAILING;
 use crate::crash::config::GIVEN_UP;
 use crate::crash::config::GONE;
 use crate::crash::config::NARROWED;
@@ -33,6 +34,12 @@ traps! {
         "a chunk that cannot be read is marked, and written, before it is durable that its content is gone";
     GiveUpEarly "give-up-early-effect" in GIVEN_UP:
         "a snapshot that is given up is dropped before that is durable, although the store is good";
+    FailingDrops "failing-drops" in FAILING:
+        "when the store fails, all snapshots are dropped in memory, although that is neither logged nor said in a superblock";
+    FailingObeys "failing-obeys" in FAILING:
+        "a drop takes effect in memory while the store is failing";
+    FailingSameEpoch "failing-same-epoch" in FAILING:
+        "the record of a new epoch fails, and the old one goes on, although the record may be on the disk";
     RegionKeptEpoch "region-kept-epoch" in REGION:
         "a new epoch keeps the region map";
     RegionLateEpoch "region-late-epoch" in REGION:

@@ -48,6 +48,9 @@ impl Model {
         index: usize,
         mut take: impl FnMut(Option<(&'static str, State)>),
     ) {
+        if let Some(step) = self.refused(*state, index) {
+            return take(Some(step));
+        }
         match state.writers[index].step {
             Step::Start => take(self.look(*state, index)),
             Step::Direct => take(self.direct(*state, index)),
@@ -65,6 +68,24 @@ impl Model {
         }
     }
 
+    /// The store fails, and with it what a writer has logged or is about to: it looks again.
+    fn refused(&self, mut state: State, index: usize) -> Option<(&'static str, State)> {
+        let me = state.writers[index];
+        let waits = match me.step {
+            Step::Region | Step::Read => true,
+            Step::Asked | Step::Copied => me.due > state.log.durable,
+            Step::Start | Step::Direct | Step::Indexed | Step::Flying | Step::Done => false,
+        };
+        if !state.failing || !waits {
+            return None;
+        }
+        state.writers[index] = me.at(Step::Start);
+        Some((
+            "finds that nothing can be logged, gives up its claims",
+            state,
+        ))
+    }
+
     fn look(&self, mut state: State, index: usize) -> Option<(&'static str, State)> {
         if !state.open() {
             return None;
@@ -72,6 +93,10 @@ impl Model {
         let me = state.writers[index];
         let missing = me.chunks & !state.now.marks();
         let needed = missing & state.now.needed();
+        // It would have to log something.
+        if state.failing && (needed != 0 || missing != 0 && !state.dirty) {
+            return None;
+        }
         let (what, next) = if missing == 0 {
             ("enters, sees all marked, submits", me.at(Step::Flying))
         } else if needed != 0 {

@@ -161,6 +161,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::many_epochs::TESTS,
     persistent::offline::TESTS,
     persistent::on_error::TESTS,
+    persistent::failing::TESTS,
     persistent::recovery::TESTS,
     persistent::shown::TESTS,
     persistent::order::TESTS,

@@ -9,6 +9,7 @@ pub mod controls;
 pub mod crash;
 pub mod damage;
 pub mod errors;
+pub mod failing;
 mod faults;
 mod files;
 pub mod flush_origin;

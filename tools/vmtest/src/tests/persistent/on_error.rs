@@ -60,7 +60,7 @@ pub fn rig_of(spec: Spec<'_>) -> Result<(Rig, Disk)> {
     Ok((rig, disk))
 }
 
-fn break_store(rig: &Rig) -> Result<()> {
+pub fn break_store(rig: &Rig) -> Result<()> {
     let size = rig.store_sectors();
     rig.store.swap(&format!("0 {size} error"))
 }
@@ -149,7 +149,7 @@ fn keeps(_: &Env) -> Result<()> {
     rig.settle()?;
     let before = Portrait::of(&rig)?;
     break_store(&rig)?;
-    expect_errno("a snapshot", rig.control.snapshot(), Errno::IO)?;
+    expect_errno("a drop", rig.control.drop_snapshot(1), Errno::IO)?;
     ensure!(rig.control.info()?.state == STATE_BLOCKED, "the state");
     // This the store knows of already.
     disk.stamp(1600, 8, 4)?;
