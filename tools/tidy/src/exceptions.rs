@@ -29,7 +29,8 @@ pub fn apply(list: &str, findings: Vec<Finding>) -> Vec<Finding> {
     for (&(rule, path), &(line, allowed)) in &allowed {
         let found = counts.get(&(rule, path)).copied().unwrap_or(0);
         if found < allowed {
-            let what = format!("{rule} {path}: {allowed} are let pass, {found} are there: lower it");
+            let what =
+                format!("{rule} {path}: {allowed} are let pass, {found} are there: lower it");
             left.push(Finding::new("exceptions", PATH, line, what));
         }
     }
@@ -60,7 +61,10 @@ pub fn needed(findings: &[Finding]) -> String {
 
 /// Returns the findings as lines.
 pub fn listed(findings: &[Finding]) -> String {
-    findings.iter().map(|finding| format!("{finding}\n")).collect()
+    findings
+        .iter()
+        .map(|finding| format!("{finding}\n"))
+        .collect()
 }
 
 /// Reads the file. A line that cannot be read is a finding.
@@ -76,7 +80,12 @@ fn parse<'a>(list: &'a str, findings: &mut Vec<Finding>) -> Allowed<'a> {
             ([rule, path, _], Some(count)) => {
                 allowed.insert((*rule, *path), (line, count));
             }
-            _ => findings.push(Finding::new("exceptions", PATH, line, "want: rule path count")),
+            _ => findings.push(Finding::new(
+                "exceptions",
+                PATH,
+                line,
+                "want: rule path count",
+            )),
         }
     }
     allowed
@@ -86,7 +95,9 @@ fn parse<'a>(list: &'a str, findings: &mut Vec<Finding>) -> Allowed<'a> {
 fn count(findings: &[Finding]) -> BTreeMap<(&str, &str), usize> {
     let mut counts = BTreeMap::new();
     for finding in findings {
-        *counts.entry((finding.rule, finding.path.as_str())).or_insert(0) += 1;
+        *counts
+            .entry((finding.rule, finding.path.as_str()))
+            .or_insert(0) += 1;
     }
     counts
 }

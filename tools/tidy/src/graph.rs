@@ -30,7 +30,12 @@ pub struct Arrow {
 impl Arrow {
     /// Returns the first line that makes the arrow.
     pub fn line(&self) -> usize {
-        self.names.values().chain(self.calls.values()).min().copied().unwrap_or(1)
+        self.names
+            .values()
+            .chain(self.calls.values())
+            .min()
+            .copied()
+            .unwrap_or(1)
     }
 
     /// Returns what is used, briefly: a few names, and methods with `()`.
@@ -38,7 +43,12 @@ impl Arrow {
         const MANY: usize = 4;
         let calls = self.calls.keys().map(|name| format!("{name}()"));
         let all: Vec<_> = self.names.keys().cloned().chain(calls).collect();
-        let few = all.iter().take(MANY).cloned().collect::<Vec<_>>().join(", ");
+        let few = all
+            .iter()
+            .take(MANY)
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
         let dots = if all.len() > MANY { ", ..." } else { "" };
         few + dots
     }
@@ -102,7 +112,9 @@ impl Graph {
 
     /// Returns the files that a file uses.
     pub fn used_by(&self, file: usize) -> impl Iterator<Item = usize> + '_ {
-        self.arrows.range((file, 0)..(file + 1, 0)).map(|(&(_, to), _)| to)
+        self.arrows
+            .range((file, 0)..(file + 1, 0))
+            .map(|(&(_, to), _)| to)
     }
 
     /// Returns the files that a file reaches, over others too; itself only if it is in a circle.
@@ -117,7 +129,9 @@ impl Graph {
 
     /// Returns the groups of files that all reach each other.
     pub fn circles(&self) -> Vec<BTreeSet<usize>> {
-        let reached: Vec<_> = (0..self.paths.len()).map(|file| self.reached_by(file)).collect();
+        let reached: Vec<_> = (0..self.paths.len())
+            .map(|file| self.reached_by(file))
+            .collect();
         let mut circles = BTreeSet::new();
         for (file, reached_by_file) in reached.iter().enumerate() {
             let back = |to: &usize| reached.get(*to).is_some_and(|of| of.contains(&file));
@@ -169,8 +183,14 @@ mod tests {
         graph.arrows.iter().map(line).collect()
     }
 
-    const LOG: (&str, &str) = ("rust/engine/log.rs", "pub struct Log;\nimpl Log {\npub fn wake(&self) {}\n}");
-    const DOOR: (&str, &str) = ("rust/engine.rs", "mod log;\nmod user;\npub(crate) use log::Log;\n");
+    const LOG: (&str, &str) = (
+        "rust/engine/log.rs",
+        "pub struct Log;\nimpl Log {\npub fn wake(&self) {}\n}",
+    );
+    const DOOR: (&str, &str) = (
+        "rust/engine.rs",
+        "mod log;\nmod user;\npub(crate) use log::Log;\n",
+    );
 
     #[test]
     fn a_door_is_no_arrow_and_leads_to_what_is_behind_it() {
@@ -183,7 +203,11 @@ mod tests {
 
     #[test]
     fn paths_count_without_an_import_and_in_macros() {
-        for body in ["crate::engine::Log", "a!(x <- crate::engine::Log, b)", "vec![super::Log]"] {
+        for body in [
+            "crate::engine::Log",
+            "a!(x <- crate::engine::Log, b)",
+            "vec![super::Log]",
+        ] {
             let user = format!("fn a() {{ {body}; }}\n");
             let found = arrows(&[DOOR, LOG, ("rust/engine/user.rs", &user)]);
             assert_eq!(found, ["engine/user.rs > engine/log.rs: Log"], "{body}");
@@ -192,28 +216,52 @@ mod tests {
 
     #[test]
     fn a_module_that_is_imported_leads_to_what_is_used_of_it() {
-        let user = ("rust/store.rs", "use crate::engine;\nfn a(_: &engine::Log) {}\n");
-        assert_eq!(arrows(&[DOOR, LOG, user]), ["store.rs > engine/log.rs: Log"]);
-        let user = ("rust/store.rs", "use crate::engine;\n/// See [`crate::engine::Log`].\nfn a() {}\n");
+        let user = (
+            "rust/store.rs",
+            "use crate::engine;\nfn a(_: &engine::Log) {}\n",
+        );
+        assert_eq!(
+            arrows(&[DOOR, LOG, user]),
+            ["store.rs > engine/log.rs: Log"]
+        );
+        let user = (
+            "rust/store.rs",
+            "use crate::engine;\n/// See [`crate::engine::Log`].\nfn a() {}\n",
+        );
         assert_eq!(arrows(&[DOOR, LOG, user]), Vec::<String>::new());
     }
 
     #[test]
     fn a_parent_that_uses_its_child_points_down() {
-        let door = ("rust/engine.rs", "mod log;\nuse log::Log;\nstruct Engine(Log);\n");
+        let door = (
+            "rust/engine.rs",
+            "mod log;\nuse log::Log;\nstruct Engine(Log);\n",
+        );
         assert_eq!(arrows(&[door, LOG]), ["engine.rs > engine/log.rs: Log"]);
     }
 
     #[test]
     fn self_calls_lead_to_the_file_of_the_impl() {
-        let engine = ("rust/a.rs", "pub struct A;\nimpl A {\nfn go(&self) { self.stop() }\n}\n");
-        let other = ("rust/b.rs", "use crate::a::A;\nimpl A {\npub fn stop(&self) {}\n}\n");
-        assert_eq!(arrows(&[engine, other]), ["a.rs > b.rs: stop()", "b.rs > a.rs: A"]);
+        let engine = (
+            "rust/a.rs",
+            "pub struct A;\nimpl A {\nfn go(&self) { self.stop() }\n}\n",
+        );
+        let other = (
+            "rust/b.rs",
+            "use crate::a::A;\nimpl A {\npub fn stop(&self) {}\n}\n",
+        );
+        assert_eq!(
+            arrows(&[engine, other]),
+            ["a.rs > b.rs: stop()", "b.rs > a.rs: A"]
+        );
     }
 
     #[test]
     fn the_receiver_tells_which_method_is_meant() {
-        let two = ("rust/two.rs", "pub struct Two;\nimpl Two {\npub fn wake(&self) {}\n}\n");
+        let two = (
+            "rust/two.rs",
+            "pub struct Two;\nimpl Two {\npub fn wake(&self) {}\n}\n",
+        );
         let head = "use crate::engine::Log;\nstruct S { log: Mutex<Log>, n: u8 }\n";
         for body in [
             "impl S { fn a(&self) { self.log.lock().wake() } }",
@@ -234,24 +282,51 @@ mod tests {
         let user = ("rust/user.rs", "fn a() { b().wake(); m!(z => x.wake()) }\n");
         assert_eq!(arrows(&[LOG, user]), ["user.rs > engine/log.rs: wake()"]);
         let common = ("rust/c.rs", "struct C;\nimpl C {\nfn len(&self) {}\n}\n");
-        assert_eq!(arrows(&[common, ("rust/user.rs", "fn a() { b().len() }\n")]), Vec::<String>::new());
+        assert_eq!(
+            arrows(&[common, ("rust/user.rs", "fn a() { b().len() }\n")]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn a_call_that_could_mean_two_is_a_doubt() {
-        let two = ("rust/two.rs", "pub struct Two;\nimpl Two {\npub fn wake(&self) {}\n}\n");
-        let graph = Graph::of(&Tree::of(&[LOG, two, ("rust/user.rs", "fn a() { b().wake() }\n")]));
+        let two = (
+            "rust/two.rs",
+            "pub struct Two;\nimpl Two {\npub fn wake(&self) {}\n}\n",
+        );
+        let graph = Graph::of(&Tree::of(&[
+            LOG,
+            two,
+            ("rust/user.rs", "fn a() { b().wake() }\n"),
+        ]));
         assert!(graph.arrows.is_empty());
         assert_eq!(graph.doubts.len(), 1);
     }
 
     #[test]
     fn circles_and_the_shortest_way_round() {
-        let uses = |names: &[&str]| names.iter().map(|n| format!("use crate::{n}::X;\n")).collect::<String>();
-        let file = |names: &[&str]| format!("{}pub struct X;\n", uses(names).replace("X;", "X as _;"));
-        let texts = [("rust/a.rs", file(&["b"])), ("rust/b.rs", file(&["c", "d"]))];
-        let more = [("rust/c.rs", file(&["d"])), ("rust/d.rs", file(&["a"])), ("rust/e.rs", file(&["a"]))];
-        let files: Vec<_> = texts.iter().chain(&more).map(|(path, text)| (*path, text.as_str())).collect();
+        let uses = |names: &[&str]| {
+            names
+                .iter()
+                .map(|n| format!("use crate::{n}::X;\n"))
+                .collect::<String>()
+        };
+        let file =
+            |names: &[&str]| format!("{}pub struct X;\n", uses(names).replace("X;", "X as _;"));
+        let texts = [
+            ("rust/a.rs", file(&["b"])),
+            ("rust/b.rs", file(&["c", "d"])),
+        ];
+        let more = [
+            ("rust/c.rs", file(&["d"])),
+            ("rust/d.rs", file(&["a"])),
+            ("rust/e.rs", file(&["a"])),
+        ];
+        let files: Vec<_> = texts
+            .iter()
+            .chain(&more)
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
         let graph = Graph::of(&Tree::of(&files));
         assert_eq!(graph.circles(), [BTreeSet::from([0, 1, 2, 3])]);
         assert_eq!(graph.way_round(0), Some(vec![1, 3, 0]));

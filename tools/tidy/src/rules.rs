@@ -20,11 +20,13 @@ mod visibility;
 use crate::finding::Finding;
 use crate::graph::Graph;
 use crate::source::Tree;
-pub use columns::LIMIT as COLUMNS;
+pub use circles::steps;
 pub use columns::is_too_long;
+pub use columns::LIMIT as COLUMNS;
 pub use errors::silent;
-pub use functions::LIMIT as LINES;
 pub use functions::sizes;
+pub use functions::LIMIT as LINES;
+pub use order::why_not;
 pub use visibility::restricted;
 
 /// Checks a tree by all rules.

@@ -32,7 +32,10 @@ impl Source {
 
     /// Returns the lines, numbered from 1.
     pub fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text.lines().zip(1..).map(|(text, number)| (number, text))
+        self.text
+            .lines()
+            .zip(1..)
+            .map(|(text, number)| (number, text))
     }
 }
 
@@ -77,9 +80,8 @@ impl Tree {
         };
         for (path, text) in files {
             if path.ends_with(".rs") {
-                let syntax = syn::parse_file(&text).map_err(|error| {
-                    format!("{path}:{}: {error}", error.span().start().line)
-                })?;
+                let syntax = syn::parse_file(&text)
+                    .map_err(|error| format!("{path}:{}: {error}", error.span().start().line))?;
                 tree.sources.push(Source { path, text, syntax });
             } else {
                 tree.documents.push(Document { path, text });
@@ -91,7 +93,9 @@ impl Tree {
     /// Makes a tree for a test.
     #[cfg(test)]
     pub fn of(files: &[(&str, &str)]) -> Self {
-        let owned = files.iter().map(|(path, text)| (path.to_string(), text.to_string()));
+        let owned = files
+            .iter()
+            .map(|(path, text)| (path.to_string(), text.to_string()));
         Self::parse(owned.collect()).unwrap()
     }
 
@@ -110,7 +114,10 @@ fn collect(top: &Path, directory: &Path, paths: &mut Vec<PathBuf>) -> io::Result
             if entry.file_name() != "target" {
                 collect(top, &path, paths)?;
             }
-        } else if path.extension().is_some_and(|suffix| suffix == "rs" || suffix == "rst") {
+        } else if path
+            .extension()
+            .is_some_and(|suffix| suffix == "rs" || suffix == "rst")
+        {
             paths.push(path);
         }
     }

@@ -4,12 +4,13 @@
 
 #![forbid(unsafe_code)]
 
-/// Names that the module defines once, but that types of the standard library or of the kernel have too. A
-/// call of one counts only if the receiver's type is known.
+/// Names that types of the standard library or of the kernel have too: a call of one counts only if the
+/// receiver's type is known.
 const COMMON: &[&str] = &[
-    "clear", "clone", "contains", "end", "find", "flush", "get", "insert", "is_empty", "iter", "len",
-    "lock", "max", "min", "next", "pop", "push", "read", "remove", "set", "start", "submit", "swap",
-    "take", "wait", "write",
+    "add", "all", "as_ptr", "clear", "clone", "contains", "count", "end", "fill", "find", "flush",
+    "get", "insert", "is_empty", "is_none", "iter", "len", "load", "lock", "map", "max", "min",
+    "next", "nth", "pop", "position", "push", "read", "remove", "reserve", "set", "start", "store",
+    "submit", "swap", "take", "wait", "write",
 ];
 
 /// Receivers that tell what a call of an ambiguous name means: the receiver's last word, the method, and the
@@ -24,5 +25,7 @@ pub fn is_common(method: &str) -> bool {
 /// Returns the file that the table gives for a call: `Some(None)` for none of the module's.
 pub fn told(receiver: &str, method: &str) -> Option<Option<&'static str>> {
     let mut lines = RECEIVERS.iter();
-    lines.find(|line| (line.0, line.1) == (receiver, method)).map(|line| line.2)
+    lines
+        .find(|line| (line.0, line.1) == (receiver, method))
+        .map(|line| line.2)
 }

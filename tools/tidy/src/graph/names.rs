@@ -7,6 +7,7 @@
 use crate::rooms::ROOTS;
 use crate::source::Source;
 use std::collections::HashMap;
+use std::collections::HashSet;
 
 /// More re-exports of re-exports than anybody writes: the end of a search that goes round.
 const DEPTH: usize = 16;
@@ -49,6 +50,8 @@ pub struct Names<'a> {
     /// As in the list of files.
     pub modules: Vec<Module<'a>>,
     by_path: HashMap<Vec<String>, usize>,
+    /// The paths of modules, and of the folders that they are in.
+    places: HashSet<Vec<String>>,
 }
 
 impl<'a> Names<'a> {
@@ -56,11 +59,17 @@ impl<'a> Names<'a> {
     pub fn of(sources: &[&'a Source]) -> Self {
         let modules: Vec<_> = sources.iter().map(|source| Module::of(source)).collect();
         let mut by_path = HashMap::new();
+        let mut places = HashSet::new();
         for (file, module) in modules.iter().enumerate() {
             // Of the two roots the kernel's counts, which is the first.
             by_path.entry(module.path.clone()).or_insert(file);
+            places.extend((1..=module.path.len()).map(|words| module.path[..words].to_vec()));
         }
-        Self { modules, by_path }
+        Self {
+            modules,
+            by_path,
+            places,
+        }
     }
 
     /// Returns what a path in a file names; `None` if it is none of the module's.
@@ -85,7 +94,7 @@ impl<'a> Names<'a> {
                 "super" => drop(at.pop()),
                 _ => {
                     at.push(word.clone());
-                    if self.by_path.contains_key(&at) {
+                    if self.places.contains(&at) {
                         continue;
                     }
                     at.pop();
@@ -95,7 +104,11 @@ impl<'a> Names<'a> {
         }
         let file = *self.by_path.get(&at)?;
         let rest = Vec::new();
-        Some(Target { file, name: None, rest })
+        Some(Target {
+            file,
+            name: None,
+            rest,
+        })
     }
 
     /// Finds a name in a module: imported, defined there, or among all the names of another one.

@@ -54,12 +54,19 @@ impl Types {
 
     /// Returns the files that define a method of that name.
     pub fn by_method(&self, name: &str) -> Vec<usize> {
-        self.by_method.get(name).into_iter().flatten().copied().collect()
+        self.by_method
+            .get(name)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect()
     }
 
     /// Returns the type of a field: that of the type's own, else the one that all fields of the name have.
     pub fn field(&self, of: Option<&Id>, name: &str) -> Option<Id> {
-        let own = of.and_then(|of| self.fields.get(of)).and_then(|fields| fields.get(name));
+        let own = of
+            .and_then(|of| self.fields.get(of))
+            .and_then(|fields| fields.get(name));
         match (own, self.by_field.get(name)) {
             (Some(own), _) => own.clone(),
             (None, Some(all)) if all.len() == 1 => all.iter().next().cloned().flatten(),
@@ -73,9 +80,15 @@ impl Types {
             syn::Item::Struct(item) => {
                 let of = (file, item.ident.to_string());
                 for (place, field) in item.fields.iter().enumerate() {
-                    let name = field.ident.as_ref().map_or(place.to_string(), ToString::to_string);
+                    let name = field
+                        .ident
+                        .as_ref()
+                        .map_or(place.to_string(), ToString::to_string);
                     let ty = meant(names, file, &field.ty, Some(&of));
-                    self.by_field.entry(name.clone()).or_default().insert(ty.clone());
+                    self.by_field
+                        .entry(name.clone())
+                        .or_default()
+                        .insert(ty.clone());
                     self.fields.entry(of.clone()).or_default().insert(name, ty);
                 }
             }
@@ -187,5 +200,8 @@ fn of_path(names: &Names<'_>, file: usize, path: &syn::Path, this: Option<&Id>) 
 
 /// Returns a path's words.
 pub fn words(path: &syn::Path) -> Vec<String> {
-    path.segments.iter().map(|segment| segment.ident.to_string()).collect()
+    path.segments
+        .iter()
+        .map(|segment| segment.ident.to_string())
+        .collect()
 }

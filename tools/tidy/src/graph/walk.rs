@@ -7,16 +7,16 @@
 
 #![forbid(unsafe_code)]
 
-use super::Doubt;
-use super::Graph;
 use super::calls;
-use super::names::Names;
 use super::names::imports;
-use super::types::Id;
-use super::types::Types;
+use super::names::Names;
 use super::types::meant;
 use super::types::returned;
 use super::types::words;
+use super::types::Id;
+use super::types::Types;
+use super::Doubt;
+use super::Graph;
 use proc_macro2::TokenStream;
 use proc_macro2::TokenTree;
 use std::collections::HashMap;
@@ -103,7 +103,8 @@ impl Walk<'_> {
         match (calls::told(receiver, method), files.as_slice()) {
             (Some(None), _) => {}
             (Some(Some(end)), files) => {
-                let is_meant = |to: &usize| self.graph.paths.get(*to).is_some_and(|p| p.ends_with(end));
+                let is_meant =
+                    |to: &usize| self.graph.paths.get(*to).is_some_and(|p| p.ends_with(end));
                 if let Some(&to) = files.iter().find(|to| is_meant(to)) {
                     self.graph.add_call(self.file, to, method, line);
                 }
@@ -392,7 +393,10 @@ impl<'a> Visit<'a> for Walk<'_> {
 
     fn visit_local(&mut self, local: &'a syn::Local) {
         visit::visit_local(self, local);
-        let ty = local.init.as_ref().and_then(|init| self.type_of(&init.expr));
+        let ty = local
+            .init
+            .as_ref()
+            .and_then(|init| self.type_of(&init.expr));
         self.bind(&local.pat, ty);
     }
 
@@ -451,7 +455,9 @@ impl<'a> Visit<'a> for Walk<'_> {
         let tokens = item.tokens.clone();
         let list = syn::punctuated::Punctuated::<syn::Expr, syn::Token![,]>::parse_terminated;
         match list.parse2(tokens.clone()) {
-            Ok(list) => list.iter().for_each(|expr| Walk::visit_detached(self, expr)),
+            Ok(list) => list
+                .iter()
+                .for_each(|expr| Walk::visit_detached(self, expr)),
             Err(_) => self.tokens(tokens),
         }
     }

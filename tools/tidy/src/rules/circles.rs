@@ -26,11 +26,20 @@ pub fn check(graph: &Graph) -> Vec<Finding> {
 
 /// Returns a way as text, with what each step is made of.
 pub fn steps(graph: &Graph, file: usize, way: &[usize]) -> String {
-    let name = |file: usize| graph.paths.get(file).map_or("", |path| path.trim_start_matches("rust/"));
+    let name = |file: usize| {
+        graph
+            .paths
+            .get(file)
+            .map_or("", |path| path.trim_start_matches("rust/"))
+    };
     let mut text = name(file).to_string();
     let mut at = file;
     for &to in way {
-        let what = graph.arrows.get(&(at, to)).map(|arrow| arrow.what()).unwrap_or_default();
+        let what = graph
+            .arrows
+            .get(&(at, to))
+            .map(|arrow| arrow.what())
+            .unwrap_or_default();
         text += &format!(" >({what}) {}", name(to));
         at = to;
     }
@@ -45,7 +54,10 @@ mod tests {
     #[test]
     fn a_circle_through_a_call_is_found_and_shown() {
         let a = ("rust/maps/a.rs", "pub struct A;\nfn a() { x().stop_b() }\n");
-        let b = ("rust/maps/b.rs", "use super::a::A;\nimpl A {\nfn stop_b(&self) {}\n}\n");
+        let b = (
+            "rust/maps/b.rs",
+            "use super::a::A;\nimpl A {\nfn stop_b(&self) {}\n}\n",
+        );
         let found = check(&Graph::of(&Tree::of(&[a, b])));
         let what = "in a circle, cut it: maps/a.rs >(stop_b()) maps/b.rs >(A) maps/a.rs";
         assert_eq!(found.len(), 2);

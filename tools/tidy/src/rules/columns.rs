@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn a_link_alone_may_be_long() {
         let link = format!("https://example.org/{}", "x".repeat(97));
-        assert_eq!(lines(&format!("/// {link}\n/// [a]: {link}\nfn a() {{}}\n")), vec![]);
+        assert_eq!(
+            lines(&format!("/// {link}\n/// [a]: {link}\nfn a() {{}}\n")),
+            vec![]
+        );
         assert_eq!(lines(&format!("/// See {link}\nfn a() {{}}\n")), vec![1]);
     }
 }

@@ -18,7 +18,8 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     let mut found = Vec::new();
     for source in tree.module() {
         for (line, name) in silent(source) {
-            let what = format!("{name} returns a Result: say which errors, as `ENOSPC`, in its doc");
+            let what =
+                format!("{name} returns a Result: say which errors, as `ENOSPC`, in its doc");
             found.push(Finding::new(RULE, &source.path, line, what));
         }
     }
@@ -40,7 +41,8 @@ impl Silent {
     fn look(&mut self, vis: &syn::Visibility, docs: &[syn::Attribute], of: &syn::Signature) {
         let is_private = matches!(vis, syn::Visibility::Inherited);
         if !is_private && returns_result(of) && !says(&doc(docs)) {
-            self.0.push((of.ident.span().start().line, of.ident.to_string()));
+            self.0
+                .push((of.ident.span().start().line, of.ident.to_string()));
         }
     }
 }
@@ -63,13 +65,19 @@ fn returns_result(signature: &syn::Signature) -> bool {
     let syn::Type::Path(ty) = ty.as_ref() else {
         return false;
     };
-    ty.path.segments.last().is_some_and(|last| last.ident == "Result")
+    ty.path
+        .segments
+        .last()
+        .is_some_and(|last| last.ident == "Result")
 }
 
 /// Returns the text of an item's documentation.
 pub fn doc(attributes: &[syn::Attribute]) -> String {
     let mut text = String::new();
-    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("doc")) {
+    for attribute in attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("doc"))
+    {
         if let syn::Meta::NameValue(syn::MetaNameValue {
             value: syn::Expr::Lit(literal),
             ..
@@ -108,17 +116,35 @@ mod tests {
     #[test]
     fn a_function_that_does_not_say_its_errors_is_found() {
         assert_eq!(found("/// Opens.\npub(crate) fn a() -> Result {}\n"), 1);
-        assert_eq!(found("/// Opens `E`.\npub fn a() -> kernel::Result<u8> {}\n"), 1);
-        assert_eq!(found("impl A {\n/// Opens.\npub(super) fn a() -> Result<u8> {}\n}\n"), 1);
-        assert_eq!(found("impl A {\npub(in crate::b) fn a() -> Result<u8> {}\n}\n"), 1);
+        assert_eq!(
+            found("/// Opens `E`.\npub fn a() -> kernel::Result<u8> {}\n"),
+            1
+        );
+        assert_eq!(
+            found("impl A {\n/// Opens.\npub(super) fn a() -> Result<u8> {}\n}\n"),
+            1
+        );
+        assert_eq!(
+            found("impl A {\npub(in crate::b) fn a() -> Result<u8> {}\n}\n"),
+            1
+        );
     }
 
     #[test]
     fn an_errno_or_a_word_will_do() {
-        assert_eq!(found("/// Opens; `ENOENT` if there is none.\npub fn a() -> Result {}\n"), 0);
-        assert_eq!(found("/// Opens; [`code::EIO`].\npub fn a() -> Result {}\n"), 0);
+        assert_eq!(
+            found("/// Opens; `ENOENT` if there is none.\npub fn a() -> Result {}\n"),
+            0
+        );
+        assert_eq!(
+            found("/// Opens; [`code::EIO`].\npub fn a() -> Result {}\n"),
+            0
+        );
         assert_eq!(found("/// Opens. Allocates.\npub fn a() -> Result {}\n"), 0);
-        assert_eq!(found("/// Opens.\n///\n/// # Errors\npub fn a() -> Result {}\n"), 0);
+        assert_eq!(
+            found("/// Opens.\n///\n/// # Errors\npub fn a() -> Result {}\n"),
+            0
+        );
     }
 
     #[test]

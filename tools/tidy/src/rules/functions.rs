@@ -98,7 +98,11 @@ fn first(visibility: &syn::Visibility, signature: &syn::Signature) -> Span {
 /// Returns true if an item is a test, or is there for tests only.
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
-        let is_for_tests = || attribute.parse_args::<syn::Path>().is_ok_and(|of| of.is_ident("test"));
+        let is_for_tests = || {
+            attribute
+                .parse_args::<syn::Path>()
+                .is_ok_and(|of| of.is_ident("test"))
+        };
         let path = attribute.path();
         path.is_ident("test") || (path.is_ident("cfg") && is_for_tests())
     })
@@ -113,21 +117,36 @@ mod tests {
     }
 
     fn long(lines: usize) -> String {
-        format!("/// A.\n#[inline]\npub(crate) fn a() {{\n{}}}\n", "    b();\n".repeat(lines - 2))
+        format!(
+            "/// A.\n#[inline]\npub(crate) fn a() {{\n{}}}\n",
+            "    b();\n".repeat(lines - 2)
+        )
     }
 
     #[test]
     fn one_line_too_many_is_found() {
         assert_eq!(found("rust/a.rs", &long(60)), 0);
         assert_eq!(found("rust/a.rs", &long(61)), 1);
-        assert_eq!(found("rust/a.rs", &format!("impl A {{\n{}}}\n", long(61))), 1);
-        assert_eq!(found("tools/a/src/lib.rs", &format!("mod a {{\n{}}}\n", long(61))), 1);
+        assert_eq!(
+            found("rust/a.rs", &format!("impl A {{\n{}}}\n", long(61))),
+            1
+        );
+        assert_eq!(
+            found("tools/a/src/lib.rs", &format!("mod a {{\n{}}}\n", long(61))),
+            1
+        );
     }
 
     #[test]
     fn tests_may_be_long() {
         assert_eq!(found("tools/a/src/tests/b.rs", &long(61)), 0);
-        assert_eq!(found("rust/a.rs", &format!("#[cfg(test)]\nmod tests {{\n{}}}\n", long(61))), 0);
+        assert_eq!(
+            found(
+                "rust/a.rs",
+                &format!("#[cfg(test)]\nmod tests {{\n{}}}\n", long(61))
+            ),
+            0
+        );
         assert_eq!(found("rust/a.rs", &format!("#[test]\n{}", long(61))), 0);
     }
 }

@@ -39,7 +39,10 @@ mod tests {
     fn each_half_is_missed() {
         assert_eq!(found("// SPDX-License-Identifier: GPL-2.0\n\n//! A.\n"), 0);
         assert_eq!(found("//! A.\n\n// SPDX-License-Identifier: GPL-2.0\n"), 1);
-        assert_eq!(found("// SPDX-License-Identifier: GPL-2.0\n\n/// A.\nfn a() {}\n"), 1);
+        assert_eq!(
+            found("// SPDX-License-Identifier: GPL-2.0\n\n/// A.\nfn a() {}\n"),
+            1
+        );
         assert_eq!(found(""), 2);
     }
 }

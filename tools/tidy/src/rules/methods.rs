@@ -36,6 +36,9 @@ mod tests {
         let two = ("rust/b.rs", "struct B;\nimpl B {\nfn kick(&self) {}\n}\n");
         let user = |text| Graph::of(&Tree::of(&[one, two, ("rust/c.rs", text)]));
         assert_eq!(check(&user("fn c() { d().kick() }\n")).len(), 1);
-        assert_eq!(check(&user("use crate::a::A;\nfn c(d: &A) { d.kick() }\n")), vec![]);
+        assert_eq!(
+            check(&user("use crate::a::A;\nfn c(d: &A) { d.kick() }\n")),
+            vec![]
+        );
     }
 }

@@ -61,23 +61,36 @@ mod tests {
 
     fn found(path: &str, text: &str) -> Vec<String> {
         let tree = Tree::of(&[("rust/engine/write.rs", ""), (path, text)]);
-        check(&tree).into_iter().map(|finding| finding.what).collect()
+        check(&tree)
+            .into_iter()
+            .map(|finding| finding.what)
+            .collect()
     }
 
     #[test]
     fn a_file_that_is_not_there_is_found() {
-        for text in ["See ``write.rs``.", "``engine/write.rs``", "rust/engine/write.rs, and so on"] {
+        for text in [
+            "See ``write.rs``.",
+            "``engine/write.rs``",
+            "rust/engine/write.rs, and so on",
+        ] {
             assert_eq!(found("README.md", text), Vec::<String>::new());
         }
         for text in ["See ``copier.rs``.", "``store/write.rs``", "(rite.rs)"] {
             assert_eq!(found("Documentation/design.rst", text).len(), 1, "{text}");
         }
         assert_eq!(found("rust/a.rs", "//! Its states: `copy.rs`.\n").len(), 1);
-        assert_eq!(found("rust/a.rs", "fn a() {} // as write.rs does\n").len(), 0);
+        assert_eq!(
+            found("rust/a.rs", "fn a() {} // as write.rs does\n").len(),
+            0
+        );
     }
 
     #[test]
     fn files_of_others_are_not_looked_for() {
-        assert_eq!(found("README.md", "rust/kernel/block/mq.rs, https://docs.rs").len(), 0);
+        assert_eq!(
+            found("README.md", "rust/kernel/block/mq.rs, https://docs.rs").len(),
+            0
+        );
     }
 }

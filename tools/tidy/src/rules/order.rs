@@ -6,14 +6,14 @@
 
 use crate::finding::Finding;
 use crate::graph::Graph;
+use crate::rooms::level;
+use crate::rooms::part;
+use crate::rooms::room;
 use crate::rooms::BINDINGS;
 use crate::rooms::DM;
 use crate::rooms::PARTS;
 use crate::rooms::ROOMS;
 use crate::rooms::USERS_OF_DM;
-use crate::rooms::level;
-use crate::rooms::part;
-use crate::rooms::room;
 
 const RULE: &str = "order";
 
@@ -78,8 +78,14 @@ mod tests {
 
     #[test]
     fn an_arrow_up_between_parts_of_the_engine_is_found() {
-        assert_eq!(found("rust/engine/write/copy.rs", "rust/engine/log/form.rs"), 0);
-        assert_eq!(found("rust/engine/log/form.rs", "rust/engine/write/copy.rs"), 1);
+        assert_eq!(
+            found("rust/engine/write/copy.rs", "rust/engine/log/form.rs"),
+            0
+        );
+        assert_eq!(
+            found("rust/engine/log/form.rs", "rust/engine/write/copy.rs"),
+            1
+        );
         assert_eq!(found("rust/engine/write.rs", "rust/engine.rs"), 1);
         assert_eq!(found("rust/engine.rs", "rust/engine/wake.rs"), 0);
         assert_eq!(found("rust/engine/log/form.rs", "rust/engine/log.rs"), 0);

@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use crate::finding::Finding;
-use crate::rooms::ENGINE;
 use crate::rooms::part;
 use crate::rooms::room;
+use crate::rooms::ENGINE;
 use crate::source::Tree;
 
 const RULE: &str = "rooms";

@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use crate::finding::Finding;
+use crate::rooms::room;
 use crate::rooms::BINDINGS;
 use crate::rooms::DM;
-use crate::rooms::room;
 use crate::source::Source;
 use crate::source::Tree;
 
@@ -73,7 +73,10 @@ mod tests {
         assert_eq!(found("rust/store/load.rs", "#![forbid(unsafe_code)]\n"), 0);
         assert_eq!(found("rust/store/load.rs", ""), 1);
         assert_eq!(found("rust/store/load.rs", "#![deny(unsafe_code)]\n"), 1);
-        assert_eq!(found("rust/store/load.rs", "// #![forbid(unsafe_code)]\n"), 1);
+        assert_eq!(
+            found("rust/store/load.rs", "// #![forbid(unsafe_code)]\n"),
+            1
+        );
         assert_eq!(found("tools/model/src/lib.rs", ""), 1);
     }
 
