@@ -14,8 +14,8 @@ const PATH: &str = "tools/tidy/exceptions.txt";
 /// The first lines of that file.
 const HEAD: &str = "\
 # SPDX-License-Identifier: GPL-2.0
-# What the tree does not fulfil yet: rule, file, findings. It may only shrink: lower a number or delete
-# a line. After a move of files: cargo run -p tidy exceptions.
+# What the tree does not fulfil yet: rule, file, findings. It may only shrink: lower a number or
+# delete a line. After a move of files: cargo run -p tidy exceptions.
 ";
 
 /// An exception's line in the file, and the findings that it lets pass.

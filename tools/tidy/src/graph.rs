@@ -2,9 +2,9 @@
 
 //! The picture: which file of the module uses what of which other file.
 //!
-//! An arrow goes to the file that *defines* what is used, whichever door it was imported through. So a
-//! parent's `mod` and its re-exports are no arrows, nor is the import of a whole module: what is used of it
-//! is one.
+//! An arrow goes to the file that *defines* what is used, whichever door it was imported through.
+//! So a parent's `mod` and its re-exports are no arrows, nor is the import of a whole module: what
+//! is used of it is one.
 
 #![forbid(unsafe_code)]
 
@@ -270,6 +270,7 @@ mod tests {
             "fn a(s: Option<&S>) { if let Some(s) = s { s.log.wake() } }",
             "fn b(_: u8) -> Result<Log> {}\nfn a() { b(1)?.wake() }",
             "fn a(log: &Log) { try_a!(log.wake(), 1) }",
+            "fn a() { with(|log| log.wake()) }",
         ] {
             let user = format!("{head}{body}\n");
             let found = arrows(&[DOOR, LOG, two, ("rust/user.rs", &user)]);

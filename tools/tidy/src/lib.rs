@@ -2,8 +2,9 @@
 
 //! Keeps the rules of the source tree, as a test.
 //!
-//! Each file in `rules/` states one rule in its first line and finds where the tree breaks it. What the
-//! tree does not fulfil yet stands in `exceptions.txt`, with a number for each file: it may only shrink.
+//! Each file in `rules/` states one rule in its first line and finds where the tree breaks it. What
+//! the tree does not fulfil yet stands in `exceptions.txt`, with a number for each file: it may
+//! only shrink.
 //!
 //! ```text
 //! cargo test -p tidy            the rules, and that each of them can fail

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `tidy [picture|exceptions]`: prints the findings, the picture of the rooms, or the exceptions needed.
+//! `tidy [picture|exceptions]`: prints the findings, the picture of the rooms, or the exceptions
+//! needed.
 
 #![forbid(unsafe_code)]
 

@@ -29,7 +29,8 @@ pub fn picture(tree: &Tree) -> String {
     .join("\n")
 }
 
-/// Returns a file's room and part: `engine/write`, `store`; the file's own name if it is in no room.
+/// Returns a file's room and part: `engine/write`, `store`; the file's own name if it is in no
+/// room.
 fn place(path: &str) -> String {
     match (room(path), part(path)) {
         (Some(ENGINE), Some(part)) if part != ENGINE => format!("{ENGINE}/{part}"),
@@ -60,7 +61,8 @@ fn structure(graph: &Graph) -> String {
     let shown = |arrow: &&Arrow| !arrow.names.is_empty();
     let arrows = graph.arrows.len();
     format!(
-        "files {}, arrows {arrows}, {} of them implied by others, {} by calls only, {} up, floors {}\n",
+        "files {}, arrows {arrows}, {} of them implied by others, {} by calls only, {} up, \
+         floors {}\n",
         graph.paths.len(),
         graph.arrows.keys().filter(is_implied).count(),
         arrows - graph.arrows.values().filter(shown).count(),
@@ -201,15 +203,18 @@ fn counts(tree: &Tree) -> String {
         source.lines().filter(is_long).count()
     };
     format!(
-        "rust/: pub(crate) {}, pub(super) {}, functions that do not say their errors {}, lines beyond {} \
-         columns {}, functions beyond {} lines {}\n",
+        "rust/: pub(crate) {}, pub(super) {}, functions that do not say their errors {}, \
+         lines beyond {} columns {}, functions beyond {} lines {}\n",
         sum(&|source| rules::restricted(source, "crate")),
         sum(&|source| rules::restricted(source, "super")),
         sum(&|source| rules::silent(source).len()),
         rules::COLUMNS,
         sum(&long),
         rules::LINES,
-        sum(&|source| rules::sizes(source).iter().filter(|size| size.lines > rules::LINES).count()),
+        sum(&|source| rules::sizes(source)
+            .iter()
+            .filter(|size| size.lines > rules::LINES)
+            .count()),
     )
 }
 

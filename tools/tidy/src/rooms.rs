@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-/// The rooms of `rust/`, the highest first. A file may use what stands in its own line or in a lower one;
-/// no circle of files may come of it. [`DM`] and [`BINDINGS`] stand beside these.
+/// The rooms of `rust/`, the highest first. A file may use what stands in its own line or in a
+/// lower one; no circle of files may come of it. [`DM`] and [`BINDINGS`] stand beside these.
 pub const ROOMS: &[&[&str]] = &[
     &[ROOT],
     &["interface"],
@@ -54,7 +54,8 @@ pub fn room(path: &str) -> Option<&str> {
     is_known.then_some(name)
 }
 
-/// Returns a file's part of the engine; `None` if it is not in the engine, or in no known part of it.
+/// Returns a file's part of the engine; `None` if it is not in the engine, or in no known part of
+/// it.
 pub fn part(path: &str) -> Option<&str> {
     if path == "rust/engine.rs" {
         return Some(ENGINE);

@@ -56,8 +56,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Reads a checkout. Errors: those of the file system, and `InvalidData` with path and line for a
-    /// file that is not Rust.
+    /// Reads a checkout. Errors: those of the file system, and `InvalidData` with path and line for
+    /// a file that is not Rust.
     pub fn read(top: &Path) -> io::Result<Self> {
         let mut paths = vec![PathBuf::from("README.md")];
         for directory in ["rust", "tools", "Documentation"] {

@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-/// Names that types of the standard library or of the kernel have too: a call of one counts only if the
-/// receiver's type is known.
+/// Names that types of the standard library or of the kernel have too: a call of one counts only if
+/// the receiver's type is known.
 const COMMON: &[&str] = &[
     "add", "all", "as_ptr", "clear", "clone", "contains", "count", "end", "fill", "find", "flush",
     "get", "insert", "is_empty", "is_none", "iter", "len", "load", "lock", "map", "max", "min",
@@ -13,8 +13,9 @@ const COMMON: &[&str] = &[
     "submit", "swap", "take", "wait", "write",
 ];
 
-/// Receivers that tell what a call of an ambiguous name means: the receiver's last word, the method, and the
-/// end of the path of the file that is meant (none: a type of the standard library or of the kernel).
+/// Receivers that tell what a call of an ambiguous name means: the receiver's last word, the
+/// method, and the end of the path of the file that is meant (none: a type of the standard library
+/// or of the kernel).
 const RECEIVERS: &[(&str, &str, Option<&str>)] = &[];
 
 /// Returns true if types of others have a method of that name.

@@ -2,8 +2,8 @@
 
 //! The module's types: their fields and methods, and which of them a written type means.
 //!
-//! A type of the standard library or of the kernel around one of the module's (`Arc<T>`, `Mutex<T>`,
-//! `Result<T>`) is looked through, so `lock()` or `?` change nothing.
+//! A type of the standard library or of the kernel around one of the module's (`Arc<T>`,
+//! `Mutex<T>`, `Result<T>`) is looked through, so `lock()` or `?` change nothing.
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +33,9 @@ pub struct Types {
     by_method: HashMap<String, BTreeSet<usize>>,
     /// Of fields, by name.
     by_field: HashMap<String, HashSet<Option<Id>>>,
+    /// Structures and traits, by the name of a variable that is called like one: `copies` for
+    /// `Copies`.
+    by_variable: HashMap<String, Vec<Id>>,
 }
 
 impl Types {
@@ -62,7 +65,8 @@ impl Types {
             .collect()
     }
 
-    /// Returns the type of a field: that of the type's own, else the one that all fields of the name have.
+    /// Returns the type of a field: that of the type's own, else the one that all fields of the
+    /// name have.
     pub fn field(&self, of: Option<&Id>, name: &str) -> Option<Id> {
         let own = of
             .and_then(|of| self.fields.get(of))
@@ -74,11 +78,35 @@ impl Types {
         }
     }
 
+    /// Returns the type that a variable is called like, if there is one only.
+    pub fn called(&self, variable: &str) -> Option<Id> {
+        match self.by_variable.get(variable)?.as_slice() {
+            [one] => Some(one.clone()),
+            _ => None,
+        }
+    }
+
+    /// Adds a type under the name of a variable that is called like it.
+    fn add_variable(&mut self, of: &Id) {
+        let mut variable = String::new();
+        for c in of.1.chars() {
+            if c.is_uppercase() && !variable.is_empty() {
+                variable.push('_');
+            }
+            variable.extend(c.to_lowercase());
+        }
+        self.by_variable
+            .entry(variable)
+            .or_default()
+            .push(of.clone());
+    }
+
     /// Adds an item.
     fn add(&mut self, names: &Names<'_>, file: usize, item: &syn::Item) {
         match item {
             syn::Item::Struct(item) => {
                 let of = (file, item.ident.to_string());
+                self.add_variable(&of);
                 for (place, field) in item.fields.iter().enumerate() {
                     let name = field
                         .ident
@@ -103,6 +131,7 @@ impl Types {
             }
             syn::Item::Trait(item) => {
                 let of = (file, item.ident.to_string());
+                self.add_variable(&of);
                 for part in &item.items {
                     if let syn::TraitItem::Fn(function) = part {
                         self.add_method(names, file, Some(&of), &function.sig, true);
@@ -148,7 +177,8 @@ pub fn returned(
     }
 }
 
-/// Returns the type of the module that a type written in a file means, or has in it. `this` is `Self`.
+/// Returns the type of the module that a type written in a file means, or has in it. `this` is
+/// `Self`.
 pub fn meant(names: &Names<'_>, file: usize, ty: &syn::Type, this: Option<&Id>) -> Option<Id> {
     match ty {
         syn::Type::Array(ty) => meant(names, file, &ty.elem, this),
@@ -176,8 +206,8 @@ fn bound<'a>(
     })
 }
 
-/// Returns the type that a path means: an item, what an alias stands for, or else the first of its arguments
-/// that means one.
+/// Returns the type that a path means: an item, what an alias stands for, or else the first of its
+/// arguments that means one.
 fn of_path(names: &Names<'_>, file: usize, path: &syn::Path, this: Option<&Id>) -> Option<Id> {
     if path.is_ident("Self") {
         return this.cloned();

@@ -2,8 +2,9 @@
 
 //! Walks through a file and notes what it uses of others.
 //!
-//! A method call is followed by the type of its receiver where that can be told from arguments, fields,
-//! `let` and what functions return. Else its name decides, if only one file defines a method of that name.
+//! A method call is followed by the type of its receiver where that can be told from arguments,
+//! fields, `let`, what functions return, or from a variable called like a type. Else its name
+//! decides, if only one file defines a method of that name.
 
 #![forbid(unsafe_code)]
 
@@ -166,7 +167,10 @@ impl Walk<'_> {
     fn type_of_path(&self, words: &[String]) -> Option<Id> {
         match words {
             [word] if word == "self" || word == "Self" => return self.this.clone(),
-            [word] if self.locals.contains_key(word) => return self.locals.get(word)?.clone(),
+            [word] if self.locals.contains_key(word) => {
+                let known = self.locals.get(word)?.clone();
+                return known.or_else(|| self.types.called(word));
+            }
             _ => {}
         }
         let (of, rest) = match words {
@@ -186,8 +190,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Returns the type that a call returns; that of its first argument for functions of others, such as
-    /// `Some(x)` and `Arc::new(x)`.
+    /// Returns the type that a call returns; that of its first argument for functions of others,
+    /// such as `Some(x)` and `Arc::new(x)`.
     fn type_of_call(&self, call: &syn::ExprCall) -> Option<Id> {
         let syn::Expr::Path(function) = call.func.as_ref() else {
             return None;

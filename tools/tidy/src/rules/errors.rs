@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rule: a function of the module that others may call and that returns a `Result` says which errors.
+//! Rule: a function of the module that others may call and that returns a `Result` says which
+//! errors.
 
 #![forbid(unsafe_code)]
 

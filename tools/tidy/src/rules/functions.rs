@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rule: a function has at most 60 lines, from its first word to its closing brace; tests may have more.
+//! Rule: a function has at most 60 lines, from its first word to its closing brace; tests may have
+//! more.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rule: it can be told which file a method call leads to, so that no arrow is missing in the picture.
+//! Rule: it can be told which file a method call leads to, so that no arrow is missing in the
+//! picture.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Rule: every file says `#![forbid(unsafe_code)]`; a crate's root denies what one file of it allows.
+//! Rule: every file says `#![forbid(unsafe_code)]`; a crate's root denies what one file of it
+//! allows.
 
 #![forbid(unsafe_code)]
 
