@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut fuzz bench shell lint install clean
+.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut fuzz bench compare profile shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -56,6 +56,12 @@ fuzz: packages ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on 
 
 bench: setup ## instructions and I/Os per write, beside dm-linear and dm-snapshot; activation
 	@scripts/bench $(PART)
+
+compare: setup ## instructions per I/O of this module beside those of commit (or .ko) OLD=, in one guest
+	@scripts/compare $(OLD)
+
+profile: setup ## where the instructions of CASE= (settled) go, by function and call path
+	@scripts/profile $(CASE)
 
 shell: setup ## a guest with the module loaded and disks to play with
 	@scripts/shell
