@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut fuzz bench compare profile shell lint install clean
+.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut test-measure fuzz bench compare profile shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -50,6 +50,9 @@ test-vm: setup ## the tests of the module, in a guest
 
 test-powercut: setup ## N= real power cuts (QEMU is killed), and what is found after each
 	@scripts/powercut $(if $(N),--rounds $(N))
+
+test-measure: setup ## that compare and profile work, on a few writes
+	@scripts/test measure
 
 fuzz: packages ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
 	@scripts/fuzz $(FUZZ) $(if $(SECONDS),--seconds $(SECONDS))
