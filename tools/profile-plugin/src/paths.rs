@@ -2,9 +2,9 @@
 
 //! Call paths, and the instructions counted on each.
 //!
-//! Each kernel stack has a shadow of its own, so that a path outlives a context switch. A frame is known
-//! by its slot, where its return address lies. Whatever lies below a slot that is written or read
-//! is gone, so frames that were never returned from do no harm.
+//! Each kernel stack has a shadow of its own, so that a path outlives a context switch. A frame is
+//! known by its slot, where its return address lies. Whatever lies below a slot that is written or
+//! read is gone, so frames that were never returned from do no harm.
 
 #![forbid(unsafe_code)]
 
@@ -152,7 +152,7 @@ fn stack_of(slot: u64) -> u64 {
     slot & !(STACK_SIZE - 1)
 }
 
-/// Drops the frames of a stack whose slots are not above `slot`. Returns the one of the slot itself.
+/// Drops the frames of a stack whose slots are not above `slot`. Returns that of the slot itself.
 fn drop_down_to(frames: &mut Vec<Frame>, slot: u64) -> Option<Frame> {
     let mut last = None;
     while frames.last().is_some_and(|frame| frame.slot <= slot) {

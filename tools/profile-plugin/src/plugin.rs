@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The plugin interface of QEMU (`qemu-plugin.h`, version 4: QEMU 9.2 and later), which is one of C.
+//! The plugin interface of QEMU (`qemu-plugin.h`, version 4: QEMU 9.2 and later), which is of C.
 
 use std::ffi::c_char;
 use std::ffi::c_int;
@@ -38,8 +38,8 @@ struct Counter {
     offset: usize,
 }
 
-// SAFETY: The pointer is a handle that QEMU gave for as long as the plugin is there; QEMU's functions on
-// counters may be called by any thread.
+// SAFETY: The pointer is a handle that QEMU gave for as long as the plugin is there. QEMU's
+// functions on counters may be called by any thread.
 unsafe impl Send for Counter {}
 
 type OnBlock = extern "C" fn(c_uint, *mut c_void);

@@ -31,8 +31,8 @@ impl Symbols {
     /// Kernel code below all known functions.
     pub const UNKNOWN: Function = Function(u32::MAX - 1);
 
-    /// Adds the functions of a text like `System.map` or `/proc/kallsyms`: address, type, name. A zero
-    /// byte ends it. Of several names for an address the first one stays.
+    /// Adds the functions of a text like `System.map` or `/proc/kallsyms`: address, type, name.
+    /// A zero byte ends it. Of several names for an address the first one stays.
     pub fn add(&mut self, text: &str) {
         let text = text.split('\0').next().unwrap_or_default();
         self.sorted.extend(text.lines().filter_map(parse));
