@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
-# What each of several modules costs in instructions, in one guest that counts them (scripts/vm --icount: one instruction is
-# one nanosecond of guest time). The devices complete at once and keep nothing, so guest time per I/O is instructions per I/O.
-#   MODULES  names of /run/vm/NAME.ko: each is loaded, measured and removed in turn; in each second round the last one first
+# Measures what each of several modules costs, in one guest that counts instructions (scripts/vm
+# --icount: one instruction is one nanosecond of guest time). The devices complete at once and keep
+# nothing, so guest time per I/O is instructions per I/O. Prints one JSON line per case.
+#   MODULES  names of /run/vm/NAME.ko: each is loaded, measured and removed in turn; in each second
+#            round the last one comes first
 #   ROUNDS   how often
-#   CASES    which of the cases below (all), beside those of the bare device and dm-linear
+#   CASES    which of the cases below (all)
 #   SIZE     MiB that are written once in a case; settled ones are written four times
 #   MARK     makes the marks of scripts/profile; the module's symbols go to /dev/vda
-# Prints one JSON line per case.
 set -eu
 export DM_DISABLE_UDEV=1
 # shellcheck source=guest/null.sh
@@ -21,12 +22,13 @@ mark() { echo mark >/proc/sys/kernel/hostname; }
 load() {
     device=$1 what=$2 depth=$3
     shift 3
-    fio --name=b --filename="$device" --rw="rand$what" --bs=4k --direct=1 --ioengine=libaio --iodepth="$depth" --randrepeat=1 \
-        --size="${SIZE}m" --eta=never --output=/dev/null "$@"
+    fio --name=b --filename="$device" --rw="rand$what" --bs=4k --direct=1 --ioengine=libaio \
+        --iodepth="$depth" --randrepeat=1 --size="${SIZE}m" --eta=never --output=/dev/null "$@"
 }
 
-# measure CASE TARGET DEVICE READ-OR-WRITE DEPTH [TIMES]: fio counts in milliseconds, which is too coarse. So the clock is
-# read by what fio runs immediately before and after its I/O, which costs some 100 instructions per I/O, the same in each case.
+# measure CASE TARGET DEVICE READ-OR-WRITE DEPTH [TIMES]: fio counts in milliseconds, which is too
+# coarse. So the clock is read by what fio runs immediately before and after its I/O; what starting
+# these costs is in all figures, also in those of the bare device.
 measure() {
     [ -b "$3" ] || { echo "no $3" >&2; exit 1; }
     ios=$((SIZE * 256 * ${6:-1}))
@@ -35,8 +37,8 @@ measure() {
         --exec_postrun="{ echo mark >/proc/sys/kernel/hostname; date +%s%N >/tmp/after; }"
     read -r before </tmp/before
     read -r after </tmp/after
-    echo "{\"case\": \"$1\", \"target\": \"$2\", \"round\": $round, \"what\": \"$4\", \"depth\": $5, \"ios\": $ios," \
-        "\"ns\": $((after - before))}"
+    echo "{\"case\": \"$1\", \"target\": \"$2\", \"round\": $round, \"what\": \"$4\"," \
+        "\"depth\": $5, \"ios\": $ios, \"ns\": $((after - before))}"
 }
 
 wanted() { case " $CASES " in *" $1 "*|" all ") ;; *) return 1 ;; esac; }
@@ -46,7 +48,8 @@ attribute() { cat "/sys/block/$(basename "$(readlink -f /dev/mapper/live)")/pres
 
 # copied N: so many chunks of it have been copied, or what was measured is another thing.
 copied() {
-    [ "$(attribute preserved_chunks)" = "$1" ] || { echo "$(attribute preserved_chunks) copies, not $1" >&2; exit 1; }
+    copies=$(attribute preserved_chunks)
+    [ "$copies" = "$1" ] || { echo "$copies copies, not $1" >&2; exit 1; }
 }
 
 # live STORE [no-snapshot]: a device with a fresh store, and a snapshot.
@@ -124,7 +127,8 @@ of_module() {
     module=$1
     insmod "/run/vm/$module.ko"
     if [ -n "$MARK" ]; then
-        grep -F '[dm_preserve]' /proc/kallsyms | dd of=/dev/vda bs=1M iflag=fullblock conv=fsync 2>/dev/null
+        grep -F '[dm_preserve]' /proc/kallsyms |
+            dd of=/dev/vda bs=1M iflag=fullblock conv=fsync 2>/dev/null
         mark
     fi
     settled settled persistent
