@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut test-waits fuzz bench shell lint install clean
+.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut test-waits test-measure fuzz bench compare profile shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -54,11 +54,20 @@ test-powercut: setup ## N= real power cuts (QEMU is killed), and what is found a
 test-waits: setup ## the longest wait of a write under load, in counted instructions
 	@scripts/waits
 
+test-measure: setup ## that compare and profile work, on a few writes
+	@scripts/test measure
+
 fuzz: packages ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
 	@scripts/fuzz $(FUZZ) $(if $(SECONDS),--seconds $(SECONDS))
 
 bench: setup ## instructions and I/Os per write, beside dm-linear and dm-snapshot; activation
 	@scripts/bench $(PART)
+
+compare: setup ## instructions per I/O of this module beside those of commit (or .ko) OLD=, in one guest
+	@scripts/compare $(OLD)
+
+profile: setup ## where the instructions of CASE= (settled) go, by function and call path
+	@scripts/profile $(CASE)
 
 shell: setup ## a guest with the module loaded and disks to play with
 	@scripts/shell

@@ -21,6 +21,12 @@ null() {
     [ -b "/dev/$name" ] || { echo "no /dev/$name" >&2; exit 1; }
 }
 
+# null_gone NAME: removes it, with all that it keeps.
+null_gone() {
+    echo 0 >"/sys/kernel/config/nullb/$1/power"
+    rmdir "/sys/kernel/config/nullb/$1"
+}
+
 # counters NAME: what the driver of a device counted: reads, their sectors, writes, their sectors, flushes.
 counters() {
     # shellcheck disable=SC2034 # the columns between
