@@ -48,18 +48,10 @@ use crate::engine::log::Journal;
 use crate::engine::queues::Queues;
 use crate::engine::session::superblocks;
 use crate::engine::session::superblocks::Persist;
-use crate::engine::space::Copies;
-use crate::engine::space::Store;
-use crate::engine::write::waiting::Slow;
 use crate::format::BLOCK_SECTORS;
 use crate::history;
 use crate::maps::region;
-use crate::maps::Bitmap;
-use crate::maps::Designation;
-use crate::maps::Geometry;
 use crate::store::Trouble;
-use crate::uapi::args::Options;
-use crate::history::timeline;
 use kernel::impl_has_work;
 use kernel::new_condvar;
 use kernel::new_mutex;
@@ -180,8 +172,7 @@ pub(crate) struct Engine {
     /// Writes have gone past: see [`phases`](crate::engine::life).
     pub(crate) was_bypassed: Atomic<bool>,
 
-    #[pin]
-    pub(crate) log: EventLog,
+    events: Arc<EventLog>,
 
     /// The log of a persistent store.
     #[pin]
@@ -198,8 +189,6 @@ pub(crate) struct Engine {
     queues: Arc<Queues>,
     #[pin]
     pub(crate) work: Work<Engine, COPIER>,
-    #[pin]
-    pub(crate) events_work: Work<Engine, EVENTS>,
     /// No copy is in flight; belongs to `slow`.
     #[pin]
     pub(crate) copies_done: CondVar,
@@ -214,14 +203,11 @@ pub(crate) const COPIER: u64 = 0;
 pub(crate) const JOURNAL: u64 = 1;
 /// Number of the checkpoint's.
 pub(crate) const CHECKPOINT: u64 = 2;
-/// Number of that which tells of events.
-pub(crate) const EVENTS: u64 = 3;
 
 impl_has_work! {
     impl HasWork<Self, COPIER> for Engine { self.work }
     impl HasWork<Self, JOURNAL> for Engine { self.journal_work }
     impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
-    impl HasWork<Self, EVENTS> for Engine { self.events_work }
 }
 
 /// A map of regions, none of which is announced.
@@ -303,6 +289,7 @@ impl Engine {
                 false => None,
             },
         };
+        let events = EventLog::new(queues.clone())?;
         let init = try_pin_init!(Self {
             identity,
             generation,
@@ -336,7 +323,7 @@ impl Engine {
             phase_changed <- new_condvar!("Engine::phase_changed"),
             is_bound: Atomic::new(false),
             was_bypassed: Atomic::new(false),
-            log <- EventLog::new(),
+            events,
             journal <- Journal::new(slots),
             persist <- new_mutex!(known, "Engine::persist"),
             persistent,
@@ -344,7 +331,6 @@ impl Engine {
             checkpoint_work <- new_work!("Engine::checkpoint_work"),
             queues,
             work <- new_work!("Engine::work"),
-            events_work <- new_work!("Engine::events_work"),
             copies_done <- new_condvar!("Engine::copies_done"),
             editor <- new_mutex!((), "Engine::editor"),
         }? Error);
@@ -387,7 +373,7 @@ impl Engine {
         let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
         // Looked at first, as it hardly ever changes.
         if self.low_space.load(Relaxed) != low && self.low_space.xchg(low, Full) != low && low {
-            self.event(Event::LowSpace);
+            self.events.add(Event::LowSpace);
         }
     }
 
@@ -444,9 +430,9 @@ impl Engine {
         }
     }
 
-    /// Has events sent.
-    pub(crate) fn kick_events(self: &Arc<Self>) {
-        let _ = self.queues.events.enqueue::<_, EVENTS>(self.clone());
+    /// Returns the events of the device.
+    pub(crate) fn events(&self) -> &Arc<EventLog> {
+        &self.events
     }
 
     /// Publishes a timeline; the old one is freed here at the earliest.

@@ -7,24 +7,27 @@
 //! 1. *Logged*: it has its number, and the wait ioctl returns it.
 //! 2. *Sent*, by a work item, soon after: uevent, `dmsetup wait`, polls.
 //!
-//! Sending takes locks under which others wait for writes, and the copier has events too, so it must not send them itself;
-//! see [`queues`](crate::engine::queues).
+//! Sending takes locks under which others wait for writes, and the copier has events too, so it must not send them
+//! itself; see [`queues`](crate::engine::queues).
+//!
+//! The log holds no engine: its work may still run when the engine has gone.
 
 #![forbid(unsafe_code)]
 
 use crate::dm::Events;
-use crate::engine::life::Phase;
-use crate::engine::Engine;
-use crate::engine::EVENTS;
-use crate::uapi::ioctl;
+use crate::engine::queues::Queues;
+use crate::uapi;
+use kernel::impl_has_work;
 use kernel::new_condvar;
 use kernel::new_mutex;
+use kernel::new_work;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::CondVarTimeoutResult;
 use kernel::sync::Mutex;
 use kernel::time::msecs_to_jiffies;
+use kernel::workqueue::Work;
 use kernel::workqueue::WorkItem;
 
 /// The kinds of events.
@@ -47,16 +50,16 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// The bit in [`ioctl::WaitEvent::kinds`].
+    /// The bit in [`uapi::WaitEvent::kinds`].
     fn bit(self) -> u32 {
         match self {
-            Self::Snapshot => ioctl::EVENT_SNAPSHOT,
-            Self::Dropped => ioctl::EVENT_DROPPED,
-            Self::Invalid => ioctl::EVENT_INVALID,
-            Self::LowSpace => ioctl::EVENT_LOW_SPACE,
-            Self::Blocked => ioctl::EVENT_BLOCKED,
-            Self::Gone => ioctl::EVENT_GONE,
-            Self::Damaged => ioctl::EVENT_DAMAGED,
+            Self::Snapshot => uapi::EVENT_SNAPSHOT,
+            Self::Dropped => uapi::EVENT_DROPPED,
+            Self::Invalid => uapi::EVENT_INVALID,
+            Self::LowSpace => uapi::EVENT_LOW_SPACE,
+            Self::Blocked => uapi::EVENT_BLOCKED,
+            Self::Gone => uapi::EVENT_GONE,
+            Self::Damaged => uapi::EVENT_DAMAGED,
         }
     }
 
@@ -86,6 +89,8 @@ struct Log {
     events: [Event; REMEMBERED as usize],
     /// Where events go: the active target's.
     sink: Option<Arc<Events>>,
+    /// The last target is gone: nobody has to wait any longer.
+    is_closed: bool,
 }
 
 /// The events of an engine.
@@ -95,39 +100,94 @@ pub(crate) struct EventLog {
     log: Mutex<Log>,
     #[pin]
     news: CondVar,
+    #[pin]
+    work: Work<EventLog>,
+    queues: Arc<Queues>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for EventLog { self.work }
 }
 
 impl EventLog {
-    /// No event yet.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    /// Makes a log without events, which sends from `queues`. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    pub(super) fn new(queues: Arc<Queues>) -> Result<Arc<Self>> {
         let log = Log {
             number: 0,
             sent: 0,
             // Those with a number have been logged.
             events: [Event::Snapshot; REMEMBERED as usize],
             sink: None,
+            is_closed: false,
         };
-        pin_init!(Self {
+        let init = pin_init!(Self {
             log <- new_mutex!(log, "EventLog::log"),
             news <- new_condvar!("EventLog::news"),
-        })
+            work <- new_work!("EventLog::work"),
+            queues,
+        });
+        Arc::pin_init(init, GFP_KERNEL)
     }
 
-    /// Events go to this target from now on.
-    pub(crate) fn set_sink(&self, sink: Arc<Events>) {
+    /// Sends events to this target from now on, and those to it that have waited for one.
+    pub(crate) fn set_sink(self: &Arc<Self>, sink: Arc<Events>) {
         self.log.lock().sink = Some(sink);
+        self.send();
     }
 
-    /// Number of the last event.
+    /// Returns the number of the last event.
     pub(crate) fn number(&self) -> u64 {
         self.log.lock().number
     }
 
-    /// Lets everybody who waits look again.
-    pub(crate) fn wake(&self) {
+    /// Tells that something happened. Process context.
+    pub(super) fn add(self: &Arc<Self>, event: Event) {
+        let mut log = self.log.lock();
+        log.add(event);
         // With the lock, so that nobody is between looking and waiting.
-        let _log = self.log.lock();
         self.news.notify_all();
+        drop(log);
+        self.send();
+    }
+
+    /// Ends all waiting: no target is left.
+    pub(super) fn close(&self) {
+        let mut log = self.log.lock();
+        log.is_closed = true;
+        self.news.notify_all();
+    }
+
+    /// Lets the work send what has been logged.
+    fn send(self: &Arc<Self>) {
+        // When it is queued already it will see what there is to send.
+        let _ = self.queues.events.enqueue(self.clone());
+    }
+
+    /// Waits at most `timeout_ms` milliseconds for an event after number `seen`. Returns the last number, and which
+    /// kinds there were.
+    ///
+    /// Errors: `ETIMEDOUT`, `EINTR`, `ENODEV` when the last target is gone.
+    pub(crate) fn wait(&self, seen: u64, timeout_ms: u32) -> Result<(u64, u32)> {
+        let mut left = msecs_to_jiffies(timeout_ms);
+        let mut log = self.log.lock();
+        loop {
+            if log.number != seen {
+                return Ok((log.number, log.kinds_since(seen)));
+            }
+            if log.is_closed {
+                return Err(ENODEV);
+            }
+            if left == 0 {
+                return Err(ETIMEDOUT);
+            }
+            match self.news.wait_interruptible_timeout(&mut log, left) {
+                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
+                CondVarTimeoutResult::Timeout => left = 0,
+                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
+            }
+        }
     }
 }
 
@@ -160,43 +220,12 @@ impl Log {
     }
 }
 
-impl Engine {
-    /// Tells that something happened. Process context.
-    pub(crate) fn event(self: &Arc<Self>, event: Event) {
-        self.log.log.lock().add(event);
-        self.log.wake();
-        self.kick_events();
-    }
+impl WorkItem for EventLog {
+    type Pointer = Arc<Self>;
 
-    /// Waits until there is an event after number `seen`: the last number, and which kinds there were.
-    pub(crate) fn wait_event(&self, seen: u64, timeout_ms: u32) -> Result<(u64, u32)> {
-        let mut left = msecs_to_jiffies(timeout_ms);
-        let mut log = self.log.log.lock();
+    fn run(this: Arc<Self>) {
         loop {
-            if log.number != seen {
-                return Ok((log.number, log.kinds_since(seen)));
-            }
-            if self.phase() == Phase::Dead {
-                return Err(ENODEV);
-            }
-            if left == 0 {
-                return Err(ETIMEDOUT);
-            }
-            match self.log.news.wait_interruptible_timeout(&mut log, left) {
-                CondVarTimeoutResult::Woken { jiffies } => left = jiffies,
-                CondVarTimeoutResult::Timeout => left = 0,
-                CondVarTimeoutResult::Signal { .. } => return Err(EINTR),
-            }
-        }
-    }
-}
-
-impl WorkItem<EVENTS> for Engine {
-    type Pointer = Arc<Engine>;
-
-    fn run(this: Arc<Engine>) {
-        loop {
-            let next = this.log.log.lock().next();
+            let next = this.log.lock().next();
             let Some((event, sink)) = next else {
                 return;
             };

@@ -18,7 +18,7 @@
 //!
 //! # Lock order
 //!
-//! `suspending`, then the target's in [`Events`]; the event log's, then `phase`.
+//! `suspending`, then the target's in [`Events`]. `phase` is taken alone.
 
 #![forbid(unsafe_code)]
 
@@ -178,9 +178,7 @@ impl Engine {
         // A completion that has handed its copy back may still hold a reference.
         dm::synchronize_rcu();
         self.flush_work();
-        // With it goes its reference to the engine, and so the claim on the devices.
-        dm::flush_work(&self.events_work);
-        self.log.wake();
+        self.events.close();
     }
 
     fn wait_for_copies(&self) {

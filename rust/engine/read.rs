@@ -18,7 +18,6 @@
 use crate::dm::Bio;
 use crate::dm::Direction;
 use crate::dm::Io;
-use crate::dm::Target;
 use crate::engine::events::Event;
 use crate::engine::life::Phase;
 use crate::engine::session::disk::StoreDisk;
@@ -291,7 +290,7 @@ impl Engine {
                 self.identity.live,
                 content.chunk
             );
-            self.event(Event::Damaged);
+            self.events.add(Event::Damaged);
         }
     }
 }

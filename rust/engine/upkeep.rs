@@ -71,7 +71,7 @@ impl Engine {
             self.identity.live
         );
         self.give_up_all(c"the store failed");
-        self.event(Event::Invalid);
+        self.events.add(Event::Invalid);
         if let Err(error) = broken {
             pr_err!(
                 "{}: that could not be written to the store ({error:?}): do not use its content again\n",
@@ -86,7 +86,7 @@ impl Engine {
             "{}: THE STORE FAILED ({error:?}), and not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded, and that ends all snapshots; they stay if the device is removed, and created again with the store mended\n",
             self.identity.live
         );
-        self.event(Event::Blocked);
+        self.events.add(Event::Blocked);
         self.kick_checkpoint();
     }
 

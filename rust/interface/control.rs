@@ -19,7 +19,7 @@ use crate::interface::registry;
 use crate::uapi::args;
 use crate::uapi::args::ScopeWanted;
 use crate::uapi::argument;
-use crate::uapi::ioctl;
+use crate::uapi;
 use kernel::fs::File;
 use kernel::ioctl;
 use kernel::miscdevice::MiscDevice;
@@ -52,21 +52,21 @@ impl MiscDevice for Control {
         if !dm::is_admin() {
             return Err(EPERM);
         }
-        if ioctl::_IOC_TYPE(cmd) != ioctl::IOC_MAGIC {
+        if ioctl::_IOC_TYPE(cmd) != uapi::IOC_MAGIC {
             return Err(ENOTTY);
         }
         match ioctl::_IOC_NR(cmd) {
-            ioctl::NR_VERSION => call(arg, version),
-            ioctl::NR_SNAPSHOT => call(arg, snapshot),
-            ioctl::NR_DROP => call(arg, drop_snapshot),
-            ioctl::NR_FORGET => call(arg, forget),
-            ioctl::NR_EDIT => call(arg, edit),
-            ioctl::NR_EXTENTS => call(arg, list_extents),
-            ioctl::NR_READ => call(arg, read),
-            ioctl::NR_RELEASE => call(arg, release),
-            ioctl::NR_INFO => call(arg, info),
-            ioctl::NR_SNAPSHOT_INFO => call(arg, snapshot_info),
-            ioctl::NR_WAIT => call(arg, wait),
+            uapi::NR_VERSION => call(arg, version),
+            uapi::NR_SNAPSHOT => call(arg, snapshot),
+            uapi::NR_DROP => call(arg, drop_snapshot),
+            uapi::NR_FORGET => call(arg, forget),
+            uapi::NR_EDIT => call(arg, edit),
+            uapi::NR_EXTENTS => call(arg, list_extents),
+            uapi::NR_READ => call(arg, read),
+            uapi::NR_RELEASE => call(arg, release),
+            uapi::NR_INFO => call(arg, info),
+            uapi::NR_SNAPSHOT_INFO => call(arg, snapshot_info),
+            uapi::NR_WAIT => call(arg, wait),
             _ => return Err(ENOTTY),
         }
         .map(|()| 0)
@@ -102,7 +102,7 @@ fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
 }
 
 /// The engine of the device that an argument names.
-fn engine(device: ioctl::Device) -> Result<Arc<Engine>> {
+fn engine(device: uapi::Device) -> Result<Arc<Engine>> {
     let devt = DevT::new(device.major, device.minor).ok_or(ENODEV)?;
     registry::find(devt).ok_or(ENODEV)
 }
@@ -115,15 +115,15 @@ fn zero(fields: &[u32]) -> Result {
     }
 }
 
-fn version(a: &mut ioctl::Version) -> Result {
+fn version(a: &mut uapi::Version) -> Result {
     zero(&[a.flags, a.reserved])?;
     [a.major, a.minor, a.patch] = crate::VERSION;
     a.features = 0;
     Ok(())
 }
 
-fn snapshot(a: &mut ioctl::TakeSnapshot) -> Result {
-    zero(&[a.flags & !ioctl::SNAPSHOT_FREEZE, a.reserved])?;
+fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
+    zero(&[a.flags & !uapi::SNAPSHOT_FREEZE, a.reserved])?;
     match a.count {
         0 => return Err(EINVAL),
         1 => (),
@@ -133,20 +133,20 @@ fn snapshot(a: &mut ioctl::TakeSnapshot) -> Result {
         pr_err!("{}\n", why.to_str().unwrap_or(""));
         EINVAL
     })?;
-    let len = core::mem::size_of::<ioctl::SnapshotDevice>();
+    let len = core::mem::size_of::<uapi::SnapshotDevice>();
     let mut bytes = KVec::new();
     user(a.devices, len)?.read_all(&mut bytes, GFP_KERNEL)?;
-    let mut device = <ioctl::SnapshotDevice as zerocopy::FromBytes>::read_from_bytes(&bytes)
+    let mut device = <uapi::SnapshotDevice as zerocopy::FromBytes>::read_from_bytes(&bytes)
         .map_err(|_| EINVAL)?;
     let scope = match (a.scope, device.base) {
-        (ioctl::SCOPE_FULL, 0) => ScopeWanted::Full,
-        (ioctl::SCOPE_INCREMENTAL, 0) => ScopeWanted::Incremental(None),
-        (ioctl::SCOPE_INCREMENTAL, base) => ScopeWanted::Incremental(Some(base)),
+        (uapi::SCOPE_FULL, 0) => ScopeWanted::Full,
+        (uapi::SCOPE_INCREMENTAL, 0) => ScopeWanted::Incremental(None),
+        (uapi::SCOPE_INCREMENTAL, base) => ScopeWanted::Incremental(Some(base)),
         _ => return Err(EINVAL),
     };
     let engine = engine(device.device)?;
     let wish = quiesce::Wish {
-        freeze: a.flags & ioctl::SNAPSHOT_FREEZE != 0,
+        freeze: a.flags & uapi::SNAPSHOT_FREEZE != 0,
         idle_ms: a.idle_ms,
         timeout_ms: a.timeout_ms,
     };
@@ -156,36 +156,36 @@ fn snapshot(a: &mut ioctl::TakeSnapshot) -> Result {
         .write_slice(zerocopy::IntoBytes::as_bytes(&device))
 }
 
-fn drop_snapshot(a: &mut ioctl::SnapshotRef) -> Result {
+fn drop_snapshot(a: &mut uapi::SnapshotRef) -> Result {
     zero(&[a.flags])?;
     engine(a.device)?.drop_snapshot(a.id)
 }
 
-fn forget(a: &mut ioctl::SnapshotRef) -> Result {
+fn forget(a: &mut uapi::SnapshotRef) -> Result {
     zero(&[a.flags])?;
     engine(a.device)?.forget_bookmark(a.id)
 }
 
-fn edit(a: &mut ioctl::EditRanges) -> Result {
-    zero(&[a.flags & !ioctl::EDIT_UNPROTECT, a.reserved])?;
-    if a.count == 0 || a.count > ioctl::MAX_RANGES {
+fn edit(a: &mut uapi::EditRanges) -> Result {
+    zero(&[a.flags & !uapi::EDIT_UNPROTECT, a.reserved])?;
+    if a.count == 0 || a.count > uapi::MAX_RANGES {
         return Err(EINVAL);
     }
     let engine = engine(a.device)?;
     // CAST: Bounded above.
     let count = a.count as usize;
-    let mut reader = user(a.ranges, count * core::mem::size_of::<ioctl::Range>())?.reader();
+    let mut reader = user(a.ranges, count * core::mem::size_of::<uapi::Range>())?.reader();
     let mut ranges = KVVec::with_capacity(count, GFP_KERNEL)?;
     for _ in 0..count {
-        let mut bytes = [0u8; core::mem::size_of::<ioctl::Range>()];
+        let mut bytes = [0u8; core::mem::size_of::<uapi::Range>()];
         reader.read_slice(&mut bytes)?;
-        let range: ioctl::Range = zerocopy::transmute!(bytes);
+        let range: uapi::Range = zerocopy::transmute!(bytes);
         ranges.push((range.start, range.len), GFP_KERNEL)?;
     }
-    engine.edit_designation(&ranges, a.flags & ioctl::EDIT_UNPROTECT == 0)
+    engine.edit_designation(&ranges, a.flags & uapi::EDIT_UNPROTECT == 0)
 }
 
-fn list_extents(a: &mut ioctl::ListExtents) -> Result {
+fn list_extents(a: &mut uapi::ListExtents) -> Result {
     zero(&[a.flags])?;
     let engine = engine(a.device)?;
     // CAST: At most a constant.
@@ -206,7 +206,7 @@ fn list_extents(a: &mut ioctl::ListExtents) -> Result {
 
 /// Most sectors that one call reads, a multiple of every chunk size: 64 MiB.
 const SECTORS_PER_READ: u64 = 1 << 17;
-fn read(a: &mut ioctl::ReadFrozen) -> Result {
+fn read(a: &mut uapi::ReadFrozen) -> Result {
     zero(&[a.flags, a.reserved])?;
     let engine = engine(a.device)?;
     let mut frozen = ReadBuffer::new(&engine)?;
@@ -216,7 +216,7 @@ fn read(a: &mut ioctl::ReadFrozen) -> Result {
     let sector_bytes = crate::maps::SECTOR_BYTES;
     let mut done = 0;
     let wanted = a.sectors.min(SECTORS_PER_READ);
-    a.kind = ioctl::KIND_DATA;
+    a.kind = uapi::KIND_DATA;
     while done < wanted {
         let start = a.start.checked_add(done).ok_or(EINVAL)?;
         let piece = match engine.read_frozen(a.id, start, wanted - done, &mut frozen) {
@@ -226,11 +226,11 @@ fn read(a: &mut ioctl::ReadFrozen) -> Result {
         };
         let len = piece.sectors;
         let hole = piece.kind == Kind::Hole;
-        if len == 0 || (done > 0 && hole != (a.kind == ioctl::KIND_HOLE)) {
+        if len == 0 || (done > 0 && hole != (a.kind == uapi::KIND_HOLE)) {
             break;
         }
         if hole {
-            a.kind = ioctl::KIND_HOLE;
+            a.kind = uapi::KIND_HOLE;
         } else {
             // CAST: At most the buffer's size.
             let bytes = (len * sector_bytes) as usize;
@@ -246,12 +246,12 @@ fn read(a: &mut ioctl::ReadFrozen) -> Result {
     Ok(())
 }
 
-fn release(a: &mut ioctl::ReleaseRange) -> Result {
+fn release(a: &mut uapi::ReleaseRange) -> Result {
     zero(&[a.flags])?;
     engine(a.device)?.release(a.id, a.range.start, a.range.len)
 }
 
-fn info(a: &mut ioctl::Info) -> Result {
+fn info(a: &mut uapi::Info) -> Result {
     zero(&[a.flags])?;
     let (size, device) = (a.size, a.device);
     *a = engine(a.device)?.figures().0;
@@ -259,30 +259,30 @@ fn info(a: &mut ioctl::Info) -> Result {
     Ok(())
 }
 
-fn snapshot_info(a: &mut ioctl::SnapshotInfo) -> Result {
+fn snapshot_info(a: &mut uapi::SnapshotInfo) -> Result {
     zero(&[a.flags])?;
     let timeline = engine(a.device)?.timeline();
     let snapshots = timeline
         .snapshots()
         .iter()
-        .map(|s| (s, ioctl::KIND_SNAPSHOT));
+        .map(|s| (s, uapi::KIND_SNAPSHOT));
     let bookmarks = timeline
         .bookmarks()
         .iter()
-        .map(|s| (s, ioctl::KIND_BOOKMARK));
+        .map(|s| (s, uapi::KIND_BOOKMARK));
     let all = Iterator::chain(snapshots, bookmarks).filter(|(s, _)| s.id >= a.id);
     let (found, kind) = all.min_by_key(|(s, _)| s.id).ok_or(ENOENT)?;
     (a.id, a.time_ns, a.epoch, a.kind) = (found.id, found.time_ns, found.epoch, kind);
     a.sectors = found.sectors;
     (a.scope, a.base) = match found.scope {
-        Scope::Full => (ioctl::SCOPE_FULL, 0),
-        Scope::Incremental { base, .. } => (ioctl::SCOPE_INCREMENTAL, base),
+        Scope::Full => (uapi::SCOPE_FULL, 0),
+        Scope::Incremental { base, .. } => (uapi::SCOPE_INCREMENTAL, base),
     };
     Ok(())
 }
 
-fn wait(a: &mut ioctl::WaitEvent) -> Result {
+fn wait(a: &mut uapi::WaitEvent) -> Result {
     zero(&[a.flags])?;
-    (a.event, a.kinds) = engine(a.device)?.wait_event(a.event, a.timeout_ms)?;
+    (a.event, a.kinds) = engine(a.device)?.events().wait(a.event, a.timeout_ms)?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::engine::Timeline;
 use crate::history::Place;
 use crate::history::Snapshot;
 use crate::maps::Designation;
-use crate::uapi::ioctl;
+use crate::uapi;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -40,12 +40,12 @@ pub(crate) struct Query {
 }
 
 const ALL: u32 =
-    ioctl::ATTR_CHANGED | ioctl::ATTR_PROTECTED | ioctl::ATTR_PRESERVED | ioctl::ATTR_GONE;
+    uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
 
 impl Query {
     /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than `to`,
     /// `ENOENT` for an unknown snapshot.
-    pub(crate) fn new(engine: &Engine, a: &ioctl::ListExtents) -> Result<Self> {
+    pub(crate) fn new(engine: &Engine, a: &uapi::ListExtents) -> Result<Self> {
         if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
             return Err(EINVAL);
         }
@@ -81,10 +81,10 @@ impl Query {
         &self,
         start: u64,
         capacity: u32,
-        mut out: impl FnMut(ioctl::Extent) -> Result,
+        mut out: impl FnMut(uapi::Extent) -> Result,
     ) -> Result<u64> {
         let limit = self.chunks.min(start.saturating_add(CHUNKS_PER_CALL));
-        let mut run = None::<ioctl::Extent>;
+        let mut run = None::<uapi::Extent>;
         let mut left = capacity;
         let mut word = self.word(start);
         for chunk in start..limit {
@@ -103,7 +103,7 @@ impl Query {
                     if wanted && left == 0 {
                         return Ok(chunk);
                     }
-                    run = wanted.then_some(ioctl::Extent {
+                    run = wanted.then_some(uapi::Extent {
                         start: chunk,
                         len: 1,
                         attributes,
@@ -145,18 +145,18 @@ impl Query {
         let protected = self.protected.get(chunk);
         let mut bits = 0;
         if protected {
-            bits |= ioctl::ATTR_PROTECTED;
+            bits |= uapi::ATTR_PROTECTED;
         }
         let bit = 1 << (chunk % WORD_BITS);
         if self.is_changed(chunk, protected, word.between & bit != 0) {
-            bits |= ioctl::ATTR_CHANGED;
+            bits |= uapi::ATTR_CHANGED;
         }
         if let Some(to) = self.to.as_ref().filter(|_| word.since & bit != 0) {
             if let Place::Epoch(epoch) = self.timeline.look(to, chunk) {
                 let copies = epoch.copies.as_ref();
                 bits |= match copies.and_then(|copies| copies.find(chunk)) {
-                    Some(_) => ioctl::ATTR_PRESERVED,
-                    None => ioctl::ATTR_GONE,
+                    Some(_) => uapi::ATTR_PRESERVED,
+                    None => uapi::ATTR_GONE,
                 };
             }
         }

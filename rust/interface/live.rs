@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::dm::Bio;
 use crate::uapi::args;
 use crate::uapi::args::Message;
 use crate::uapi::args::OnError;
@@ -27,12 +26,6 @@ use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::interface::registry;
-use crate::maps::Geometry;
-use crate::uapi::args;
-use crate::uapi::args::Message;
-use crate::uapi::args::OnError;
-use crate::uapi::args::OnFull;
-use crate::uapi::args::Options;
 use core::fmt;
 use core::fmt::Write;
 use kernel::prelude::*;
@@ -130,9 +123,8 @@ impl Target for Live {
     fn preresume(&self) -> Result {
         let _noio = crate::dm::NoIo::enter();
         self.engine.bind(self.sectors, self.options)?;
-        self.engine.log.set_sink(self.events.clone());
         // The store may have failed already.
-        self.engine.kick_events();
+        self.engine.events().set_sink(self.events.clone());
         // Without its files in sysfs the device still does its work.
         if let Err(error) = self.add_attributes() {
             pr_warn!(

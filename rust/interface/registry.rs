@@ -7,7 +7,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::dm::sysfs::Group;
 use crate::uapi::args::Options;
 use crate::maps::Geometry;
 use crate::dm::sysfs::Directory;
@@ -19,10 +18,7 @@ use crate::engine::life::Phase;
 use crate::engine::queues::Queues;
 use crate::engine::Engine;
 use crate::engine::Identity;
-use crate::interface::sysfs::Files;
-use crate::maps::Geometry;
 use crate::store::Trouble;
-use crate::uapi::args::Options;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;

@@ -10,14 +10,14 @@ use crate::engine::Epoch;
 use crate::history::Scope;
 use crate::history::Snapshot;
 use crate::maps::Bitmap;
-use crate::uapi::ioctl;
+use crate::uapi;
 use core::fmt;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// The figures of a moment, in the form of the ioctl. Printed, they are the status line.
-pub(crate) struct Figures(pub(crate) ioctl::Info);
+pub(crate) struct Figures(pub(crate) uapi::Info);
 
 impl Engine {
     /// The figures as they are now.
@@ -32,8 +32,8 @@ impl Engine {
             .epochs(0, u64::MAX)
             .filter_map(|epoch| epoch.copies.as_ref());
         // CAST: Bounded by memory.
-        Figures(ioctl::Info {
-            size: core::mem::size_of::<ioctl::Info>() as u32,
+        Figures(uapi::Info {
+            size: core::mem::size_of::<uapi::Info>() as u32,
             generation: self.generation,
             state: self.state(),
             chunk_sectors: geometry.chunk_sectors() as u32,
@@ -51,7 +51,7 @@ impl Engine {
             waited_writes: self.counters.waited.load(Relaxed),
             gone_chunks: self.counters.gone.load(Relaxed),
             invalidated: self.counters.invalidated.load(Relaxed),
-            event: self.log.number(),
+            event: self.events().number(),
             damaged_reads: self.counters.damaged.load(Relaxed),
             ..Default::default()
         })
@@ -83,11 +83,11 @@ impl Engine {
     /// As `STATE_*`.
     fn state(&self) -> u32 {
         match self.phase() {
-            Phase::Active if self.is_failing() => ioctl::STATE_BLOCKED,
-            Phase::Active if self.journal.has_failed() => ioctl::STATE_FAILED,
-            Phase::Active if self.blocked.load(Acquire) => ioctl::STATE_BLOCKED,
-            Phase::Active => ioctl::STATE_ACTIVE,
-            Phase::Setup | Phase::Suspended | Phase::Dead => ioctl::STATE_SUSPENDED,
+            Phase::Active if self.is_failing() => uapi::STATE_BLOCKED,
+            Phase::Active if self.journal.has_failed() => uapi::STATE_FAILED,
+            Phase::Active if self.blocked.load(Acquire) => uapi::STATE_BLOCKED,
+            Phase::Active => uapi::STATE_ACTIVE,
+            Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
         }
     }
 }
@@ -114,9 +114,9 @@ impl Figures {
     /// The state as a word.
     pub(crate) fn state(&self) -> &'static str {
         match self.0.state {
-            ioctl::STATE_ACTIVE => "active",
-            ioctl::STATE_BLOCKED => "blocked",
-            ioctl::STATE_FAILED => "failed",
+            uapi::STATE_ACTIVE => "active",
+            uapi::STATE_BLOCKED => "blocked",
+            uapi::STATE_FAILED => "failed",
             _ => "suspended",
         }
     }

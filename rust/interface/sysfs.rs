@@ -59,7 +59,7 @@ const ROLES: [Role; 13] = [
     Role::Edit(true),
     Role::Edit(false),
     Role::State,
-    Role::Figure(|engine| engine.log.number()),
+    Role::Figure(|engine| engine.events().number()),
     Role::Figure(|engine| engine.geometry().chunk_sectors()),
     Role::Figure(|engine| engine.figures().0.changed_chunks),
     Role::Figure(|engine| engine.figures().0.backup_chunks),

@@ -23,7 +23,7 @@ impl Engine {
     pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
         self.end_snapshot(id)?;
         self.kick();
-        self.event(Event::Dropped);
+        self.events.add(Event::Dropped);
         Ok(())
     }
 
@@ -113,7 +113,7 @@ impl Engine {
         );
         // Writes may wait that it needs no longer.
         self.kick();
-        self.event(Event::Invalid);
+        self.events.add(Event::Invalid);
     }
 
     /// Gives up all snapshots. The store is transient, or given up.

@@ -47,17 +47,10 @@ use crate::dm::NoIo;
 use crate::dm::Op;
 use crate::dm::Status;
 use crate::engine::events::Event;
-use crate::engine::write::copy::Begun;
-use crate::engine::write::waiting::Slow;
 use crate::engine::write::WINDOW;
 use crate::engine::Engine;
 use crate::engine::Present;
 use crate::engine::COPIER;
-use crate::maps::Bitmap;
-use crate::maps::Chunks;
-use crate::uapi::args::OnFull;
-use crate::engine::events::Event;
-use crate::engine::write::WINDOW;
 use kernel::prelude::*;
 use kernel::sync::atomic::Full;
 use kernel::sync::atomic::Relaxed;
@@ -365,7 +358,7 @@ impl Engine {
                     pr_warn!("{}: the store is full, writes wait: drop a snapshot, release ranges or enlarge the store\n",
                         self.identity.live
                     );
-                    self.event(Event::Blocked);
+                    self.events.add(Event::Blocked);
                 }
             }
         }

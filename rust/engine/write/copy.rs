@@ -376,7 +376,7 @@ impl Engine {
             "{}: {chunks} chunks of the origin cannot be read, their frozen content is gone\n",
             self.identity.live
         );
-        self.event(Event::Gone);
+        self.events.add(Event::Gone);
     }
 }
 

@@ -20,17 +20,10 @@ use crate::engine::write::waiting::Slow;
 use crate::engine::write::copier::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::List;
-use crate::dm::Status;
 use crate::engine::log::pending::Whose;
-use crate::engine::write::copier::NO_MEMORY_MS;
-use crate::engine::write::waiting::Slow;
 use crate::engine::Engine;
 use crate::format::Entry as LogEntry;
 use crate::maps::region;
-use crate::maps::Bitmap;
-use crate::maps::Chunks;
-use crate::format::entry;
-use crate::engine::log::pending::Whose;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
