@@ -14,6 +14,7 @@
 //!
 //! C header: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h)
 
+use super::bug;
 use crate::bindings;
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
@@ -125,7 +126,7 @@ impl<T> Gate<T> {
             // SAFETY: The ticket stands for one reference that `enter` took from this very gate.
             unsafe { bindings::dm_preserve_ref_put(self.count.get()) };
         } else {
-            kernel::warn_on!(true);
+            bug("a gate was left with another gate's ticket");
         }
     }
 
