@@ -29,6 +29,7 @@ use crate::dm::Gate;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
+use crate::dm::WorkQueue;
 use crate::events::Event;
 use crate::events::EventLog;
 use crate::journal::Journal;
@@ -416,6 +417,11 @@ impl Engine {
     /// Has events sent.
     pub(crate) fn kick_events(self: &Arc<Self>) {
         let _ = self.queues.events.enqueue::<_, EVENTS>(self.clone());
+    }
+
+    /// Where reads of frozen content wait for the live device's resume.
+    pub(crate) fn waits(&self) -> &WorkQueue {
+        &self.queues.waits
     }
 
     /// Publishes a timeline; the old one is freed here at the earliest.

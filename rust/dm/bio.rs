@@ -33,6 +33,8 @@ impl Status {
     pub(crate) const IO_ERROR: Self = Self(bindings::BLK_STS_IOERR);
     /// Would have to wait, and the submitter does not want to (`REQ_NOWAIT`).
     pub(crate) const AGAIN: Self = Self(bindings::BLK_STS_AGAIN);
+    /// Waited for too long.
+    pub(crate) const TIMEOUT: Self = Self(bindings::BLK_STS_TIMEOUT);
     /// Not supported.
     pub(crate) const NOT_SUPPORTED: Self = Self(bindings::BLK_STS_NOTSUPP);
     /// Back to device-mapper, which submits it again after a noflush suspend.

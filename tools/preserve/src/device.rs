@@ -111,6 +111,12 @@ pub fn sectors(device: Device) -> Result<u64> {
         .map_err(|_| Error::Failed(format!("{}: {text:?} is no size", path.display())))
 }
 
+/// Returns true if a device-mapper device is suspended.
+pub fn is_suspended(device: Device) -> bool {
+    let text = fs::read_to_string(sys_dir(device).join("dm/suspended"));
+    text.is_ok_and(|text| text.trim() == "1")
+}
+
 /// Names of the device-mapper devices that are over a device.
 pub fn holders(device: Device) -> Vec<String> {
     let entries = fs::read_dir(sys_dir(device).join("holders"));

@@ -78,6 +78,15 @@ fn dmsetup<S: AsRef<OsStr>>(args: &[S]) -> Result<String> {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && *line != "Command failed.");
+/// Returns true if a device has the target `preserve`, active or loaded for the next resume.
+pub fn is_preserve(name: &str) -> bool {
+    let tables = [["table", name].as_slice(), &["table", "--inactive", name]];
+    let targets = tables.map(|args| dmsetup(args).unwrap_or_default());
+    targets
+        .iter()
+        .any(|table| table.split_whitespace().nth(2) == Some("preserve"))
+}
+
     Err(Error::Failed(
         line.collect::<Vec<_>>().join("; ").to_lowercase(),
     ))

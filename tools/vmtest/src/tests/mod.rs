@@ -29,6 +29,7 @@ mod roundtrip;
 mod several;
 mod stale;
 mod store_errors;
+mod suspended;
 mod text;
 pub mod unprivileged;
 mod vanish;
@@ -137,6 +138,7 @@ const GROUPS: &[&[Test]] = &[
     lifecycle::TESTS,
     reload::TESTS,
     vanish::TESTS,
+    suspended::TESTS,
     random::TESTS,
     concurrent::TESTS,
     prefix::TESTS,
