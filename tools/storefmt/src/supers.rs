@@ -8,6 +8,7 @@ use std::cmp::Reverse;
 
 use crate::disk::Buffer;
 use crate::layout::Layout;
+use crate::medium::Medium;
 use crate::ondisk::Invalid;
 use crate::ondisk::Superblock;
 use crate::ondisk::STATE_BROKEN;
@@ -18,6 +19,7 @@ use crate::ondisk::SUPERBLOCKS;
 use crate::report::SuperblockReport;
 use crate::store::Error;
 use crate::store::Result;
+use crate::store::Silent;
 use crate::store::Store;
 
 /// What is in the place of a superblock.
@@ -69,6 +71,17 @@ pub(crate) fn read(store: &mut Store<'_>) -> Result<Pair> {
         },
         Err(_) => Seen::Unreadable(store.why()),
     }))
+}
+
+/// The UUID of a store; `None` if there is no superblock to tell it.
+///
+/// Errors: [`Error::Io`] when its size cannot be told.
+pub fn store_uuid(medium: impl Medium) -> Result<Option<[u8; 16]>> {
+    let mut store = Store::new(medium, &Silent)?;
+    let pair = read(&mut store)?;
+    let best = choose(&pair).unwrap_or(None);
+    let superblock = best.and_then(|i| pair[i].valid());
+    Ok(superblock.map(|superblock| superblock.store))
 }
 
 /// Which counts: the later valid one, as in [`recover`](crate::superblock::superblock). `None` when both are

@@ -31,6 +31,7 @@ mod stale;
 mod store_errors;
 mod suspended;
 mod text;
+mod udev;
 pub mod unprivileged;
 mod vanish;
 mod zeroes;
@@ -137,13 +138,14 @@ const GROUPS: &[&[Test]] = &[
     full_block::TESTS,
     lifecycle::TESTS,
     reload::TESTS,
-    vanish::TESTS,
     suspended::TESTS,
+    vanish::TESTS,
     random::TESTS,
     concurrent::TESTS,
     prefix::TESTS,
     filesystem::TESTS,
     roundtrip::TESTS,
+    udev::TESTS,
     persistent::TESTS,
     persistent::controls::TESTS,
     persistent::crash::TESTS,
