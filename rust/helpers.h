@@ -40,6 +40,7 @@ void dm_preserve_bio_advance(struct bio *bio, unsigned int bytes);
 void dm_preserve_bio_set_dev(struct bio *bio, struct block_device *bdev);
 sector_t dm_preserve_bdev_nr_sectors(struct block_device *bdev);
 u32 dm_preserve_logical_block_size(struct block_device *bdev);
+bool dm_preserve_bdev_read_only(struct block_device *bdev);
 u64 dm_preserve_writes(struct block_device *bdev);
 u64 dm_preserve_discards(struct block_device *bdev);
 bool dm_preserve_try_module_get(void);

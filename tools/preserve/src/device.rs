@@ -132,6 +132,20 @@ pub fn is_suspended(device: Device) -> bool {
     text.is_ok_and(|text| text.trim() == "1")
 }
 
+/// Fails if a block device is read-only: the module refuses it, and this says which one.
+///
+/// Errors: [`Error::Failed`] if it is.
+pub fn check_writable(path: &Path, device: Device) -> Result<()> {
+    let text = fs::read_to_string(sys_dir(device).join("ro"));
+    match text.is_ok_and(|text| text.trim() == "1") {
+        false => Ok(()),
+        true => Err(Error::Failed(format!(
+            "{0} is read-only: find out why, and make it writable (`blockdev --setrw {0}`)",
+            path.display()
+        ))),
+    }
+}
+
 /// Names of the device-mapper devices that are over a device.
 pub fn holders(device: Device) -> Vec<String> {
     let entries = fs::read_dir(sys_dir(device).join("holders"));

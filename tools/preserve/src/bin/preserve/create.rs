@@ -93,6 +93,8 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
             "origin and store are the same device; the store needs one of its own".into(),
         ));
     }
+    device::check_writable(&args.origin, origin)?;
+    device::check_writable(&args.store, store)?;
     dm::ready(&args.name, "preserve")?;
     let sectors = device::sectors(origin)?;
     if args.format {
