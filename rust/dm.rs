@@ -80,6 +80,7 @@
 
 mod bio;
 mod block_device;
+mod bug;
 pub(crate) mod errors;
 mod events;
 mod gate;
@@ -104,6 +105,7 @@ pub(crate) use bio::Span;
 pub(crate) use bio::Status;
 pub(crate) use block_device::BlockDevice;
 pub(crate) use block_device::DevT;
+pub(crate) use bug::bug;
 pub(crate) use events::Events;
 pub(crate) use gate::Entry;
 pub(crate) use gate::Gate;

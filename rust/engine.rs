@@ -52,6 +52,7 @@ use crate::format::BLOCK_SECTORS;
 use crate::history;
 use crate::maps::region;
 use crate::store::Trouble;
+use crate::dm::WorkQueue;
 use kernel::impl_has_work;
 use kernel::new_condvar;
 use kernel::new_mutex;
@@ -433,6 +434,11 @@ impl Engine {
     /// Returns the events of the device.
     pub(crate) fn events(&self) -> &Arc<EventLog> {
         &self.events
+    }
+
+    /// Where reads of frozen content wait for the live device's resume.
+    pub(crate) fn waits(&self) -> &WorkQueue {
+        &self.queues.waits
     }
 
     /// Publishes a timeline; the old one is freed here at the earliest.

@@ -31,6 +31,7 @@ pub use image::IMAGE_DATA;
 pub use items::*;
 pub use layout::run_blocks;
 pub use layout::Layout;
+pub use layout::MAX_BLOCKS;
 pub use record::record_block;
 pub use record::Content;
 pub use record::RawEntry;

@@ -15,6 +15,7 @@ void dm_preserve_bio_advance(struct bio *bio, unsigned int bytes) { bio_advance(
 void dm_preserve_bio_set_dev(struct bio *bio, struct block_device *bdev) { bio_set_dev(bio, bdev); }
 sector_t dm_preserve_bdev_nr_sectors(struct block_device *bdev) { return bdev_nr_sectors(bdev); }
 u32 dm_preserve_logical_block_size(struct block_device *bdev) { return bdev_logical_block_size(bdev); }
+bool dm_preserve_bdev_read_only(struct block_device *bdev) { return bdev_read_only(bdev); }
 u64 dm_preserve_writes(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_WRITE]); }
 u64 dm_preserve_discards(struct block_device *bdev) { return part_stat_read(bdev, ios[STAT_DISCARD]); }
 bool dm_preserve_try_module_get(void) { return try_module_get(THIS_MODULE); }

@@ -35,6 +35,8 @@ impl Status {
     pub(crate) const IO_ERROR: Self = Self(bindings::BLK_STS_IOERR);
     /// Would have to wait, and the submitter does not want to (`BLK_STS_AGAIN`, for `REQ_NOWAIT`).
     pub(crate) const AGAIN: Self = Self(bindings::BLK_STS_AGAIN);
+    /// Waited for too long (`BLK_STS_TIMEOUT`).
+    pub(crate) const TIMEOUT: Self = Self(bindings::BLK_STS_TIMEOUT);
     /// Not supported (`BLK_STS_NOTSUPP`).
     pub(crate) const NOT_SUPPORTED: Self = Self(bindings::BLK_STS_NOTSUPP);
     /// Back to device-mapper, which submits it again after a noflush suspend

@@ -16,6 +16,7 @@
 //! C headers: [`include/linux/percpu-refcount.h`](srctree/include/linux/percpu-refcount.h),
 //! [`include/linux/completion.h`](srctree/include/linux/completion.h)
 
+use super::bug;
 use crate::bindings;
 use core::cell::UnsafeCell;
 use core::mem::ManuallyDrop;
@@ -153,7 +154,7 @@ impl<T> Gate<T> {
             // SAFETY: The ticket stands for one reference that `enter` took from this very gate.
             unsafe { bindings::dm_preserve_ref_put(self.count.get()) };
         } else {
-            kernel::warn_on!(true);
+            bug("a gate was left with another gate's ticket");
         }
     }
 

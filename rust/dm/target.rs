@@ -163,6 +163,9 @@ pub(crate) struct Claim {
     pub(crate) sectors: u64,
     /// Its logical block size in bytes.
     pub(crate) block_bytes: u32,
+    /// It is read-only now (`blockdev --setro`). The block layer opens it for writing all the same, and lets
+    /// a mapped device's writes pass with no more than a warning.
+    pub(crate) is_read_only: bool,
 }
 
 impl Constructor<'_> {
@@ -239,6 +242,8 @@ impl Constructor<'_> {
             sectors: unsafe { bindings::dm_preserve_bdev_nr_sectors(bdev) },
             // SAFETY: The device is open.
             block_bytes: unsafe { bindings::dm_preserve_logical_block_size(bdev) },
+            // SAFETY: The device is open.
+            is_read_only: unsafe { bindings::dm_preserve_bdev_read_only(bdev) },
         })
     }
 

@@ -31,6 +31,13 @@ use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
+use kernel::sync::CondVarTimeoutResult;
+use kernel::time::msecs_to_jiffies;
+
+/// How long a read of frozen content waits for the live device's resume, in milliseconds. The task of
+/// one from a view cannot be killed meanwhile, so it is well below what the kernel calls hung.
+const READ_WAITS_MS: u32 = 30_000;
+const NS_PER_MS: u64 = 1_000_000;
 
 /// See the [module's documentation](self).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,20 +71,36 @@ impl Engine {
         self.phase_changed.notify_all();
     }
 
-    /// Waits until writes pass through the engine again; `ENODEV` when they never will.
-    pub(crate) fn wait_until_active(&self) -> Result {
+    /// Waits until writes pass through the engine again, at most until `deadline` (of [`dm::monotonic_ns`]).
+    ///
+    /// Errors: `ENODEV` when they never will, `ETIMEDOUT` at the deadline, `EINTR` for a signal.
+    pub(crate) fn wait_until_active(&self, deadline: u64) -> Result {
         let mut phase = self.phase.lock();
         loop {
             match *phase {
                 Phase::Active => return Ok(()),
                 Phase::Dead => return Err(ENODEV),
-                Phase::Setup | Phase::Suspended => {
-                    if self.phase_changed.wait_interruptible(&mut phase) {
-                        return Err(EINTR);
-                    }
-                }
+                Phase::Setup | Phase::Suspended if self.was_bypassed() => return Err(ENODEV),
+                Phase::Setup | Phase::Suspended => (),
+            }
+            let left = deadline.saturating_sub(dm::monotonic_ns());
+            if left == 0 {
+                return Err(ETIMEDOUT);
+            }
+            let left = u32::try_from(left.div_ceil(NS_PER_MS)).unwrap_or(u32::MAX);
+            let left = msecs_to_jiffies(left);
+            let waited = self
+                .phase_changed
+                .wait_interruptible_timeout(&mut phase, left);
+            if matches!(waited, CondVarTimeoutResult::Signal { .. }) {
+                return Err(EINTR);
             }
         }
+    }
+
+    /// Until when a read of frozen content that begins now waits for a resume.
+    pub(crate) fn read_deadline() -> u64 {
+        dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
     }
 
     /// A target is about to become active, with these options and this length. Allocates only when the

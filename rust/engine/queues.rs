@@ -9,6 +9,8 @@
 //! - `journal`: the journals alone. The others may wait for a journal, so its work must never have to wait for a worker that does.
 //! - `events`: what is told to user space. The kernel allocates with I/O under the locks that this takes (`uevent_sock_mutex`),
 //!   so whoever holds them may be waiting for a write to one of our devices; no write may wait for this queue.
+//! - `waits`: reads of frozen content that wait for a live device's resume, each view's in a worker of its own. Nobody
+//!   waits for this queue but a view that is removed, whose reads have ended by then.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +25,8 @@ pub(crate) struct Queues {
     pub(crate) journal: WorkQueue,
     /// Where events are sent from.
     pub(crate) events: WorkQueue,
+    /// Where reads wait for a resume.
+    pub(crate) waits: WorkQueue,
 }
 
 impl Queues {
@@ -32,6 +36,7 @@ impl Queues {
             writes: WorkQueue::new(c"dm-preserve")?,
             journal: WorkQueue::new(c"dm-preserve-journal")?,
             events: WorkQueue::new_unhurried(c"dm-preserve-events")?,
+            waits: WorkQueue::new_unhurried(c"dm-preserve-waits")?,
         })
     }
 
@@ -40,5 +45,6 @@ impl Queues {
         self.journal.flush();
         self.writes.flush();
         self.events.flush();
+        self.waits.flush();
     }
 }

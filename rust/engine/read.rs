@@ -8,7 +8,8 @@
 //! 2. Not marked anywhere since the snapshot: read the origin.
 //! 3. *Look again*, when the data has arrived, with the timeline of then. Still not marked, and every
 //!    write passes through the engine: no write had been submitted when the data arrived, so it is the
-//!    frozen content. Marked meanwhile: from 1.
+//!    frozen content. Marked meanwhile: from 1. While the live device is suspended "unmarked" proves
+//!    nothing, since writes may flow through another table: the reader waits for its resume, within a bound.
 //!
 //! Whoever reads a copy keeps a reference to its epoch's copies, so that its space is not reused. What comes from a
 //! persistent store counts only with the right checksum; that is one of a whole chunk, so whole chunks are read.
@@ -161,30 +162,29 @@ impl Engine {
         (Found::Copy(copies.clone(), content), end)
     }
 
-    /// The second look: whether what was read from the origin is the frozen content. `ENOENT` when the
-    /// snapshot has been dropped, `ENODEV` when that cannot be told any longer; waits while the live
-    /// device is suspended.
+    /// The second look: returns true if what was read from the origin is the frozen content.
+    ///
+    /// Errors: `ENOENT` when the snapshot has been dropped, `EAGAIN` when it cannot be told while the live
+    /// device is suspended, `ENODEV` when it cannot be told any longer.
     pub(crate) fn still_on_origin(&self, id: u64, run: Chunks) -> Result<bool> {
-        loop {
-            let timeline = self.timeline();
-            let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
-            if timeline.first_marked(snapshot, run).is_some() {
-                return Ok(false);
-            }
-            // Not kept while waiting: it holds space in the store.
-            drop(timeline);
-            // Asked after the look: what was not marked by now has not been written by now.
-            if self.phase() == Phase::Active {
-                return Ok(true);
-            }
-            self.wait_until_active()?;
+        let timeline = self.timeline();
+        let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
+        if timeline.first_marked(snapshot, run).is_some() {
+            return Ok(false);
+        }
+        // Asked after the look: what was not marked by now has not been written by now.
+        match self.phase() {
+            Phase::Active => Ok(true),
+            Phase::Dead => Err(ENODEV),
+            Phase::Setup | Phase::Suspended => Err(EAGAIN),
         }
     }
 
     /// Reads up to `sectors` sectors of a snapshot from `start` on into the reader's buffer. The range must begin
     /// within the snapshot. Process context.
     ///
-    /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `ENODEV`, and those of the devices.
+    /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `EAGAIN` (it is on the origin, and the
+    /// live device is suspended), `ENODEV`, and those of the devices.
     pub(crate) fn read_frozen(
         self: &Arc<Self>,
         id: u64,
@@ -232,8 +232,6 @@ impl Engine {
                         end: run_end,
                         ..run
                     };
-                    // That may wait: see there.
-                    drop(timeline);
                     if self.still_on_origin(id, read)? {
                         return Ok(piece(Kind::Data, len));
                     }

@@ -32,9 +32,9 @@ const ENTRIES_PER_BLOCK: u64 = 200;
 ///
 /// # Invariants
 ///
-/// All areas are within 2^48 blocks, in the order shown above, and do not overlap; a segment holds at
-/// least one header and the contents of one copy; there are at least one segment and 16 blocks in the ring, and no more than
-/// `MAX_RING`, so that there is a bound to what its records can bring about.
+/// All areas are within [`MAX_BLOCKS`], in the order shown above, and do not overlap; a segment holds at
+/// least one header and the contents of one copy; there are at least one segment and 16 blocks in the ring,
+/// and no more than [`MAX_RING`], so that there is a bound to what its records can bring about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// First block of the ring.
@@ -55,7 +55,8 @@ pub struct Layout {
     pub chunk_blocks: u64,
 }
 
-const MAX_BLOCKS: u64 = 1 << 40;
+/// Blocks of the largest store: as many as an index can name ([`MAX_POSITION`](crate::maps::MAX_POSITION)).
+pub const MAX_BLOCKS: u64 = 1 << 40;
 
 /// Most blocks of the contents of one copy, which are never divided between two segments.
 pub fn run_blocks(chunk_blocks: u64) -> u64 {

@@ -59,6 +59,12 @@ impl Target for Live {
         let store = table.claim(&store, true, false).inspect_err(|_| {
             table.fail(c"Cannot open the store: it must exist and not be in use");
         })?;
+        if origin.is_read_only {
+            return Err(table.fail(c"The origin is read-only: use blockdev --setrw"));
+        }
+        if store.is_read_only {
+            return Err(table.fail(c"The store is read-only: use blockdev --setrw"));
+        }
         if origin.devt == store.devt {
             return Err(table.fail(c"The origin and the store must not be the same device"));
         }

@@ -10,6 +10,7 @@
 use crate::dm;
 use crate::dm::BlockDevice;
 use crate::engine::Engine;
+use crate::engine::life::Phase;
 use kernel::prelude::*;
 
 /// What the caller wants before the instant.
@@ -28,9 +29,15 @@ const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 const LOOK_MS: u32 = 2;
 
 /// Brings about what is wished, runs `f`, and lets the filesystem go on.
+///
+/// Errors: `ENODEV` for a freeze while the live device is suspended, which would wait for its resume and could not be
+/// killed; those of [`wait_idle`], of the freeze and of `f`.
 pub(crate) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>) -> Result<R> {
     if !wish.freeze && wish.idle_ms == 0 {
         return f();
+    }
+    if wish.freeze && engine.phase() != Phase::Active {
+        return Err(ENODEV);
     }
     let live = BlockDevice::open(engine.identity.live, false)?;
     wait_idle(&live, wish)?;

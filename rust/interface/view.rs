@@ -6,13 +6,21 @@
 //!
 //! 1. *Mapped*: cut to a run with one answer ([`Engine::look`]). Holes and gone content end here.
 //! 2. *Reading* a copy, or the origin.
-//! 3. *Arrived*: looked at by the work item, since the second look may have to wait, and so may finding a copy's
-//!    checksum. A copy that has the right one, or an origin that is still unmarked: done.
+//! 3. *Arrived*: looked at by the work item, since finding a copy's checksum may sleep. A copy that has the right one, or
+//!    an origin that is still unmarked: done.
 //! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare, but for parts of chunks that are in a persistent
 //!    store: their checksum is one of the whole chunk, so they go here at once.
+//! 5. *Waiting*, while nobody can tell what an unmarked origin is worth, as the live device is suspended. That is for
+//!    another work item, so that reads of what is in the store go on. After the resume: 4. After half a minute:
+//!    `ETIMEDOUT`, since the reader cannot be killed while its bio is here.
 
 #![forbid(unsafe_code)]
 
+use crate::uapi::args;
+use crate::uapi::args::Unprotected;
+use crate::maps::Chunks;
+use crate::engine::space::Copies;
+use crate::dm;
 use crate::dm::Bio;
 use crate::dm::BlockDevice;
 use crate::dm::Completed;
@@ -35,14 +43,10 @@ use crate::engine::read;
 use crate::engine::read::Found;
 use crate::engine::read::Kind;
 use crate::engine::read::Piece;
-use crate::engine::space::Copies;
 use crate::engine::Engine;
 use crate::history::Snapshot;
 use crate::interface::registry;
-use crate::maps::Chunks;
 use crate::store::Content;
-use crate::uapi::args;
-use crate::uapi::args::Unprotected;
 use core::fmt;
 use core::fmt::Write;
 use kernel::impl_has_work;
@@ -67,6 +71,8 @@ pub(crate) enum Reading {
     Origin(Chunks),
     /// Nowhere yet: it is read through the buffer.
     Part,
+    /// Nowhere, until the live device is resumed, or until this time.
+    Waiting(u64),
 }
 
 /// What the work item needs, apart from the target.
@@ -79,11 +85,21 @@ pub(crate) struct Reader {
     #[pin]
     buffer: Mutex<read::ReadBuffer>,
     #[pin]
-    work: Work<Reader>,
+    work: Work<Reader, ARRIVED>,
+    /// Those that wait, in the order of their deadlines, or nearly.
+    waiting: IrqStack<Bio<Reading>>,
+    #[pin]
+    waiting_work: Work<Reader, WAITING>,
 }
 
+/// Number of the work for reads that have arrived.
+const ARRIVED: u64 = 0;
+/// Number of that for those that wait.
+const WAITING: u64 = 1;
+
 impl_has_work! {
-    impl HasWork<Self> for Reader { self.work }
+    impl HasWork<Self, ARRIVED> for Reader { self.work }
+    impl HasWork<Self, WAITING> for Reader { self.waiting_work }
 }
 
 /// A target `preserve-view` in a table.
@@ -161,6 +177,8 @@ impl Target for View {
             arrived: IrqStack::new(),
             buffer <- new_mutex!(buffer, "Reader::buffer"),
             work <- new_work!("Reader::work"),
+            waiting: IrqStack::new(),
+            waiting_work <- new_work!("Reader::waiting_work"),
         });
         let reader = Arc::pin_init(reader, GFP_KERNEL)?;
         let held = Held::new(&reader.engine)
@@ -257,7 +275,14 @@ impl View {
     fn hand_over(&self, bio: Bio<Reading>) {
         self.reader.arrived.push(bio);
         // When it is queued already it will see the bio.
-        let _ = self.queue.enqueue(self.reader.clone());
+        let _ = self.queue.enqueue::<_, ARRIVED>(self.reader.clone());
+    }
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        // All reads have ended; their work may not quite have.
+        dm::flush_work(&self.reader.waiting_work);
     }
 }
 
@@ -275,7 +300,7 @@ fn claim(table: &mut Constructor<'_>, devt: DevT) -> Result {
     Ok(())
 }
 
-impl WorkItem for Reader {
+impl WorkItem<ARRIVED> for Reader {
     type Pointer = Arc<Reader>;
 
     fn run(this: Arc<Reader>) {
@@ -287,29 +312,57 @@ impl WorkItem for Reader {
     }
 }
 
+impl WorkItem<WAITING> for Reader {
+    type Pointer = Arc<Reader>;
+
+    fn run(this: Arc<Reader>) {
+        let _noio = NoIo::enter();
+        let mut waiting = this.waiting.take();
+        while let Some(mut bio) = waiting.pop() {
+            let status = match core::mem::take(bio.state()) {
+                Reading::Waiting(deadline) => this.wait_and_read(&mut bio, deadline),
+                _ => Status::IO_ERROR,
+            };
+            bio.end(status);
+        }
+    }
+}
+
 impl Reader {
-    /// Ends a read that has arrived, reading again what is not the frozen content.
-    fn finish(&self, mut bio: Bio<Reading>) {
+    /// Ends a read that has arrived, reading again what is not the frozen content; or lets it wait for a resume.
+    fn finish(self: &Arc<Self>, mut bio: Bio<Reading>) {
+        if let Some(status) = self.result(&mut bio) {
+            return bio.end(status);
+        }
+        *bio.state() = Reading::Waiting(Engine::read_deadline());
+        self.waiting.push(bio);
+        // When it is queued already it will see the bio.
+        let queue = self.engine.waits();
+        let _ = queue.enqueue::<_, WAITING>(self.clone());
+    }
+
+    /// What a read that has arrived ends with. `None` if the live device is suspended, and has to be resumed before anybody
+    /// can tell; the bio then covers what is still to be read.
+    fn result(&self, bio: &mut Bio<Reading>) -> Option<Status> {
         let status = bio.status();
-        let reading = core::mem::take(bio.state());
-        let status = match reading {
+        match core::mem::take(bio.state()) {
             Reading::Origin(run) if status == Status::OK => {
                 match self.engine.still_on_origin(self.snapshot.id, run) {
-                    Ok(true) => Status::OK,
-                    Ok(false) => self.read_again(&mut bio),
-                    Err(_) => Status::IO_ERROR,
+                    Ok(true) => Some(Status::OK),
+                    Ok(false) => self.read_again(bio),
+                    Err(EAGAIN) if bio.rewind() => None,
+                    Err(_) => Some(Status::IO_ERROR),
                 }
             }
             Reading::Copy(_copies, content) if status == Status::OK => {
-                match self.is_right(&mut bio, content) {
-                    true => Status::OK,
-                    false => self.read_again(&mut bio),
+                match self.is_right(bio, content) {
+                    true => Some(Status::OK),
+                    false => self.read_again(bio),
                 }
             }
-            Reading::Part => self.read_pieces(&mut bio),
-            Reading::Origin(_) | Reading::Copy(..) | Reading::Nothing => status,
-        };
-        bio.end(status);
+            Reading::Part => self.read_pieces(bio),
+            _ => Some(status),
+        }
     }
 
     /// Whether contents that a bio has brought from the store are the right ones.
@@ -321,14 +374,30 @@ impl Reader {
         bio.rewind() && buffer.are_right(&self.engine, first, bio)
     }
 
-    fn read_again(&self, bio: &mut Bio<Reading>) -> Status {
-        match bio.rewind() {
-            true => self.read_pieces(bio),
-            false => Status::IO_ERROR,
+    /// Waits for the live device's resume, and reads then what the bio covers.
+    fn wait_and_read(&self, bio: &mut Bio<Reading>, deadline: u64) -> Status {
+        loop {
+            match self.engine.wait_until_active(deadline) {
+                Ok(()) => (),
+                Err(ETIMEDOUT) => return Status::TIMEOUT,
+                Err(_) => return Status::IO_ERROR,
+            }
+            // It may have been suspended again meanwhile.
+            if let Some(status) = self.read_pieces(bio) {
+                return status;
+            }
         }
     }
 
-    fn read_pieces(&self, bio: &mut Bio<Reading>) -> Status {
+    fn read_again(&self, bio: &mut Bio<Reading>) -> Option<Status> {
+        match bio.rewind() {
+            true => self.read_pieces(bio),
+            false => Some(Status::IO_ERROR),
+        }
+    }
+
+    /// Reads what the bio covers through the buffer. `None` as in [`result`](Self::result).
+    fn read_pieces(&self, bio: &mut Bio<Reading>) -> Option<Status> {
         let mut buffer = self.buffer.lock();
         let span = bio.span();
         let end = span.start + span.len;
@@ -337,23 +406,26 @@ impl Reader {
             let read = self
                 .engine
                 .read_frozen(self.snapshot.id, at, end - at, &mut buffer);
-            let Ok(Piece {
+            let Piece {
                 kind,
                 offset,
-                sectors: sectors @ 1..,
-            }) = read
-            else {
-                return Status::IO_ERROR;
+                sectors,
+            } = match read {
+                Ok(piece) if piece.sectors > 0 => piece,
+                Err(EAGAIN) => return None,
+                Ok(_) | Err(_) => return Some(Status::IO_ERROR),
             };
             // CAST: At most the buffer's size.
             let bytes = (sectors * crate::maps::SECTOR_BYTES) as u32;
             match kind {
-                Kind::Hole if self.unprotected == Unprotected::Error => return Status::IO_ERROR,
+                Kind::Hole if self.unprotected == Unprotected::Error => {
+                    return Some(Status::IO_ERROR)
+                }
                 Kind::Hole => bio.skip_zeroed(bytes),
                 Kind::Data => bio.fill_from(&mut buffer.io, offset, bytes),
             }
             at += sectors;
         }
-        Status::OK
+        Some(Status::OK)
     }
 }

@@ -303,9 +303,11 @@ pub struct ListExtents {
 /// Argument of [`NR_READ`].
 ///
 /// Reads up to `sectors` sectors of one kind, at most 64 MiB; the call returns 0 and `sectors` and `kind` say
-/// what was read, which ends at a chunk's end if it is less than was asked for. Errors: `ENOENT` for a
-/// bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EUCLEAN` when its content in the store is damaged,
-/// `EIO` when a device fails.
+/// what was read, which ends at a chunk's end if it is less than was asked for. While the live device is suspended, what is
+/// in the store is read at once; what is on the origin waits for the resume, 30 s at most, and can be interrupted.
+///
+/// Errors: `ENOENT` for a bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EUCLEAN` when its content in the
+/// store is damaged, `EIO` when a device fails, `ETIMEDOUT` when the live device stayed suspended, `EINTR`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

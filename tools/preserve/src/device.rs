@@ -111,6 +111,41 @@ pub fn sectors(device: Device) -> Result<u64> {
         .map_err(|_| Error::Failed(format!("{}: {text:?} is no size", path.display())))
 }
 
+/// The DM UUIDs of all device-mapper devices that have one.
+///
+/// Errors: as [`all`].
+pub fn dm_uuids() -> Result<Vec<String>> {
+    let found = all()?.into_iter();
+    Ok(found.filter_map(|mapped| dm_uuid(mapped.device)).collect())
+}
+
+/// The DM UUID of a device-mapper device, if it has one.
+pub fn dm_uuid(device: Device) -> Option<String> {
+    let text = fs::read_to_string(sys_dir(device).join("dm/uuid")).ok()?;
+    let uuid = text.trim_end_matches('\n');
+    (!uuid.is_empty()).then(|| uuid.to_string())
+}
+
+/// Returns true if a device-mapper device is suspended.
+pub fn is_suspended(device: Device) -> bool {
+    let text = fs::read_to_string(sys_dir(device).join("dm/suspended"));
+    text.is_ok_and(|text| text.trim() == "1")
+}
+
+/// Fails if a block device is read-only: the module refuses it, and this says which one.
+///
+/// Errors: [`Error::Failed`] if it is.
+pub fn check_writable(path: &Path, device: Device) -> Result<()> {
+    let text = fs::read_to_string(sys_dir(device).join("ro"));
+    match text.is_ok_and(|text| text.trim() == "1") {
+        false => Ok(()),
+        true => Err(Error::Failed(format!(
+            "{0} is read-only: find out why, and make it writable (`blockdev --setrw {0}`)",
+            path.display()
+        ))),
+    }
+}
+
 /// Names of the device-mapper devices that are over a device.
 pub fn holders(device: Device) -> Vec<String> {
     let entries = fs::read_dir(sys_dir(device).join("holders"));

@@ -12,6 +12,7 @@ use indicatif::ProgressBar;
 use storefmt::Line;
 use storefmt::Repaired;
 use storefmt::Report;
+use uuid::Uuid;
 
 use crate::offline;
 use crate::offline::Access;
@@ -55,6 +56,15 @@ pub fn repair(path: &Path, quiet: bool) -> Result<Repaired> {
 /// The snapshot that a rollback is under way to; `None` also for what cannot be read, or is no store.
 pub fn rollback_under_way(store: &mut File) -> Option<u64> {
     storefmt::rollback_under_way(store, &storefmt::Silent).unwrap_or(None)
+}
+
+/// The UUID of a store, also of one in use; `None` if it is none, or not any longer.
+///
+/// Errors: what keeps it from being opened and read.
+pub fn uuid(path: &Path) -> Result<Option<Uuid>> {
+    let file = offline::open(path, Access::Shared, "")?;
+    let found = storefmt::store_uuid(file).map_err(|e| explain(path, e))?;
+    Ok(found.map(Uuid::from_bytes))
 }
 
 /// What came of a repair as a result.

@@ -161,13 +161,14 @@ impl<E: From<Error>> Dump<'_, '_, E> {
             }
         };
         let unreadable = "the log cannot be followed";
-        let mut log = match LogReader::new(self.superblock, &self.layout, place, 0) {
+        let layout = self.layout;
+        let mut log = match LogReader::new(self.superblock, &layout, place, 0) {
             Ok(log) => log,
             Err(error) => return self.failed(unreadable, error),
         };
         loop {
             match log.next(&mut self.store) {
-                Ok(Some((block, record))) => (self.out)(record_line(&record, block, &self.layout))?,
+                Ok(Some((block, record))) => (self.out)(record_line(&record, block, &layout))?,
                 Ok(None) => break,
                 Err(error) => return self.failed(unreadable, error),
             }

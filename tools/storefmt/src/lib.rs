@@ -57,3 +57,4 @@ pub use store::Error;
 pub use store::Progress;
 pub use store::Result;
 pub use store::Silent;
+pub use supers::store_uuid;

@@ -6,19 +6,21 @@
 
 use std::cmp::Reverse;
 
-use crate::report::SuperblockReport;
-use crate::store::Error;
-use crate::store::Result;
-use crate::store::Store;
-use dm_preserve_core::format::Invalid;
+use dm_preserve_core::store::Buffer;
 use dm_preserve_core::format::Layout;
+use crate::medium::Medium;
+use dm_preserve_core::format::Invalid;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::STATE_BROKEN;
 use dm_preserve_core::format::STATE_CLOSED;
 use dm_preserve_core::format::STATE_OPEN;
 use dm_preserve_core::format::STATE_ROLLBACK;
 use dm_preserve_core::format::SUPERBLOCKS;
-use dm_preserve_core::store::Buffer;
+use crate::report::SuperblockReport;
+use crate::store::Error;
+use crate::store::Result;
+use crate::store::Silent;
+use crate::store::Store;
 
 /// What is in the place of a superblock.
 pub(crate) enum Seen {
@@ -69,6 +71,17 @@ pub(crate) fn read(store: &mut Store<'_>) -> Result<Pair> {
         },
         Err(_) => Seen::Unreadable(store.why()),
     }))
+}
+
+/// The UUID of a store; `None` if there is no superblock to tell it.
+///
+/// Errors: [`Error::Io`] when its size cannot be told.
+pub fn store_uuid(medium: impl Medium) -> Result<Option<[u8; 16]>> {
+    let mut store = Store::new(medium, &Silent)?;
+    let pair = read(&mut store)?;
+    let best = choose(&pair).unwrap_or(None);
+    let superblock = best.and_then(|i| pair[i].valid());
+    Ok(superblock.map(|superblock| superblock.store))
 }
 
 /// Which counts: the later valid one, as in [`recover`](dm_preserve_core::store::superblocks::superblock). `None` when both are

@@ -139,6 +139,11 @@ impl Background {
         }
     }
 
+    /// Kills it; it may take a while to end, or never do.
+    pub fn kill(&mut self) -> Result<()> {
+        Ok(self.child.kill()?)
+    }
+
     /// What it has said so far.
     pub fn output(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

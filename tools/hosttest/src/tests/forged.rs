@@ -27,7 +27,7 @@ use dm_preserve_core::maps::Geometry;
 use dm_preserve_core::store::load;
 use dm_preserve_core::store::save;
 use dm_preserve_core::store::Disk;
-use dm_preserve_core::store::End;
+use dm_preserve_core::store::Tail;
 use dm_preserve_core::store::ImageReader;
 use dm_preserve_core::store::ImageWriter;
 use dm_preserve_core::store::Logbook;
@@ -132,13 +132,13 @@ fn i8_segments_named_again_and_again() {
         disk.set(formed.block, block);
     }
     let mut disk = Counting { disk, reads: 0 };
-    let end = End {
+    let tail = Tail {
         superblock: &superblock,
         layout: &layout,
         place,
         durable: 0,
     };
-    assert_eq!(end.goes_on(&mut disk), Ok(false));
+    assert_eq!(tail.is_damaged(&mut disk), Ok(false));
     // The ring, the next place in it, and the two segments.
     let expected = layout.ring_blocks + 1 + 2 * layout.segment_blocks;
     assert_eq!(disk.reads, expected);

@@ -20,6 +20,7 @@ mod index;
 mod limits;
 mod segments;
 mod sim;
+mod sources;
 mod space;
 mod threads;
 mod timeline;

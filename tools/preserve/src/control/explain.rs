@@ -10,6 +10,13 @@ use rustix::io::Errno;
 
 use crate::Error;
 
+/// That something cannot be done while the live device is suspended.
+pub fn suspended(name: &str, what: &str) -> Error {
+    Error::Failed(format!(
+        "{name}: cannot {what}: the device is suspended; resume it (`dmsetup resume {name}`)"
+    ))
+}
+
 /// What an ioctl's failure means: `what` was tried on the device `name` and its snapshot `id` (0: none in particular).
 pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
     let cannot = format!("{name}: cannot {what}");

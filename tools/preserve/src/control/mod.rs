@@ -16,10 +16,12 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use explain::explain;
+use explain::suspended;
 pub use snapshots::Take;
 
 use crate::device;
 use crate::device::Mapped;
+use crate::dm;
 use crate::ioctl;
 use crate::ioctl::Call;
 use crate::source::Source;
@@ -106,11 +108,41 @@ impl Live {
             Ok(()) => Ok(Some((argument.event, argument.kinds))),
             Err(e) if e.raw_os_error() == Some(Errno::TIMEDOUT.raw_os_error()) => Ok(None),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(None),
-            Err(e) => Err(explain(self.name(), "wait for an event", 0, e)),
+            Err(e) => Err(self.explain("wait for an event", 0, e)),
         }
     }
 
     fn call(&self, what: &str, id: u64, call: Call<'_>) -> Result<()> {
-        ioctl::call(self.control.as_fd(), call).map_err(|e| explain(self.name(), what, id, e))
+        ioctl::call(self.control.as_fd(), call).map_err(|e| self.explain(what, id, e))
+    }
+
+    /// An ioctl's failure in words; see [`explain`].
+    fn explain(&self, what: &str, id: u64, e: io::Error) -> Error {
+        let number = e.raw_os_error().map(Errno::from_raw_os_error);
+        let may_be_suspended = matches!(number, Some(Errno::NODEV | Errno::TIMEDOUT));
+        match may_be_suspended && self.is_suspended() {
+            true => suspended(self.name(), what),
+            false => explain(self.name(), what, id, e),
+        }
+    }
+
+    /// Returns true if it is a preserve device that is suspended. One that was never active counts as well.
+    fn is_suspended(&self) -> bool {
+        let mut info = Info {
+            device: self.mapped.device,
+            ..Info::default()
+        };
+        match ioctl::call(self.control.as_fd(), Call::Info(&mut info)) {
+            Ok(()) => info.state == STATE_SUSPENDED,
+            Err(_) => device::is_suspended(self.mapped.device) && dm::is_preserve(self.name()),
+        }
+    }
+
+    /// Fails if the device is suspended: for what would wait for its resume, and could not be interrupted.
+    pub fn check_active(&self, what: &str) -> Result<()> {
+        match self.is_suspended() {
+            true => Err(suspended(self.name(), what)),
+            false => Ok(()),
+        }
     }
 }

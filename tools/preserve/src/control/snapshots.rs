@@ -8,7 +8,6 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
-use super::explain::explain;
 use super::Live;
 use crate::ioctl;
 use crate::ioctl::Call;
@@ -63,7 +62,7 @@ impl Live {
         };
         match ioctl::call(self.control.as_fd(), Call::SnapshotInfo(&mut entry)) {
             Err(e) if e.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => Ok(None),
-            Err(e) => Err(explain(self.name(), "list the snapshots", id, e)),
+            Err(e) => Err(self.explain("list the snapshots", id, e)),
             // Anything else would let a listing run for ever.
             Ok(()) if entry.id < id => Ok(None),
             Ok(()) => Ok(Some(entry)),

@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::explain::explain;
 use super::Live;
 use super::LIST_BATCH;
 use crate::ioctl;
@@ -58,7 +57,7 @@ impl Source for Live {
 
     fn find(&self, id: u64) -> Result<SnapshotInfo> {
         let found = self.at_least(id)?.filter(|entry| entry.id == id);
-        found.ok_or_else(|| explain(self.name(), "use it", id, Errno::NOENT.into()))
+        found.ok_or_else(|| self.explain("use it", id, Errno::NOENT.into()))
     }
 
     fn list(&self, query: Query, start: u64) -> Result<(Vec<Extent>, u64)> {
@@ -80,7 +79,7 @@ impl Source for Live {
             } else {
                 query.from
             };
-            explain(self.name(), "list extents", id, e)
+            self.explain("list extents", id, e)
         })?;
         extents.truncate(argument.count as usize);
         Ok((extents, argument.next))

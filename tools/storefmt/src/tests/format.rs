@@ -194,6 +194,7 @@ fn seals() {
 fn constants() {
     let code = BTreeMap::from([
         ("BLOCK_BYTES", BLOCK_BYTES as u64),
+        ("MAX_BLOCKS", dm_preserve_core::format::MAX_BLOCKS),
         ("VERSION", VERSION.into()),
         ("MAX_CONTENTS", MAX_CONTENTS as u64),
         ("MAX_ENTRIES", MAX_ENTRIES as u64),

@@ -23,6 +23,7 @@ pub const TESTS: &[Test] = &[
     test("i8_bad_view_tables_are_refused", view_tables),
     test("i8_devices_in_use_are_refused", in_use),
     test("i8_bad_reloads_are_refused", reloads),
+    test("read_only_devices_are_refused", read_only),
 ];
 
 /// Tries to create a device with a table that must be refused with these words in the kernel's log.
@@ -229,4 +230,50 @@ fn reloads(_: &Env) -> Result<()> {
         );
     }
     disk.check(0, &[&[2; 40][..], &[1; 40]].concat())
+}
+
+/// Sets a device read-only, or writable again.
+fn set_read_only(device: &Dm, read_only: bool) -> Result<()> {
+    let option = match read_only {
+        true => "--setro",
+        false => "--setrw",
+    };
+    cmd::run("blockdev", &[option, device.path()]).map(drop)
+}
+
+fn read_only(_: &Env) -> Result<()> {
+    let mut rig = Rig::new(&Spec::mb(1).persistent())?;
+    rig.disk()?.stamp_all(2048, 1)?;
+    let id = rig.snapshot()?;
+    let table = rig.table(2048, &[]);
+    let (origin, store) = (rig.origin.path().to_string(), rig.store.path().to_string());
+    for read_only in [true, false] {
+        // What is active goes on: writes, and copies to the store.
+        set_read_only(&rig.origin, read_only)?;
+        set_read_only(&rig.store, read_only)?;
+        rig.disk()?.stamp(0, 80, 2)?;
+        rig.view("vt-view", id, &[])?.check(0, &[1; 2048])?;
+        let reloaded = rig.dm.swap(&table).is_ok();
+        ensure!(
+            reloaded != read_only,
+            "a reload while read_only={read_only}"
+        );
+    }
+    rig.close()?;
+    for (name, path) in [("origin", &origin), ("store", &store)] {
+        let device = match name {
+            "origin" => &rig.origin,
+            _ => &rig.store,
+        };
+        set_read_only(device, true)?;
+        let words = format!("The {name} is read-only: use blockdev --setrw");
+        refused(&table, &words, false)?;
+        let create = ["create", "vt-bad", "--origin", &origin, "--store", &store];
+        let output = cmd::output("preserve", &create, "")?;
+        let words = format!("`blockdev --setrw {path}`");
+        ensure!(!output.ok && output.stderr.contains(&words), "{output:?}");
+        set_read_only(device, false)?;
+    }
+    rig.open()?;
+    rig.view("vt-view", id, &[])?.check(0, &[1; 2048])
 }

@@ -30,7 +30,9 @@ mod samples;
 mod several;
 mod stale;
 mod store_errors;
+mod suspended;
 mod text;
+mod udev;
 pub mod unprivileged;
 mod vanish;
 mod zeroes;
@@ -137,6 +139,7 @@ const GROUPS: &[&[Test]] = &[
     full_block::TESTS,
     lifecycle::TESTS,
     reload::TESTS,
+    suspended::TESTS,
     vanish::TESTS,
     random::TESTS,
     concurrent::TESTS,
@@ -144,6 +147,7 @@ const GROUPS: &[&[Test]] = &[
     filesystem::TESTS,
     roundtrip::TESTS,
     samples::TESTS,
+    udev::TESTS,
     persistent::TESTS,
     persistent::controls::TESTS,
     persistent::crash::TESTS,

@@ -8,8 +8,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::ValueEnum;
+use preserve::control::Live;
 use preserve::device;
 use preserve::dm;
+use preserve::source::Source;
+use preserve::store;
 use preserve::uapi::Device;
 use preserve::units;
 use preserve::Error;
@@ -90,19 +93,37 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
             "origin and store are the same device; the store needs one of its own".into(),
         ));
     }
+    device::check_writable(&args.origin, origin)?;
+    device::check_writable(&args.store, store)?;
     dm::ready(&args.name, "preserve")?;
     let sectors = device::sectors(origin)?;
     if args.format {
         format::begin_anew(args)?;
     }
-    let created = dm::create(&args.name, sectors, &table(args, origin, store), false);
+    let created = dm::create(&args.name, sectors, &table(args, origin, store), None);
     let path = created.map_err(|e| match args.format {
         true => format::wiped(args, &e),
         false => e,
     })?;
+    if let Err(e) = give_uuid(args) {
+        output.notice(&format!("{} goes without a DM UUID: {e}", args.name));
+    }
     output.result(&json!({ "name": args.name, "path": path }), || {
         path.display().to_string()
     })
+}
+
+/// Gives the device its DM UUID. Only now: a new store has got its own at the activation.
+fn give_uuid(args: &Create) -> Result<()> {
+    let store = match args.transient {
+        true => None,
+        false => store::uuid(&args.store)?,
+    };
+    let key = match store {
+        Some(uuid) => uuid,
+        None => Live::open(&args.name)?.identity()?.generation,
+    };
+    dm::set_uuid(&args.name, &dm::live_uuid(key))
 }
 
 fn check_chunk_size(args: &Create) -> Result<()> {

@@ -68,6 +68,10 @@ fn edit(args: &Designation, edit: Edit, output: Output) -> Result<()> {
         .transpose()?
         .unwrap_or_default();
     let live = Live::open(&args.name)?;
+    if !args.file.is_empty() {
+        // The filesystem is frozen then, or its writes wait; and so would whoever asks where files are.
+        live.check_active("find out where files lie")?;
+    }
     let found = files::locate(live.mapped(), &args.file, &args.glob, edit)?;
     found.notices.iter().for_each(|text| output.notice(text));
 

@@ -64,7 +64,10 @@ pub fn view(args: &View, output: Output) -> Result<()> {
     if args.unprotected != Unprotected::default() {
         target += &format!(" 1 unprotected={}", word(args.unprotected));
     }
-    let path = dm::create(&args.view_name, snapshot.sectors, &target, true)?;
+    let live_uuid = device::dm_uuid(live.mapped().device);
+    let (generation, taken) = (live.identity()?.generation, device::dm_uuids()?);
+    let uuid = dm::view_uuid(live_uuid.as_deref(), generation, id, &taken);
+    let path = dm::create(&args.view_name, snapshot.sectors, &target, Some(&uuid))?;
     let result =
         json!({ "name": args.view_name, "path": path, "device": live.name(), "snapshot": id });
     output.result(&result, || path.display().to_string())
