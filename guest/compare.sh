@@ -44,7 +44,7 @@ measure() {
 wanted() { case " $CASES " in *" $1 "*|" all ") ;; *) return 1 ;; esac; }
 
 # attribute NAME: of the live device.
-attribute() { cat "/sys/block/$(basename "$(readlink -f /dev/mapper/live)")/preserve/$1"; }
+attribute() { cat "/sys/dev/block/$(dmsetup info -c --noheadings -o major,minor live)/preserve/$1"; }
 
 # copied N: so many chunks of it have been copied, or what was measured is another thing.
 copied() {
