@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 use crate::args::Options;
+use crate::boot;
 use crate::dm;
 use crate::dm::Events;
 use crate::engine::Engine;
@@ -182,6 +183,14 @@ impl Engine {
         // With it goes its reference to the engine, and so the claim on the devices.
         dm::flush_work(&self.events_work);
         self.log.wake();
+        let is_intact = !self.journal.is_given_up() && !self.was_bypassed();
+        let guard = self.persist.lock();
+        let ended = (*guard)
+            .as_ref()
+            .and_then(|persist| persist.ended(is_intact));
+        if let Some(ended) = ended {
+            boot::remember(ended);
+        }
     }
 
     fn wait_for_copies(&self) {

@@ -22,6 +22,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::args::OnError;
+use crate::boot;
 use crate::checkpoint::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::NoIo;
@@ -29,6 +31,8 @@ use crate::engine::Engine;
 use crate::errors::EUCLEAN;
 use crate::logbook::Logbook;
 use crate::ondisk::BLOCK_SECTORS;
+use crate::ondisk::ON_ERROR_BLOCK;
+use crate::ondisk::ON_ERROR_CONTINUE;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::persist::was_written;
@@ -97,6 +101,12 @@ impl Engine {
         let session = persist.superblock.session.get() + 1;
         persist.superblock.session = U64::new(session);
         persist.superblock.state = U32::new(STATE_OPEN);
+        persist.superblock.boot = boot::id();
+        persist.superblock.on_error = U32::new(match self.options().on_error {
+            OnError::Continue => ON_ERROR_CONTINUE,
+            OnError::Block => ON_ERROR_BLOCK,
+        });
+        persist.has_tried = true;
         let book = Logbook::new(
             persist.superblock.store,
             session,
@@ -123,7 +133,10 @@ impl Engine {
         self.journal.wait_until_idle();
         let mut control = self.control.lock();
         let saved = match self.journal.has_failed() {
-            true => Ok(()),
+            true => {
+                self.say_again_that_it_failed();
+                Ok(())
+            }
             false => self.checkpoint(&mut control, STATE_CLOSED),
         };
         let mut guard = self.persist.lock();
