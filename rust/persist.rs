@@ -127,7 +127,7 @@ pub(crate) fn recover(
             // As it would say itself, if that could have been written.
             superblock.state = U32::new(STATE_BROKEN);
             pr_err!(
-                "{}: the store was not closed, though the machine went on: writes have passed that it does not know of\n",
+                "{}: the store was not closed, though the machine went on: writes may have passed that it does not know of\n",
                 store_device.devt()
             );
         }

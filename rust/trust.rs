@@ -33,7 +33,7 @@ pub(crate) struct Ended {
     pub(crate) store: [u8; 16],
     /// The last session that it began, or tried to.
     pub(crate) session: u64,
-    /// The boot id that the store had before that session: it still has that if the session could not be begun on disk.
+    /// The boot id that the store had when it was found: it still has that if no session could be begun on disk.
     pub(crate) boot_before: BootId,
     /// Every write that passed is in the store's log.
     pub(crate) is_intact: bool,
@@ -42,9 +42,13 @@ pub(crate) struct Ended {
 impl Ended {
     /// Returns true if a superblock is what that engine left behind, in the boot `boot`.
     fn left(&self, superblock: &Superblock, boot: BootId) -> bool {
-        let begun = superblock.boot == boot && superblock.session.get() == self.session;
-        let not_begun = superblock.boot == self.boot_before;
-        superblock.store == self.store && (begun || (not_begun && !self.is_intact))
+        let here = superblock.boot == boot;
+        let left = match self.is_intact {
+            true => here && superblock.session.get() == self.session,
+            // Whatever could still be written.
+            false => here || superblock.boot == self.boot_before,
+        };
+        superblock.store == self.store && left
     }
 }
 

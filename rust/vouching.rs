@@ -66,8 +66,9 @@ impl Engine {
         }
         self.unproven_up_to.store(0, Release);
         pr_info!(
-            "{}: the snapshots and bookmarks up to {unproven} are vouched for\n",
-            self.identity.live
+            "{}: the snapshots and bookmarks up to {} are vouched for\n",
+            self.identity.live,
+            unproven.get()
         );
         Ok(())
     }

@@ -56,6 +56,11 @@ pub enum Command {
         /// The live device; all without it
         name: Option<String>,
     },
+    /// Vouch for the unproven snapshots of a store that was not closed: you know that it had not failed before
+    Trust {
+        /// The live device
+        name: String,
+    },
     /// Take a snapshot; prints its id
     Snapshot(Snapshot),
     /// Drop a snapshot; its bookmark stays as a base for backups

@@ -24,6 +24,7 @@ mod view;
 use std::process::ExitCode;
 
 use clap::Parser;
+use preserve::control::Live;
 use preserve::Result;
 
 use cli::Cli;
@@ -52,6 +53,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Create(args) => create::create(&args, output),
         Command::Remove { name } => create::remove(&name),
         Command::Status { name } => status::status(name.as_deref(), output),
+        Command::Trust { name } => Live::open(&name)?.trust(),
         Command::Snapshot(args) => snapshots::snapshot(&args, output),
         Command::Drop { name, id, forget } => snapshots::drop_snapshot(&name, id, forget),
         Command::Protect(args) => designation::protect(&args, output),
