@@ -54,6 +54,7 @@ impl Engine {
             event: self.log.number(),
             damaged_reads: self.counters.damaged.load(Relaxed),
             unproven: self.unproven(),
+            store: self.store_uuid,
             ..Default::default()
         })
     }

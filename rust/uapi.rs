@@ -407,6 +407,8 @@ pub struct Info {
     pub damaged_reads: u64,
     /// Snapshots and bookmarks up to this id are unproven, 0 for none: the store was not closed, and may have failed before.
     pub unproven: u64,
+    /// The persistent store's UUID, given at formatting; zero with a transient store.
+    pub store: [u8; 16],
 }
 
 /// Argument of [`NR_TRUST`]: says that the store had not failed before it was left open, so that its unproven snapshots and bookmarks

@@ -197,6 +197,7 @@ struct dm_preserve_info {
 	__u64 event;
 	__u64 damaged_reads;
 	__u64 unproven;		/* snapshots and bookmarks up to this id; 0 for none */
+	__u8 store[16];		/* UUID; zero with a transient store */
 };
 
 struct dm_preserve_trust {

@@ -81,7 +81,7 @@ fn structures(facts: &mut Facts) {
         size, flags, device, generation, state, chunk_sectors, origin_sectors, store_sectors,
         store_used_sectors, latest, epoch, snapshots, bookmarks, changed_chunks, backup_chunks,
         protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event, damaged_reads,
-        unproven });
+        unproven, store });
     structure!(facts, SnapshotInfo = "snapshot_info" {
         size, flags, device, id, time_ns, base, kind, scope, epoch, sectors });
     structure!(facts, Trust = "trust" { size, flags, device });

@@ -41,9 +41,9 @@ fn structs_have_no_padding_and_keep_their_size() {
     layout!(ListExtents 72: size flags device from to start mask value extents capacity count next);
     layout!(ReadFrozen 56: size flags device id start sectors buffer kind reserved);
     layout!(ReleaseRange 40: size flags device id range);
-    layout!(Info 168: size flags device generation state chunk_sectors origin_sectors store_sectors
+    layout!(Info 184: size flags device generation state chunk_sectors origin_sectors store_sectors
         store_used_sectors latest epoch snapshots bookmarks changed_chunks backup_chunks protected_chunks
-        preserved_chunks waited_writes gone_chunks invalidated event damaged_reads unproven);
+        preserved_chunks waited_writes gone_chunks invalidated event damaged_reads unproven store);
     layout!(Trust 16: size flags device);
     layout!(SnapshotInfo 64: size flags device id time_ns base kind scope epoch sectors);
     layout!(WaitEvent 32: size flags device event timeout_ms kinds);

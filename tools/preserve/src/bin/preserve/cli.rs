@@ -96,6 +96,12 @@ pub enum Command {
     Check(Check),
     /// Print the metadata of a persistent store that is not in use: a line for each thing
     Dump(Store),
+    /// Note that the store of a live device has failed; for the rule of udev that is installed with this command
+    #[command(hide = true)]
+    NoteFailed {
+        /// The live device
+        name: String,
+    },
     /// Wait for events and print them
     Events {
         /// The live device

@@ -20,6 +20,7 @@ mod rollback;
 mod snapshots;
 mod status;
 mod view;
+mod vouch;
 
 use std::process::ExitCode;
 
@@ -66,6 +67,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Rollback(args) => rollback::rollback(&args, output),
         Command::Check(args) => check::check(&args, output),
         Command::Dump(args) => check::dump(&args, output),
+        Command::NoteFailed { name } => vouch::note_failed(&name),
         Command::Events { name, count } => events::events(&name, count, output),
     }
 }
