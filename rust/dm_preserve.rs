@@ -75,8 +75,11 @@ struct Registered;
 
 impl Registered {
     fn new() -> Result<Self> {
+        engine::boot::begin()?;
+        // From here on it is taken down again.
+        let registered = Self;
         interface::registry::REGISTRY.set(Some(interface::registry::Registry::new()?));
-        Ok(Self)
+        Ok(registered)
     }
 }
 
@@ -87,6 +90,7 @@ impl Drop for Registered {
             registry.flush();
         }
         interface::registry::REGISTRY.set(None);
+        engine::boot::end();
     }
 }
 

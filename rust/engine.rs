@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod boot;
 pub(crate) mod change;
 pub(crate) mod events;
 pub(crate) mod life;
@@ -181,6 +182,8 @@ pub(crate) struct Engine {
     /// Its superblocks; `None` with a transient store.
     #[pin]
     pub(crate) persist: Mutex<Option<Persist>>,
+    /// Snapshots and bookmarks up to this id are unproven, as the superblocks say too.
+    pub(crate) unproven_up_to: Atomic<u64>,
     persistent: bool,
     #[pin]
     pub(crate) journal_work: Work<Engine, JOURNAL>,
@@ -273,6 +276,7 @@ impl Engine {
         let generation = known
             .as_ref()
             .map_or_else(dm::random_uuid, Persist::generation);
+        let unproven = known.as_ref().map_or(0, Persist::unproven);
         let store_uuid = known.as_ref().map_or([0; 16], Persist::store);
         let persistent = known.is_some();
         let slow = Slow::new(shape.chunk_bytes())?;
@@ -327,6 +331,7 @@ impl Engine {
             events,
             journal <- Journal::new(slots),
             persist <- new_mutex!(known, "Engine::persist"),
+            unproven_up_to: Atomic::new(unproven),
             persistent,
             journal_work <- new_work!("Engine::journal_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),

@@ -21,6 +21,7 @@ pub mod save;
 mod segments;
 pub mod superblocks;
 mod tail;
+pub mod trust;
 
 pub use content::Content;
 pub use content::Headers;

@@ -10,3 +10,4 @@
 mod drop;
 mod edit;
 mod take;
+mod vouch;

@@ -22,10 +22,11 @@
 
 #![forbid(unsafe_code)]
 
+use crate::uapi::args::Options;
+use crate::engine::boot;
 use crate::dm;
 use crate::dm::Events;
 use crate::engine::Engine;
-use crate::uapi::args::Options;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Relaxed;
@@ -202,6 +203,14 @@ impl Engine {
         dm::synchronize_rcu();
         self.flush_work();
         self.events.close();
+        let is_intact = !self.journal.is_given_up() && !self.was_bypassed();
+        let guard = self.persist.lock();
+        let ended = (*guard)
+            .as_ref()
+            .and_then(|persist| persist.ended(is_intact));
+        if let Some(ended) = ended {
+            boot::remember(ended);
+        }
     }
 
     fn wait_for_copies(&self) {

@@ -26,9 +26,11 @@ pub(crate) mod checkpoint;
 pub(crate) mod disk;
 pub(crate) mod superblocks;
 
+use crate::uapi::args::OnError;
+use crate::engine::boot;
+use crate::engine::session::checkpoint::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::NoIo;
-use crate::engine::session::checkpoint::NO_MEMORY_MS;
 use crate::engine::session::superblocks::was_written;
 use crate::engine::session::superblocks::Persist;
 use crate::engine::Engine;
@@ -38,6 +40,8 @@ use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
 use crate::store::Logbook;
 use crate::store::Segments;
+use crate::format::ON_ERROR_BLOCK;
+use crate::format::ON_ERROR_CONTINUE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
@@ -101,6 +105,12 @@ impl Engine {
         let session = persist.superblock.session.get() + 1;
         persist.superblock.session = U64::new(session);
         persist.superblock.state = U32::new(STATE_OPEN);
+        persist.superblock.boot = boot::id();
+        persist.superblock.on_error = U32::new(match self.options().on_error {
+            OnError::Continue => ON_ERROR_CONTINUE,
+            OnError::Block => ON_ERROR_BLOCK,
+        });
+        persist.has_tried = true;
         let book = Logbook::new(
             persist.superblock.store,
             session,
@@ -127,7 +137,10 @@ impl Engine {
         self.journal.wait_until_idle();
         let mut control = self.control.lock();
         let saved = match self.journal.has_failed() {
-            true => Ok(()),
+            true => {
+                self.say_again_that_it_failed();
+                Ok(())
+            }
             false => self.checkpoint(&mut control, STATE_CLOSED),
         };
         let mut guard = self.persist.lock();

@@ -72,6 +72,7 @@ impl Engine {
         );
         self.give_up_all(c"the store failed");
         self.events.add(Event::Invalid);
+        self.events.add(Event::Failed);
         if let Err(error) = broken {
             pr_err!(
                 "{}: that could not be written to the store ({error:?}): do not use its content again\n",
@@ -88,6 +89,15 @@ impl Engine {
         );
         self.events.add(Event::Blocked);
         self.kick_checkpoint();
+    }
+
+    /// Tries for the last time to say in a store that it failed: it may be back.
+    pub(crate) fn say_again_that_it_failed(&self) {
+        let mut guard = self.persist.lock();
+        if let Some(persist) = (*guard).as_mut().filter(|_| self.journal.is_given_up()) {
+            // If it is not, that has been told, and is remembered.
+            let _ = persist.write_broken(&self.store_device);
+        }
     }
 
     /// The store failed before. Says so in it, tried again as long as that holds writes back.

@@ -44,6 +44,11 @@ pub const STATE_BROKEN: u32 = 3;
 /// `preserve rollback` goes on from here; what the store holds has not changed.
 pub const STATE_ROLLBACK: u32 = 4;
 
+/// Writes go on, without being logged.
+pub const ON_ERROR_CONTINUE: u32 = 0;
+/// Writes wait: none passes that is not in the log.
+pub const ON_ERROR_BLOCK: u32 = 1;
+
 /// A superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -92,6 +97,14 @@ pub struct Superblock {
     pub image_used: U64,
     /// The snapshot that the origin is being brought back to in `STATE_ROLLBACK`, otherwise 0.
     pub rollback: U64,
+    /// The boot id of the kernel that began the session; 0 when it was not known.
+    pub boot: [u8; 16],
+    /// Snapshots up to this id are unproven: writes may have passed that the store does not know of; 0 for none.
+    pub unproven: U64,
+    /// `ON_ERROR_*`: what the session does when not even a superblock can be written.
+    pub on_error: U32,
+    /// Zero.
+    pub reserved: U32,
 }
 
 impl Superblock {
@@ -132,6 +145,7 @@ impl Superblock {
             superblock.session,
             superblock.image_number,
             superblock.rollback,
+            superblock.unproven,
         ];
         if rising.iter().any(|number| number.get() >= MAX_NUMBER) {
             return Err(Invalid::Damaged);
@@ -147,5 +161,5 @@ impl Superblock {
     }
 }
 
-const _: () = assert!(core::mem::size_of::<Superblock>() == 176);
+const _: () = assert!(core::mem::size_of::<Superblock>() == 208);
 const _: () = assert!(SEAL_BYTES + core::mem::size_of::<Superblock>() <= SUPERBLOCK.covered);

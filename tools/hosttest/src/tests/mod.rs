@@ -25,4 +25,5 @@ mod space;
 mod threads;
 mod timeline;
 mod traps;
+mod trust;
 mod uapi;

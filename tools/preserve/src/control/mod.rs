@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use explain::explain;
 use explain::suspended;
+use explain::unproven;
 pub use snapshots::Take;
 
 use crate::device;
@@ -112,6 +113,15 @@ impl Live {
         }
     }
 
+    /// Vouches for everything that is unproven: its store had not failed.
+    pub fn trust(&self) -> Result<()> {
+        let mut argument = Trust {
+            device: self.mapped.device,
+            ..Trust::default()
+        };
+        self.call("vouch for its store", 0, Call::Trust(&mut argument))
+    }
+
     fn call(&self, what: &str, id: u64, call: Call<'_>) -> Result<()> {
         ioctl::call(self.control.as_fd(), call).map_err(|e| self.explain(what, id, e))
     }
@@ -122,8 +132,20 @@ impl Live {
         let may_be_suspended = matches!(number, Some(Errno::NODEV | Errno::TIMEDOUT));
         match may_be_suspended && self.is_suspended() {
             true => suspended(self.name(), what),
+            false if self.is_unproven(id, &e) => unproven(self.name(), what, id),
             false => explain(self.name(), what, id, e),
         }
+    }
+
+    /// Returns true if an error means that a snapshot or bookmark (0: the latest) is unproven, rather than damaged.
+    fn is_unproven(&self, id: u64, e: &io::Error) -> bool {
+        let mut info = Info {
+            device: self.mapped.device,
+            ..Info::default()
+        };
+        e.raw_os_error() == Some(Errno::UCLEAN.raw_os_error())
+            && ioctl::call(self.control.as_fd(), Call::Info(&mut info)).is_ok()
+            && id <= info.unproven
     }
 
     /// Returns true if it is a preserve device that is suspended. One that was never active counts as well.

@@ -35,6 +35,7 @@ mod slices;
 pub mod snapshot_flush;
 pub mod space;
 pub mod strange;
+pub mod trust;
 mod world;
 mod writer;
 
@@ -139,6 +140,7 @@ fn refused_while_suspended(_: &Env) -> Result<()> {
         "snapshot keep=8",
         "checkpoint",
         "grow",
+        "trust",
     ] {
         ensure!(!rig.dm.try_message(message)?.ok, "{message} was accepted");
     }

@@ -13,6 +13,7 @@ use preserve::device;
 use preserve::dm;
 use preserve::source::Source;
 use preserve::store;
+use preserve::notes::Verdict;
 use preserve::uapi::Device;
 use preserve::units;
 use preserve::Error;
@@ -22,6 +23,7 @@ use serde_json::json;
 use crate::format;
 use crate::output::word;
 use crate::output::Output;
+use crate::vouch;
 
 #[derive(Args)]
 pub struct Create {
@@ -97,17 +99,27 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
     device::check_writable(&args.store, store)?;
     dm::ready(&args.name, "preserve")?;
     let sectors = device::sectors(origin)?;
-    if args.format {
+    let last = vouch::look(args).filter(|_| !args.transient && !args.format);
+    let verdict = last.map_or(Verdict::Unknown, |last| vouch::judge(&last, output));
+    if verdict == Verdict::Failed {
+        output.notice(
+            "the store failed while it was in use, and writes passed that it does not know of: it begins anew; the next backup has \
+             to be a full one",
+        );
+    }
+    let anew = args.format || verdict == Verdict::Failed;
+    if anew {
         format::begin_anew(args)?;
     }
     let created = dm::create(&args.name, sectors, &table(args, origin, store), None);
-    let path = created.map_err(|e| match args.format {
+    let path = created.map_err(|e| match anew {
         true => format::wiped(args, &e),
         false => e,
     })?;
     if let Err(e) = give_uuid(args) {
         output.notice(&format!("{} goes without a DM UUID: {e}", args.name));
     }
+    vouch::created(&args.name, verdict, output)?;
     output.result(&json!({ "name": args.name, "path": path }), || {
         path.display().to_string()
     })
@@ -179,6 +191,7 @@ fn options(args: &Create) -> Vec<String> {
 
 /// A live device or a view.
 pub fn remove(name: &str) -> Result<()> {
+    vouch::before_removal(name);
     dm::remove(&device::find(name)?.name)
 }
 
