@@ -109,6 +109,7 @@ pub(crate) use block_device::DevT;
 pub(crate) use bug::bug;
 pub(crate) use boot_id::boot_id_text;
 pub(crate) use events::Events;
+pub(crate) use gate::Closed;
 pub(crate) use gate::Entry;
 pub(crate) use gate::Gate;
 pub(crate) use gate::Ticket;

@@ -1,59 +1,71 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The engine: all state of one live device, shared by the targets, views and controls that use it.
+//! One live device at work: all its state, shared by the targets, views and controls that use it.
 //!
-//! What it does is in other files: its [phases](crate::engine::life), a write's way ([`write`](crate::engine::write), [`copier`](crate::engine::write::copier),
-//! [`copy`](crate::engine::write::copy)), [snapshots](crate::engine::change::take), the persistent store ([`session`](crate::engine::session),
-//! [`checkpoint`](crate::engine::session::checkpoint), [`journal`](crate::engine::log)).
+//! # Parts
+//!
+//! Calls go down this list; what is below knows nothing of what is above.
+//!
+//! - [`life`]: what device-mapper's calls do to an engine;
+//! - [`write`]: a write's way, and the copier;
+//! - [`upkeep`]: what is given up when space or the store fails;
+//! - [`read`]: frozen content (rule 5); [`change`]: what changes history;
+//! - [`session`]: a persistent store in use, its superblocks and checkpoints;
+//! - [`log`]: records on their way to the store;
+//! - [`state`]: what is known now; [`device`]: which devices these are;
+//! - [`space`]: an epoch's copies; [`events`]: what user space is told; [`boot`]: stores that have failed since boot;
+//! - [`queues`]: where all of them work.
 //!
 //! # Lock order
 //!
-//! `editor`, or `slow` (the copier's state); then `control`, `persist`, the gate (closing it), the journal, and then `timeline`,
-//! `designation`, `incoming` and the locks of [`Copies`]. Whoever is inside the gate must not wait for `slow` or `control`. Neither
-//! `control` nor `slow` is held while waiting for a task that needs it, or over sysfs and open calls.
+//! `editor`, or `slow` (the copier's state); then `control`, `persist`, the gate (closing it), the journal, and then
+//! `timeline`, `designation`, `incoming` and the locks of [`Copies`](space::Copies). Whoever is inside the gate must not
+//! wait for `slow` or `control`. Neither `control` nor `slow` is held while waiting for a task that needs it, or over
+//! sysfs and open calls.
 
 #![forbid(unsafe_code)]
 
 pub(crate) mod boot;
-pub(crate) mod change;
-pub(crate) mod events;
-pub(crate) mod life;
-pub(crate) mod log;
-pub(crate) mod queues;
-pub(crate) mod read;
-pub(crate) mod session;
-pub(crate) mod space;
-pub(crate) mod upkeep;
-pub(crate) mod write;
+mod change;
+mod device;
+mod events;
+mod life;
+mod log;
+mod queues;
+mod read;
+mod session;
+mod space;
+mod state;
+mod upkeep;
+mod write;
 
-use crate::uapi::args::Options;
-use crate::maps::Bitmap;
-use crate::maps::Geometry;
-use crate::engine::write::waiting::HeldBio;
-use crate::engine::write::waiting::Slow;
-use crate::engine::space::Copies;
-use crate::engine::space::Store;
-use crate::maps::Designation;
+pub(crate) use device::Device;
+pub(crate) use device::Identity;
+pub(crate) use life::Phase;
+pub(crate) use queues::Queues;
+pub(crate) use read::Found;
+pub(crate) use read::Kind;
+pub(crate) use read::Piece;
+pub(crate) use read::ReadBuffer;
+pub(crate) use space::Copies;
+pub(crate) use state::Epoch;
+pub(crate) use state::State;
+pub(crate) use state::Timeline;
+
 use crate::dm;
-use crate::dm::BlockDevice;
-use crate::dm::DevT;
 use crate::dm::Events;
-use crate::dm::Gate;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
-use crate::engine::events::Event;
-use crate::engine::events::EventLog;
-use crate::engine::life::Phase;
-use crate::engine::log::Journal;
-use crate::engine::queues::Queues;
-use crate::engine::session::superblocks;
-use crate::engine::session::superblocks::Persist;
-use crate::format::BLOCK_SECTORS;
-use crate::history;
-use crate::maps::region;
-use crate::store::Trouble;
 use crate::dm::WorkQueue;
+use crate::format::BLOCK_SECTORS;
+use crate::maps::Geometry;
+use crate::store::State as Checkpoint;
+use crate::store::Trouble;
+use crate::uapi::args::Options;
+use device::Opened;
+use device::Uuids;
+use events::EventLog;
 use kernel::impl_has_work;
 use kernel::new_condvar;
 use kernel::new_mutex;
@@ -62,151 +74,85 @@ use kernel::new_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Full;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
-
-/// Epochs with our copies.
-pub(crate) type Epoch = history::Epoch<Copies>;
-/// Timelines with our copies.
-pub(crate) type Timeline = history::Timeline<Copies>;
-
-/// What a write on the fast path needs: the present epoch.
-pub(crate) struct Present {
-    /// The epoch's number.
-    pub(crate) epoch: u64,
-    /// Its marks.
-    pub(crate) marks: Arc<Bitmap>,
-    /// The checkpoint generation; stays 0 with a transient store.
-    pub(crate) generation: u64,
-    /// The regions announced in the log for this epoch and generation, with a persistent store.
-    pub(crate) regions: Option<Arc<Bitmap>>,
-}
-
-/// What only those who hold the control lock change.
-pub(crate) struct Control {
-    /// The checkpoint generation.
-    pub(crate) generation: u64,
-}
-
-/// Things counted since the engine exists.
-pub(crate) struct Counters {
-    /// Writes that had to wait.
-    pub(crate) waited: Atomic<u64>,
-    /// Chunks that could not be read before they were overwritten.
-    pub(crate) gone: Atomic<u64>,
-    /// Snapshots given up.
-    pub(crate) invalidated: Atomic<u64>,
-    /// Reads of frozen content that found the store damaged.
-    pub(crate) damaged: Atomic<u64>,
-}
-
-/// Which devices an engine belongs to.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    /// The live device.
-    pub(crate) live: DevT,
-    /// The origin.
-    pub(crate) origin: DevT,
-    /// The store.
-    pub(crate) store: DevT,
-}
+use log::Journal;
+use session::superblocks;
+use session::superblocks::Persist;
+use space::Store;
+use state::no_regions;
+use state::Known;
+use state::Present;
+use write::waiting::HeldBio;
+use write::waiting::Slow;
 
 /// The engine. See the [module's documentation](self).
 #[pin_data]
 pub(crate) struct Engine {
-    pub(crate) identity: Identity,
-    /// Changes whenever tracking breaks; with a transient store that is with the engine.
-    pub(crate) generation: [u8; 16],
-    /// The persistent store's.
-    pub(crate) store_uuid: [u8; 16],
-    pub(crate) origin: BlockDevice,
-    pub(crate) store_device: BlockDevice,
-    /// The chunk size; the length in it is that at the beginning, see [`Engine::geometry`].
-    pub(crate) shape: Geometry,
-    pub(crate) sectors: Atomic<u64>,
-    pub(crate) store: Arc<Store>,
-    pub(crate) counters: Counters,
-
     #[pin]
-    pub(crate) gate: Gate<Present>,
+    device: Device,
     #[pin]
-    pub(crate) timeline: SpinLock<Arc<Timeline>>,
-    #[pin]
-    pub(crate) control: Mutex<Control>,
-    /// The next snapshot's id; changed with the control lock held.
-    pub(crate) next_id: Atomic<u64>,
-    /// The designation as it is now; replaced under the editor lock.
-    #[pin]
-    designation: SpinLock<Arc<Designation>>,
-    #[pin]
-    pub(crate) options: SpinLock<Options>,
+    state: State,
+    store: Arc<Store>,
 
     /// Bios for the copier.
     #[pin]
-    pub(crate) incoming: SpinLock<List<HeldBio>>,
+    incoming: SpinLock<List<HeldBio>>,
     /// Copies that came back.
-    pub(crate) finished: IrqStack<KBox<Io<crate::engine::write::copy::Copy>>>,
+    finished: IrqStack<KBox<Io<write::copy::Copy>>>,
     #[pin]
-    pub(crate) slow: Mutex<Slow>,
+    slow: Mutex<Slow>,
     /// Something has happened that those who wait in the copier may wait for; see [`Engine::kick`].
-    pub(crate) woken: Atomic<bool>,
+    woken: Atomic<bool>,
     /// Writes wait for space.
-    pub(crate) blocked: Atomic<bool>,
+    blocked: Atomic<bool>,
     /// The store is filled beyond the mark, and that has been told.
-    pub(crate) low_space: Atomic<bool>,
+    low_space: Atomic<bool>,
     /// The target that is being suspended noflush.
     #[pin]
-    pub(crate) suspending: SpinLock<Option<Arc<Events>>>,
+    suspending: SpinLock<Option<Arc<Events>>>,
 
     #[pin]
-    pub(crate) phase: Mutex<Phase>,
+    phase: Mutex<Phase>,
     #[pin]
-    pub(crate) phase_changed: CondVar,
+    phase_changed: CondVar,
 
     /// A target has begun to become active since one was last suspended.
-    pub(crate) is_bound: Atomic<bool>,
+    is_bound: Atomic<bool>,
     /// Writes have gone past: see [`phases`](crate::engine::life).
-    pub(crate) was_bypassed: Atomic<bool>,
+    was_bypassed: Atomic<bool>,
 
     events: Arc<EventLog>,
 
     /// The log of a persistent store.
     #[pin]
-    pub(crate) journal: Journal,
+    journal: Journal,
     /// Its superblocks; `None` with a transient store.
     #[pin]
-    pub(crate) persist: Mutex<Option<Persist>>,
-    /// Snapshots and bookmarks up to this id are unproven, as the superblocks say too.
-    pub(crate) unproven_up_to: Atomic<u64>,
-    persistent: bool,
+    persist: Mutex<Option<Persist>>,
     #[pin]
-    pub(crate) journal_work: Work<Engine, JOURNAL>,
+    journal_work: Work<Engine, JOURNAL>,
     #[pin]
-    pub(crate) checkpoint_work: Work<Engine, CHECKPOINT>,
+    checkpoint_work: Work<Engine, CHECKPOINT>,
 
     queues: Arc<Queues>,
     #[pin]
-    pub(crate) work: Work<Engine, COPIER>,
+    work: Work<Engine, COPIER>,
     /// No copy is in flight; belongs to `slow`.
     #[pin]
-    pub(crate) copies_done: CondVar,
-    /// Serialises editors of the designation.
-    #[pin]
-    pub(crate) editor: Mutex<()>,
+    copies_done: CondVar,
 }
 
 /// Number of the copier's work among the engine's.
-pub(crate) const COPIER: u64 = 0;
+const COPIER: u64 = 0;
 /// Number of the journal's.
-pub(crate) const JOURNAL: u64 = 1;
+const JOURNAL: u64 = 1;
 /// Number of the checkpoint's.
-pub(crate) const CHECKPOINT: u64 = 2;
+const CHECKPOINT: u64 = 2;
 
 impl_has_work! {
     impl HasWork<Self, COPIER> for Engine { self.work }
@@ -214,14 +160,9 @@ impl_has_work! {
     impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
 }
 
-/// A map of regions, none of which is announced.
-pub(crate) fn no_regions(chunks: u64) -> Result<Arc<Bitmap>> {
-    Ok(Arc::new(Bitmap::new(region::count(chunks))?, GFP_KERNEL)?)
-}
-
 /// A transient store overwrites what is there; snapshots that were meant to last are not to go unnoticed.
-fn refuse_persistent(store: &BlockDevice) -> Result<(), Trouble> {
-    match superblocks::holds_a_store(store)? {
+fn refuse_persistent(opened: &Opened) -> Result<(), Trouble> {
+    match superblocks::holds_a_store(opened.store())? {
         true => Err(Trouble::Because(
             c"The store holds persistent snapshots: if they may go, wipe its first 8 KiB",
         )),
@@ -229,94 +170,86 @@ fn refuse_persistent(store: &BlockDevice) -> Result<(), Trouble> {
     }
 }
 
-/// Another mapped device on the same device may be harmless, as one that only reads is, or not.
-fn warn_if_shared(identity: &Identity, device: &BlockDevice, what: &str) {
-    if device.is_shared() {
-        pr_warn!(
-            "{}: another mapped device uses the {what} {} too: what it writes there is neither tracked nor preserved; see dmsetup ls --tree\n",
-            identity.live,
-            device.devt()
-        );
+/// What a table's devices hold.
+struct Holdings {
+    space: Arc<Store>,
+    /// `None` with a transient store.
+    persist: Option<Persist>,
+    checkpoint: Checkpoint<Copies>,
+}
+
+/// Finds out what the devices of a table hold. Reads only. May sleep, and take long.
+fn find(opened: &Opened, shape: Geometry, options: &Options) -> Result<Holdings, Trouble> {
+    let default = options.default_protected;
+    if options.transient {
+        refuse_persistent(opened)?;
+        return Ok(Holdings {
+            space: Store::new(shape.chunk(opened.store().sectors()), 1)?,
+            persist: None,
+            checkpoint: superblocks::new_state(shape, default)?,
+        });
     }
+    let space = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
+    let recovered = superblocks::recover(opened.store(), opened.origin(), &space, shape, default)
+        .map_err(Trouble::while_reading)?;
+    Ok(Holdings {
+        space,
+        persist: Some(recovered.persist),
+        checkpoint: recovered.state,
+    })
+}
+
+/// Returns the state to begin with.
+fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
+    let checkpoint = &found.checkpoint;
+    let epoch = checkpoint.timeline.present().ok_or(EINVAL)?;
+    Ok(Known {
+        present: Present {
+            epoch: epoch.id,
+            marks: epoch.marks.clone(),
+            generation: checkpoint.generation,
+            // Until the first checkpoint no region is announced.
+            regions: match found.persist {
+                Some(_) => Some(no_regions(shape.chunks())?),
+                None => None,
+            },
+        },
+        timeline: checkpoint.timeline.clone(),
+        designation: checkpoint.designation.clone(),
+        next_id: checkpoint.next_id,
+        unproven: found.persist.as_ref().map_or(0, Persist::unproven),
+    })
 }
 
 impl Engine {
     /// Opens the devices, and finds out what a persistent store holds. Writes nothing. May sleep, and take long.
+    ///
+    /// Errors: why the devices cannot be used, or an error of the system.
     pub(crate) fn new(
         identity: Identity,
         shape: Geometry,
         options: Options,
         queues: Arc<Queues>,
     ) -> Result<Arc<Self>, Trouble> {
-        let origin = BlockDevice::open(identity.origin, true)?;
-        let store_device = BlockDevice::open(identity.store, true)?;
-        warn_if_shared(&identity, &origin, "origin");
-        warn_if_shared(&identity, &store_device, "store");
-        let default = options.default_protected;
-        let (store, recovered) = match options.transient {
-            true => {
-                refuse_persistent(&store_device)?;
-                (Store::new(shape.chunk(store_device.sectors()), 1)?, None)
-            }
-            false => {
-                let store = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
-                let found = superblocks::recover(&store_device, &origin, &store, shape, default)
-                    .map_err(Trouble::while_reading)?;
-                (store, Some(found))
-            }
+        let opened = Opened::new(identity)?;
+        let found = find(&opened, shape, &options)?;
+        let known = known(&found, shape)?;
+        let persist = found.persist;
+        let uuids = Uuids {
+            generation: persist
+                .as_ref()
+                .map_or_else(dm::random_uuid, Persist::generation),
+            store: persist.as_ref().map(Persist::store),
         };
-        let (known, state) = match recovered {
-            Some(recovered) => (Some(recovered.persist), recovered.state),
-            None => (None, superblocks::new_state(shape, default)?),
-        };
-        let (epoch, marks) = match state.timeline.present() {
-            Some(present) => (present.id, present.marks.clone()),
-            None => return Err(EINVAL.into()),
-        };
-        let generation = known
-            .as_ref()
-            .map_or_else(dm::random_uuid, Persist::generation);
-        let unproven = known.as_ref().map_or(0, Persist::unproven);
-        let store_uuid = known.as_ref().map_or([0; 16], Persist::store);
-        let persistent = known.is_some();
+        // What was saved; `bind` sees to it that the device has grown since.
+        let sectors = found.checkpoint.sectors;
         let slow = Slow::new(shape.chunk_bytes())?;
         let slots = slow.slots();
-        let control = Control {
-            generation: state.generation,
-        };
-        let present = Present {
-            epoch,
-            marks,
-            generation: state.generation,
-            // Until the first checkpoint no region is announced.
-            regions: match persistent {
-                true => Some(no_regions(shape.chunks())?),
-                false => None,
-            },
-        };
         let events = EventLog::new(queues.clone())?;
         let init = try_pin_init!(Self {
-            identity,
-            generation,
-            store_uuid,
-            origin,
-            store_device,
-            shape,
-            // What was saved; `bind` sees to it that the device has grown since.
-            sectors: Atomic::new(state.sectors),
-            store,
-            counters: Counters {
-                waited: Atomic::new(0),
-                gone: Atomic::new(0),
-                invalidated: Atomic::new(0),
-                damaged: Atomic::new(0),
-            },
-            gate <- Gate::new(present),
-            timeline <- new_spinlock!(state.timeline, "Engine::timeline"),
-            control <- new_mutex!(control, "Engine::control"),
-            next_id: Atomic::new(state.next_id),
-            designation <- new_spinlock!(state.designation, "Engine::designation"),
-            options <- new_spinlock!(options, "Engine::options"),
+            device <- Device::new(opened, uuids, shape, sectors, options),
+            state <- State::new(known),
+            store: found.space,
             incoming <- new_spinlock!(List::new(), "Engine::incoming"),
             finished: IrqStack::new(),
             slow <- new_mutex!(slow, "Engine::slow"),
@@ -330,30 +263,24 @@ impl Engine {
             was_bypassed: Atomic::new(false),
             events,
             journal <- Journal::new(slots),
-            persist <- new_mutex!(known, "Engine::persist"),
-            unproven_up_to: Atomic::new(unproven),
-            persistent,
+            persist <- new_mutex!(persist, "Engine::persist"),
             journal_work <- new_work!("Engine::journal_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),
             queues,
             work <- new_work!("Engine::work"),
             copies_done <- new_condvar!("Engine::copies_done"),
-            editor <- new_mutex!((), "Engine::editor"),
         }? Error);
         Ok(Arc::pin_init(init, GFP_KERNEL)?)
     }
 
-    /// Whether snapshots and the record of changes survive.
-    pub(crate) fn is_persistent(&self) -> bool {
-        self.persistent
+    /// Returns which devices these are, and their sizes and options.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
-    /// First sector in the store of the content at a position.
-    pub(crate) fn store_sector(&self, position: u64) -> u64 {
-        match self.persistent {
-            true => position * BLOCK_SECTORS,
-            false => self.shape.sector(position),
-        }
+    /// Returns what is known now.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
     }
 
     /// Sectors of the store that can hold contents, and how many of them are in use.
@@ -366,48 +293,11 @@ impl Engine {
             None => {
                 let pool = self.store.pool.lock();
                 (
-                    self.shape.sector(pool.capacity()),
-                    self.shape.sector(pool.used()),
+                    self.device.shape().sector(pool.capacity()),
+                    self.device.shape().sector(pool.used()),
                 )
             }
         }
-    }
-
-    /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
-    pub(crate) fn watch_space(self: &Arc<Self>) {
-        let (capacity, used) = self.store_space();
-        let low = used.saturating_mul(100) >= capacity.saturating_mul(self.options().low_space);
-        // Looked at first, as it hardly ever changes.
-        if self.low_space.load(Relaxed) != low && self.low_space.xchg(low, Full) != low && low {
-            self.events.add(Event::LowSpace);
-        }
-    }
-
-    /// The device's size and chunk size as they are now.
-    pub(crate) fn geometry(&self) -> Geometry {
-        let now = self.shape.with_sectors(self.sectors.load(Acquire));
-        now.unwrap_or(self.shape)
-    }
-
-    /// The options of the table that is active.
-    pub(crate) fn options(&self) -> Options {
-        *self.options.lock()
-    }
-
-    /// The timeline as it is now.
-    pub(crate) fn timeline(&self) -> Arc<Timeline> {
-        self.timeline.lock().clone()
-    }
-
-    /// The designation as it is now.
-    pub(crate) fn designation(&self) -> Arc<Designation> {
-        self.designation.lock().clone()
-    }
-
-    /// Replaces the designation. The caller holds the editor lock.
-    pub(crate) fn set_designation(&self, new: Arc<Designation>) {
-        let old = core::mem::replace(&mut *self.designation.lock(), new);
-        drop(old);
     }
 
     /// Lets the copier look again at those who wait, after something that they may wait for: the gate
@@ -431,9 +321,19 @@ impl Engine {
 
     /// Has a checkpoint made.
     pub(crate) fn kick_checkpoint(self: &Arc<Self>) {
-        if self.persistent {
+        if self.device.is_persistent() {
             let _ = self.queues.writes.enqueue::<_, CHECKPOINT>(self.clone());
         }
+    }
+
+    /// Returns true if the persistent store has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.journal.has_failed()
+    }
+
+    /// Returns true if writes wait for space.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Acquire)
     }
 
     /// Returns the events of the device.
@@ -444,11 +344,5 @@ impl Engine {
     /// Where reads of frozen content wait for the live device's resume.
     pub(crate) fn waits(&self) -> &WorkQueue {
         &self.queues.waits
-    }
-
-    /// Publishes a timeline; the old one is freed here at the earliest.
-    pub(crate) fn publish(&self, new: Arc<Timeline>) {
-        let old = core::mem::replace(&mut *self.timeline.lock(), new);
-        drop(old);
     }
 }

@@ -55,7 +55,7 @@ pub(crate) fn id() -> BootId {
 }
 
 /// Decides whether a store with this superblock may be believed.
-pub(crate) fn judge(superblock: &Superblock) -> Trust {
+pub(super) fn judge(superblock: &Superblock) -> Trust {
     match BOOT.get() {
         Some(boot) => trust::judge(superblock, boot.id, &boot.ended.lock()),
         None => trust::judge(superblock, BootId::default(), &[]),
@@ -63,7 +63,7 @@ pub(crate) fn judge(superblock: &Superblock) -> Trust {
 }
 
 /// Remembers how an engine has ended.
-pub(crate) fn remember(new: Ended) {
+pub(super) fn remember(new: Ended) {
     let Some(boot) = BOOT.get() else {
         return;
     };

@@ -32,7 +32,7 @@ use kernel::workqueue::WorkItem;
 
 /// The kinds of events.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Event {
+pub(super) enum Event {
     /// A snapshot was taken.
     Snapshot,
     /// A snapshot was dropped.

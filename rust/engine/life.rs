@@ -22,14 +22,13 @@
 
 #![forbid(unsafe_code)]
 
-use crate::uapi::args::Options;
-use crate::engine::boot;
 use crate::dm;
 use crate::dm::Events;
+use crate::engine::boot;
 use crate::engine::Engine;
+use crate::uapi::args::Options;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::CondVarTimeoutResult;
@@ -110,19 +109,19 @@ impl Engine {
         if self.was_bypassed() {
             pr_err!(
                 "{}: writes have gone past this table since it was loaded: load it again\n",
-                self.identity.live
+                self.device.live()
             );
             return Err(EBUSY);
         }
         self.is_bound.store(true, Release);
-        *self.options.lock() = options;
-        if self.is_persistent() {
+        self.device.set_options(options);
+        if self.device.is_persistent() {
             self.open_store();
         } else {
-            let store_chunks = self.shape.chunk(self.store_device.sectors());
+            let store_chunks = self.device.shape().chunk(self.device.store().sectors());
             self.store.pool.lock().grow(store_chunks);
         }
-        if sectors > self.sectors.load(Relaxed) {
+        if sectors > self.device.sectors() {
             self.grow_or_fail_store(sectors)?;
         }
         Ok(())
@@ -163,7 +162,7 @@ impl Engine {
 
     /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when the suspend is interrupted,
     /// device-mapper ends what comes back later with an error, and tells the target only after that.
-    pub(crate) fn can_requeue(&self) -> bool {
+    pub(super) fn can_requeue(&self) -> bool {
         let suspending = self.suspending.lock();
         (*suspending)
             .as_ref()
@@ -177,7 +176,7 @@ impl Engine {
         self.is_bound.store(false, Release);
         self.wait_for_copies();
         self.flush_work();
-        if self.is_persistent() {
+        if self.device.is_persistent() {
             self.close_store();
         }
     }

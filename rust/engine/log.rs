@@ -62,10 +62,10 @@ use kernel::sync::Mutex;
 use kernel::workqueue::WorkItem;
 
 /// Most records in flight.
-pub(crate) const IN_FLIGHT: usize = 8;
+pub(super) const IN_FLIGHT: usize = 8;
 /// Most of them with contents: one being written and one to follow keep a device busy, and what comes meanwhile is
 /// one record, with one header and one durable write for all of it.
-pub(crate) const CONTENTS_IN_FLIGHT: usize = 2;
+pub(super) const CONTENTS_IN_FLIGHT: usize = 2;
 /// A checkpoint is made when so many segments have been filled since the last one ...
 const MIN_SEGMENTS: u64 = 64;
 /// ... and they are so many times the last one's image.
@@ -75,8 +75,8 @@ const IMAGE_SHARE: u64 = 16;
 pub(crate) type Write = KBox<Gather<Copy, Record>>;
 
 /// What goes along with it.
-pub(crate) struct Record {
-    pub(crate) sequence: u64,
+pub(super) struct Record {
+    pub(super) sequence: u64,
     pub(crate) status: Status,
     /// Set while in flight only, or the engine would own itself.
     pub(crate) engine: Option<Arc<Engine>>,
@@ -94,42 +94,42 @@ impl GatherDone<Copy> for Record {
 }
 
 /// A record in flight or written, in the order of their numbers.
-pub(crate) struct Flight {
+pub(super) struct Flight {
     /// Its number.
-    pub(crate) sequence: u64,
+    pub(super) sequence: u64,
     /// Tickets up to this one are for it and earlier records, by [`Whose`].
-    pub(crate) tickets: [u64; 2],
+    pub(super) tickets: [u64; 2],
     /// It has contents, not entries.
-    pub(crate) has_contents: bool,
+    pub(super) has_contents: bool,
     /// Set when it is complete.
     pub(crate) written: Option<Write>,
 }
 
 /// What the journal's lock protects.
-pub(crate) struct Inner {
+pub(super) struct Inner {
     /// `None` while there is no session.
-    pub(crate) book: Option<Logbook>,
-    pub(crate) idle: List<Write>,
-    pub(crate) flights: KVec<Flight>,
+    pub(super) book: Option<Logbook>,
+    pub(super) idle: List<Write>,
+    pub(super) flights: KVec<Flight>,
     pub(crate) queues: [Queue; 2],
     /// Contents that wait for a record.
     pub(crate) contents: List<KBox<Io<Copy>>>,
     /// The present epoch; contents of another are not written.
     pub(crate) epoch: u64,
     /// Records below this are durable.
-    pub(crate) durable: u64,
+    pub(super) durable: u64,
     /// Segments to be filled until a checkpoint is made, so that replay takes a bounded time.
-    pub(crate) segments_left: u64,
+    pub(super) segments_left: u64,
     /// The place before the record of each slot that is not settled.
-    pub(crate) unsettled: KVec<Option<Place>>,
-    pub(crate) header: Buffer,
+    pub(super) unsettled: KVec<Option<Place>>,
+    pub(super) header: Buffer,
     /// Chunks and checksums of a record being made.
-    pub(crate) checksums: KVec<(u64, u32)>,
+    pub(super) checksums: KVec<(u64, u32)>,
 }
 
 /// The journal. See the [module's documentation](self).
 #[pin_data]
-pub(crate) struct Journal {
+pub(super) struct Journal {
     #[pin]
     inner: Mutex<Inner>,
     written: IrqStack<Write>,
@@ -173,17 +173,17 @@ impl Journal {
     }
 
     /// Whether writes may pass that nothing is logged of.
-    pub(crate) fn is_given_up(&self) -> bool {
+    pub(super) fn is_given_up(&self) -> bool {
         self.given_up.load(Acquire)
     }
 
     /// That nothing in the store can be relied on has been written to it, if that was possible.
-    pub(crate) fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         self.given_up.store(true, Release);
     }
 
     /// From now on nothing is logged. Whoever holds the lock wakes those who wait.
-    pub(crate) fn set_failed(&self) {
+    pub(super) fn set_failed(&self) {
         self.failed.store(true, Release);
     }
 
@@ -196,7 +196,7 @@ impl Journal {
     }
 
     /// Whether an entry is durable.
-    pub(crate) fn is_durable(&self, whose: Whose, ticket: u64) -> bool {
+    pub(super) fn is_durable(&self, whose: Whose, ticket: u64) -> bool {
         self.durable[whose as usize].load(Acquire) >= ticket
     }
 
@@ -216,7 +216,7 @@ impl Journal {
     }
 
     /// Waits until no record is in flight.
-    pub(crate) fn wait_until_idle(&self) {
+    pub(super) fn wait_until_idle(&self) {
         let mut inner = self.inner.lock();
         while !inner.flights.is_empty() {
             self.progress.wait(&mut inner);
@@ -234,7 +234,7 @@ impl Journal {
 
     /// A checkpoint is durable that needs no record before a place; its image has so many blocks. Whether something may have waited for
     /// the room that this makes.
-    pub(crate) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) -> bool {
+    pub(super) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) -> bool {
         let mut inner = self.inner.lock();
         let log = (IMAGE_SHARE * image_blocks)
             .checked_div(layout.segment_blocks)
@@ -249,21 +249,21 @@ impl Journal {
     }
 
     /// The store has grown.
-    pub(crate) fn set_layout(&self, layout: &Layout) {
+    pub(super) fn set_layout(&self, layout: &Layout) {
         if let Some(book) = self.inner.lock().book.as_mut() {
             book.layout = *layout;
         }
     }
 
     /// Blocks free in the ring, and how many it has.
-    pub(crate) fn ring(&self) -> (u64, u64) {
+    pub(super) fn ring(&self) -> (u64, u64) {
         let inner = self.inner.lock();
         let book = inner.book.as_ref();
         book.map_or((0, 0), |book| (book.ring_room(), book.layout.ring_blocks))
     }
 
     /// The record of a copy in a slot has been settled, or given up.
-    pub(crate) fn settled(&self, slot: usize) {
+    pub(super) fn settled(&self, slot: usize) {
         let mut inner = self.inner.lock();
         if let Some(place) = inner.unsettled.get_mut(slot) {
             *place = None;
@@ -271,7 +271,7 @@ impl Journal {
     }
 
     /// An epoch has begun: nothing more is written for the one before.
-    pub(crate) fn begin_epoch(&self, epoch: u64) {
+    pub(super) fn begin_epoch(&self, epoch: u64) {
         let mut inner = self.inner.lock();
         inner.epoch = epoch;
         if let Some(book) = inner.book.as_mut() {
@@ -280,7 +280,7 @@ impl Journal {
     }
 
     /// Whether no record can be made now.
-    pub(crate) fn is_full(&self, inner: &Inner) -> bool {
+    pub(super) fn is_full(&self, inner: &Inner) -> bool {
         inner.book.is_none() || inner.flights.len() >= IN_FLIGHT
     }
 }
@@ -314,7 +314,7 @@ impl Inner {
 impl Engine {
     /// Adds entries that belong together to the log: a ticket to wait for. `None` when too many wait already, or
     /// the journal has failed.
-    pub(crate) fn log(self: &Arc<Self>, whose: Whose, entries: &[Entry]) -> Option<u64> {
+    pub(super) fn log(self: &Arc<Self>, whose: Whose, entries: &[Entry]) -> Option<u64> {
         if self.journal.has_failed() {
             return None;
         }
@@ -325,7 +325,7 @@ impl Engine {
     }
 
     /// As [`Engine::log`], for a copy in a slot: until it is settled, replay begins no later than here.
-    pub(crate) fn log_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
+    pub(super) fn log_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
         let mut inner = self.journal.inner.lock();
         if self.journal.has_failed() {
             return None;
@@ -341,12 +341,12 @@ impl Engine {
 
     /// Adds a copy's contents to the log, for [`Engine::log_added`]. It comes back as a finished copy when they are durable, with its
     /// position; with an error when that fails; and without a position when its epoch has ended.
-    pub(crate) fn log_contents(&self, io: KBox<Io<Copy>>) {
+    pub(super) fn log_contents(&self, io: KBox<Io<Copy>>) {
         self.journal.inner.lock().contents.push(io);
     }
 
     /// Makes records of the contents that were added.
-    pub(crate) fn log_added(self: &Arc<Self>) {
+    pub(super) fn log_added(self: &Arc<Self>) {
         let mut inner = self.journal.inner.lock();
         if !inner.contents.is_empty() {
             self.form_records(&mut inner);
@@ -354,7 +354,7 @@ impl Engine {
     }
 
     /// The journal's work: takes in what has been written, and goes on.
-    pub(crate) fn run_journal(self: &Arc<Self>) {
+    pub(super) fn run_journal(self: &Arc<Self>) {
         let mut inner = self.journal.inner.lock();
         let mut written = self.journal.written.take();
         while let Some(write) = written.pop() {
@@ -409,7 +409,7 @@ impl Engine {
     }
 
     /// Gives contents back to the copier.
-    pub(crate) fn give_back_contents(&self, mut io: KBox<Io<Copy>>, failed: bool) {
+    pub(super) fn give_back_contents(&self, mut io: KBox<Io<Copy>>, failed: bool) {
         io.data.status = match failed {
             true => Status::IO_ERROR,
             false => Status::OK,

@@ -22,7 +22,7 @@ pub(crate) struct Queues {
     /// The copier's and the checkpoints'.
     pub(crate) writes: WorkQueue,
     /// The journals'.
-    pub(crate) journal: WorkQueue,
+    pub(super) journal: WorkQueue,
     /// Where events are sent from.
     pub(crate) events: WorkQueue,
     /// Where reads wait for a resume.

@@ -23,8 +23,8 @@ use crate::engine::events::Event;
 use crate::engine::life::Phase;
 use crate::engine::session::disk::StoreDisk;
 use crate::engine::space::Copies;
+use crate::engine::state::Timeline;
 use crate::engine::Engine;
-use crate::engine::Timeline;
 use crate::errors::ENODATA;
 use crate::errors::EUCLEAN;
 use crate::history::Place;
@@ -34,7 +34,6 @@ use crate::maps::Designation;
 use crate::store::Content;
 use crate::store::Headers;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// Largest piece read at once, in bytes, unless a chunk is larger.
@@ -80,10 +79,10 @@ impl ReadBuffer {
     /// For an engine. May sleep.
     pub(crate) fn new(engine: &Engine) -> Result<Self> {
         // CAST: At most 1 MiB.
-        let bytes = engine.shape.chunk_bytes().max(PIECE_BYTES) as usize;
+        let bytes = engine.device.shape().chunk_bytes().max(PIECE_BYTES) as usize;
         Ok(Self {
             io: Io::new(bytes, ())?,
-            headers: Headers::new(engine.store_uuid)?,
+            headers: Headers::new(engine.device.store_uuid())?,
         })
     }
 
@@ -95,9 +94,9 @@ impl ReadBuffer {
         first: Content,
         bio: &mut Bio<S>,
     ) -> bool {
-        let contents = bio.span().len / engine.shape.chunk_sectors();
+        let contents = bio.span().len / engine.device.shape().chunk_sectors();
         // CAST: At most 1 MiB.
-        let bytes = engine.shape.chunk_bytes() as u32;
+        let bytes = engine.device.shape().chunk_bytes() as u32;
         self.expect(engine, &first).is_ok()
             && (0..contents).all(|n| {
                 bio.copy_to(&mut self.io, bytes);
@@ -108,7 +107,7 @@ impl ReadBuffer {
     /// The checksum that a content should have.
     fn expect(&mut self, engine: &Engine, content: &Content) -> Result<u32> {
         let layout = engine.store.with_segments(|segments| segments.layout());
-        let mut disk = StoreDisk::new(&engine.store_device, &mut self.io);
+        let mut disk = StoreDisk::new(engine.device.store(), &mut self.io);
         self.headers.find(&mut disk, &layout.ok_or(EIO)?, content)
     }
 
@@ -117,7 +116,10 @@ impl ReadBuffer {
     fn is_right(&mut self, engine: &Engine, content: &Content, offset: u64) -> bool {
         let expected = self.headers.known(engine.store.step, content);
         // CAST: Within the buffer; a chunk's size.
-        let (offset, bytes) = (offset as usize, engine.shape.chunk_bytes() as usize);
+        let (offset, bytes) = (
+            offset as usize,
+            engine.device.shape().chunk_bytes() as usize,
+        );
         expected == Some(self.io.checksum(offset, bytes))
     }
 }
@@ -126,7 +128,7 @@ impl Engine {
     /// The designation that decides what can be read of a snapshot.
     pub(crate) fn visible(&self, snapshot: &Snapshot) -> Arc<Designation> {
         match snapshot.keep_unprotected {
-            true => self.designation(),
+            true => self.state.designation(),
             false => snapshot.designation.clone(),
         }
     }
@@ -167,7 +169,7 @@ impl Engine {
     /// Errors: `ENOENT` when the snapshot has been dropped, `EAGAIN` when it cannot be told while the live
     /// device is suspended, `ENODEV` when it cannot be told any longer.
     pub(crate) fn still_on_origin(&self, id: u64, run: Chunks) -> Result<bool> {
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
         if timeline.first_marked(snapshot, run).is_some() {
             return Ok(false);
@@ -200,34 +202,34 @@ impl Engine {
             sectors,
         };
         loop {
-            let timeline = self.timeline();
+            let timeline = self.state.timeline();
             let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
             let end = snapshot.sectors.min(start.saturating_add(sectors));
             if start >= end {
                 return Ok(piece(Kind::Data, 0));
             }
-            let run = self.shape.outward(start, end);
+            let run = self.device.shape().outward(start, end);
             let visible = self.visible(snapshot);
             let (found, run_end) = self.look(&timeline, snapshot, &visible, run);
-            let len = end.min(self.shape.sector(run_end)) - start;
+            let len = end.min(self.device.shape().sector(run_end)) - start;
             // CAST: At most the I/O's capacity.
             let bytes = (len * sector_bytes) as u32;
             match found {
                 Found::Hole => return Ok(piece(Kind::Hole, len)),
                 Found::Gone => return Err(ENODATA),
                 Found::Copy(_copies, content) => {
-                    let within = start - self.shape.sector(run.start);
-                    if self.is_persistent() {
+                    let within = start - self.device.shape().sector(run.start);
+                    if self.device.is_persistent() {
                         return self.read_contents(content, within, len, buffer);
                     }
-                    let sector = self.store_sector(content.position) + within;
+                    let sector = self.device.store_sector(content.position) + within;
                     let io = &mut buffer.io;
-                    io.run(&self.store_device, Direction::Read, sector, bytes)?;
+                    io.run(self.device.store(), Direction::Read, sector, bytes)?;
                     return Ok(piece(Kind::Data, len));
                 }
                 Found::Origin => {
                     let io = &mut buffer.io;
-                    io.run(&self.origin, Direction::Read, start, bytes)?;
+                    io.run(self.device.origin(), Direction::Read, start, bytes)?;
                     let read = Chunks {
                         end: run_end,
                         ..run
@@ -248,7 +250,10 @@ impl Engine {
         len: u64,
         buffer: &mut ReadBuffer,
     ) -> Result<Piece> {
-        let (chunk_sectors, chunk_bytes) = (self.shape.chunk_sectors(), self.shape.chunk_bytes());
+        let (chunk_sectors, chunk_bytes) = (
+            self.device.shape().chunk_sectors(),
+            self.device.shape().chunk_bytes(),
+        );
         let fitting = u64::from(buffer.io.capacity()) / chunk_bytes;
         let contents = (within + len).div_ceil(chunk_sectors).min(fitting);
         buffer.expect(self, &first).inspect_err(|error| {
@@ -256,11 +261,11 @@ impl Engine {
                 self.tell_damaged(&first);
             }
         })?;
-        let sector = self.store_sector(first.position);
+        let sector = self.device.store_sector(first.position);
         // CAST: At most the buffer's capacity.
         let bytes = (contents * chunk_bytes) as u32;
         let io = &mut buffer.io;
-        io.run(&self.store_device, Direction::Read, sector, bytes)?;
+        io.run(self.device.store(), Direction::Read, sector, bytes)?;
         let content = |n| first.nth(n, self.store.step);
         let right = (0..contents)
             .take_while(|n| buffer.is_right(self, &content(*n), n * chunk_bytes))
@@ -281,11 +286,11 @@ impl Engine {
 
     /// A content in the store is not what was written there. Each read of it is counted; the log is not flooded.
     fn tell_damaged(self: &Arc<Self>, content: &Content) {
-        let count = self.counters.damaged.fetch_add(1, Relaxed) + 1;
+        let count = self.device.counters().damaged.next() + 1;
         if count.is_power_of_two() {
             pr_err!(
                 "{}: the store is damaged: {count} reads of frozen content failed, the last one that of chunk {}; see preserve check\n",
-                self.identity.live,
+                self.device.live(),
                 content.chunk
             );
             self.events.add(Event::Damaged);

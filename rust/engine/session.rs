@@ -22,26 +22,26 @@
 
 #![forbid(unsafe_code)]
 
-pub(crate) mod checkpoint;
+pub(super) mod checkpoint;
 pub(crate) mod disk;
-pub(crate) mod superblocks;
+pub(super) mod superblocks;
 
-use crate::uapi::args::OnError;
-use crate::engine::boot;
-use crate::engine::session::checkpoint::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::NoIo;
+use crate::engine::boot;
+use crate::engine::session::checkpoint::NO_MEMORY_MS;
 use crate::engine::session::superblocks::was_written;
 use crate::engine::session::superblocks::Persist;
 use crate::engine::Engine;
 use crate::errors::EUCLEAN;
 use crate::format::BLOCK_SECTORS;
+use crate::format::ON_ERROR_BLOCK;
+use crate::format::ON_ERROR_CONTINUE;
 use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
 use crate::store::Logbook;
 use crate::store::Segments;
-use crate::format::ON_ERROR_BLOCK;
-use crate::format::ON_ERROR_CONTINUE;
+use crate::uapi::args::OnError;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
@@ -53,9 +53,9 @@ const NO_MEMORY_TIMES: u32 = 100;
 impl Engine {
     /// A table becomes active: what is known is made durable, if it is not, and a session begins. An error means that
     /// the store cannot be used; writes will pass all the same.
-    pub(crate) fn open_store(self: &Arc<Self>) {
+    pub(super) fn open_store(self: &Arc<Self>) {
         let begun = {
-            let _control = self.control.lock();
+            let _control = self.state.control();
             let mut guard = self.persist.lock();
             let Some(persist) = (*guard).as_mut() else {
                 return;
@@ -87,13 +87,14 @@ impl Engine {
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
     fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
         // Since the table was loaded, or the device suspended, others may have written to the origin.
-        if persist.image_is_exact && was_written(&self.origin, &persist.superblock, &mut persist.io)
+        if persist.image_is_exact
+            && was_written(self.device.origin(), &persist.superblock, &mut persist.io)
         {
             return Err(EUCLEAN);
         }
         let grown = persist
             .layout
-            .grown(self.store_device.sectors() / BLOCK_SECTORS);
+            .grown(self.device.store().sectors() / BLOCK_SECTORS);
         if grown != persist.layout {
             let installed = self.store.with_segments(|segments| segments.grow(grown));
             installed.unwrap_or(Ok(()))?;
@@ -106,7 +107,7 @@ impl Engine {
         persist.superblock.session = U64::new(session);
         persist.superblock.state = U32::new(STATE_OPEN);
         persist.superblock.boot = boot::id();
-        persist.superblock.on_error = U32::new(match self.options().on_error {
+        persist.superblock.on_error = U32::new(match self.device.options().on_error {
             OnError::Continue => ON_ERROR_CONTINUE,
             OnError::Block => ON_ERROR_BLOCK,
         });
@@ -117,7 +118,7 @@ impl Engine {
             persist.layout,
             persist.place,
         );
-        let epoch = self.timeline().present().map_or(0, |epoch| epoch.id);
+        let epoch = self.state.timeline().present().map_or(0, |epoch| epoch.id);
         self.journal.begin(book, epoch);
         persist.is_open = true;
         persist.has_begun = false;
@@ -126,16 +127,16 @@ impl Engine {
             return Ok(false);
         }
         persist.image_is_exact = false;
-        persist.write_superblocks(&self.store_device)?;
+        persist.write_superblocks(self.device.store())?;
         persist.has_begun = true;
         Ok(true)
     }
 
     /// The device has been suspended, and no copy is in flight: everything is saved, and the store closed.
-    pub(crate) fn close_store(self: &Arc<Self>) {
+    pub(super) fn close_store(self: &Arc<Self>) {
         let _noio = NoIo::enter();
         self.journal.wait_until_idle();
-        let mut control = self.control.lock();
+        let mut control = self.state.control();
         let saved = match self.journal.has_failed() {
             true => {
                 self.say_again_that_it_failed();
@@ -153,7 +154,7 @@ impl Engine {
             // The superblocks still say that it is open, and the log is there: as after a power cut.
             pr_err!(
                 "{}: the checkpoint failed ({error:?}); the next activation replays the log\n",
-                self.identity.live
+                self.device.live()
             );
         }
     }
@@ -163,8 +164,8 @@ impl Engine {
     ///
     /// Errors: `ENODEV` while the device is not active: then the checkpoint that closed the last session is all that the next one looks
     /// at. `EIO` while the store is failing: a change that the next activation would not find must not be made.
-    pub(crate) fn is_logging(&self) -> Result<bool> {
-        if !self.is_persistent() || self.journal.is_given_up() {
+    pub(super) fn is_logging(&self) -> Result<bool> {
+        if !self.device.is_persistent() || self.journal.is_given_up() {
             return Ok(false);
         }
         let guard = self.persist.lock();
@@ -176,7 +177,7 @@ impl Engine {
         }
     }
 
-    pub(crate) fn has_session(&self) -> bool {
+    pub(super) fn has_session(&self) -> bool {
         let guard = self.persist.lock();
         (*guard).as_ref().is_some_and(|persist| persist.is_open)
     }
@@ -185,10 +186,10 @@ impl Engine {
     /// `ENODEV` while the device is not active.
     pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
-        let grown = match self.is_persistent() {
+        let grown = match self.device.is_persistent() {
             true => self.grow_segments(),
             false => {
-                let chunks = self.shape.chunk(self.store_device.sectors());
+                let chunks = self.device.shape().chunk(self.device.store().sectors());
                 self.store.pool.lock().grow(chunks);
                 Ok(())
             }
@@ -201,7 +202,7 @@ impl Engine {
 
     fn grow_segments(self: &Arc<Self>) -> Result {
         let grown = {
-            let _control = self.control.lock();
+            let _control = self.state.control();
             let mut guard = self.persist.lock();
             let session = (*guard).as_mut().filter(|persist| persist.is_open);
             self.grow_layout(session.ok_or(ENODEV)?)
@@ -218,14 +219,14 @@ impl Engine {
         if self.journal.has_failed() {
             return Err(EIO);
         }
-        let blocks = self.store_device.sectors() / BLOCK_SECTORS;
+        let blocks = self.device.store().sectors() / BLOCK_SECTORS;
         let grown = persist.layout.grown(blocks);
         if grown == persist.layout {
             return Ok(());
         }
         // A record that names a new segment must find it in the superblock.
         grown.store(&mut persist.superblock);
-        persist.write_superblocks(&self.store_device)?;
+        persist.write_superblocks(self.device.store())?;
         let installed = self.store.with_segments(|segments| segments.grow(grown));
         installed.unwrap_or(Ok(()))?;
         self.journal.set_layout(&grown);

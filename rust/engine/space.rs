@@ -31,12 +31,12 @@ use kernel::sync::SpinLock;
 pub(crate) struct Store {
     /// The pool, of nothing if the store is persistent.
     #[pin]
-    pub(crate) pool: Mutex<Pool>,
+    pub(super) pool: Mutex<Pool>,
     /// A persistent store's segments, once it is known which are in use.
     #[pin]
     segments: Mutex<Option<Segments>>,
     /// Positions that a content takes: in chunks in a transient store, in blocks in a persistent one.
-    pub(crate) step: u64,
+    pub(super) step: u64,
     /// Epochs' spaces that there are, also those that only a reader still holds.
     spaces: Atomic<u64>,
     /// Told when space comes back. Cleared when the engine shuts down, as it owns this store.
@@ -60,24 +60,24 @@ impl Store {
 
 impl Store {
     /// Who is told when space comes back.
-    pub(crate) fn set_owner(&self, owner: Option<Arc<Engine>>) {
+    pub(super) fn set_owner(&self, owner: Option<Arc<Engine>>) {
         let old = core::mem::replace(&mut *self.owner.lock(), owner);
         drop(old);
     }
 
     /// The segments of a persistent store are known.
-    pub(crate) fn set_segments(&self, segments: Segments) {
+    pub(super) fn set_segments(&self, segments: Segments) {
         *self.segments.lock() = Some(segments);
     }
 
     /// Does something with a persistent store's segments, if they are known.
-    pub(crate) fn with_segments<R>(&self, f: impl FnOnce(&mut Segments) -> R) -> Option<R> {
+    pub(super) fn with_segments<R>(&self, f: impl FnOnce(&mut Segments) -> R) -> Option<R> {
         let mut segments = self.segments.lock();
         (*segments).as_mut().map(f)
     }
 
     /// How many epochs have space in the store.
-    pub(crate) fn spaces(&self) -> u64 {
+    pub(super) fn spaces(&self) -> u64 {
         self.spaces.load(Acquire)
     }
 }
@@ -141,7 +141,7 @@ impl Copies {
     }
 
     /// Space for up to `wanted` contents: position and number; `None` when the store is full. May sleep.
-    pub(crate) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
+    pub(super) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
         let mut guard = self.space.lock();
         let space = &mut *guard;
         let mut pool = space.store.pool.lock();
@@ -149,7 +149,7 @@ impl Copies {
     }
 
     /// Gives back the latest space taken, if nothing was taken after it.
-    pub(crate) fn give_back_space(&self, position: u64, len: u64) {
+    pub(super) fn give_back_space(&self, position: u64, len: u64) {
         let mut guard = self.space.lock();
         let space = &mut *guard;
         let mut pool = space.store.pool.lock();
@@ -157,7 +157,7 @@ impl Copies {
     }
 
     /// A free segment of a persistent store, which now belongs to the epoch. May sleep.
-    pub(crate) fn open_segment(&self) -> Option<u64> {
+    pub(super) fn open_segment(&self) -> Option<u64> {
         let mut guard = self.space.lock();
         let space = &mut *guard;
         // First the room to remember it, or it would be lost.
@@ -168,7 +168,7 @@ impl Copies {
     }
 
     /// Makes room for `entries` entries for chunks of `run`. May sleep.
-    pub(crate) fn make_room(&self, run: Chunks, entries: u64) -> Result {
+    pub(super) fn make_room(&self, run: Chunks, entries: u64) -> Result {
         loop {
             let missing = self.index.lock().missing(run, entries);
             let Some(missing) = missing else {
@@ -181,7 +181,7 @@ impl Copies {
     }
 
     /// Adds a run of contents that are in the store from `position` on. There must be room.
-    pub(crate) fn insert(&self, run: Chunks, position: u64) -> Result {
+    pub(super) fn insert(&self, run: Chunks, position: u64) -> Result {
         self.index.lock().insert(run, position)
     }
 

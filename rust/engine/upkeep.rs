@@ -21,6 +21,8 @@ use crate::engine::life::Phase;
 use crate::engine::Engine;
 use crate::uapi::args::OnError;
 use kernel::prelude::*;
+use kernel::sync::atomic::Full;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// How long to wait before trying again to write to a store that fails, in milliseconds.
@@ -35,7 +37,7 @@ impl Engine {
     /// Gives a store up that cannot be written. That nothing in it can be relied on is said in a superblock; then all snapshots
     /// end, and writes pass that should have been logged. If it cannot be said, `on_error=` decides: the same happens, or the store
     /// is *failing*, and keeps its snapshots.
-    pub(crate) fn store_failed(self: &Arc<Self>, error: Error) {
+    pub(super) fn store_failed(self: &Arc<Self>, error: Error) {
         self.journal.fail();
         // Contents that wait for a record come back, also when none is in flight that would see to that.
         self.log_added();
@@ -47,8 +49,9 @@ impl Engine {
             if self.journal.is_given_up() {
                 return;
             }
-            let written = persist.write_broken(&self.store_device);
-            let is_given_up = written.is_ok() || self.options().on_error == OnError::Continue;
+            let written = persist.write_broken(self.device.store());
+            let is_given_up =
+                written.is_ok() || self.device.options().on_error == OnError::Continue;
             if is_given_up {
                 self.journal.give_up();
             }
@@ -68,7 +71,7 @@ impl Engine {
     fn end_snapshots(self: &Arc<Self>, error: Error, broken: Result) {
         pr_err!(
             "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only; once the store is mended, remove and create the device, and make a full backup\n",
-            self.identity.live
+            self.device.live()
         );
         self.give_up_all(c"the store failed");
         self.events.add(Event::Invalid);
@@ -76,7 +79,7 @@ impl Engine {
         if let Err(error) = broken {
             pr_err!(
                 "{}: that could not be written to the store ({error:?}): do not use its content again\n",
-                self.identity.live
+                self.device.live()
             );
         }
     }
@@ -85,27 +88,38 @@ impl Engine {
     fn hold_writes(self: &Arc<Self>, error: Error) {
         pr_err!(
             "{}: THE STORE FAILED ({error:?}), and not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded, and that ends all snapshots; they stay if the device is removed, and created again with the store mended\n",
-            self.identity.live
+            self.device.live()
         );
         self.events.add(Event::Blocked);
         self.kick_checkpoint();
     }
 
     /// Tries for the last time to say in a store that it failed: it may be back.
-    pub(crate) fn say_again_that_it_failed(&self) {
+    pub(super) fn say_again_that_it_failed(&self) {
         let mut guard = self.persist.lock();
         if let Some(persist) = (*guard).as_mut().filter(|_| self.journal.is_given_up()) {
             // If it is not, that has been told, and is remembered.
-            let _ = persist.write_broken(&self.store_device);
+            let _ = persist.write_broken(self.device.store());
         }
     }
 
     /// The store failed before. Says so in it, tried again as long as that holds writes back.
-    pub(crate) fn give_up_store(self: &Arc<Self>) {
+    pub(super) fn give_up_store(self: &Arc<Self>) {
         self.store_failed(EIO);
         if self.is_failing() && self.phase() == Phase::Active {
             dm::sleep_ms(FAILING_MS);
             self.kick_checkpoint();
+        }
+    }
+
+    /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
+    pub(super) fn watch_space(self: &Arc<Self>) {
+        let (capacity, used) = self.store_space();
+        let low =
+            used.saturating_mul(100) >= capacity.saturating_mul(self.device.options().low_space);
+        // Looked at first, as it hardly ever changes.
+        if self.low_space.load(Relaxed) != low && self.low_space.xchg(low, Full) != low && low {
+            self.events.add(Event::LowSpace);
         }
     }
 }

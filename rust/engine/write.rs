@@ -25,7 +25,7 @@
 
 pub(crate) mod copier;
 pub(crate) mod copy;
-pub(crate) mod regions;
+pub(super) mod regions;
 pub(crate) mod waiting;
 
 use crate::dm::Entry;
@@ -35,15 +35,14 @@ use crate::dm::Op;
 use crate::dm::Status;
 use crate::dm::Target;
 use crate::dm::Ticket;
+use crate::engine::state::Present;
 use crate::engine::Engine;
-use crate::engine::Present;
 use crate::maps::region;
 use crate::maps::Chunks;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// Most chunks decided one by one in one go; longer bios go to the copier, which works in windows.
-pub(crate) const WINDOW: u64 = 1024;
+pub(super) const WINDOW: u64 = 1024;
 
 /// A target whose bios carry their way out of the gate, if they are inside.
 pub(crate) trait Gated: Target<PerBio = Option<Ticket>> {}
@@ -55,7 +54,7 @@ impl Engine {
     pub(crate) fn map<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
         let start = bio.span().start;
         match bio.op() {
-            Op::Read | Op::Flush => bio.remap(&self.origin, start),
+            Op::Read | Op::Flush => bio.remap(self.device.origin(), start),
             Op::Write | Op::WriteZeroes => self.map_write(bio),
             Op::Discard => self.map_discard(bio),
             Op::Other => bio.end(Status::NOT_SUPPORTED),
@@ -70,8 +69,8 @@ impl Engine {
             Op::WriteZeroes => bio.keep_first(self.window_sectors(span.start)),
             _ => span.len,
         };
-        let chunks = self.shape.outward(span.start, span.start + len);
-        let Some(entry) = self.gate.enter() else {
+        let chunks = self.device.shape().outward(span.start, span.start + len);
+        let Some(entry) = self.state.enter() else {
             return self.defer(bio);
         };
         if entry.marks.find(chunks, false).is_some() && !self.mark_unneeded(&entry, chunks) {
@@ -79,17 +78,17 @@ impl Engine {
             return self.defer(bio);
         }
         *bio.state() = Some(entry.keep());
-        bio.remap(&self.origin, span.start)
+        bio.remap(self.device.origin(), span.start)
     }
 
     /// Sectors from `start` on that lie in [`WINDOW`] chunks, the first of which may be cut.
     fn window_sectors(&self, start: u64) -> u64 {
-        let end = self.shape.chunk(start).saturating_add(WINDOW);
-        self.shape.sector(end).saturating_sub(start)
+        let end = self.device.shape().chunk(start).saturating_add(WINDOW);
+        self.device.shape().sector(end).saturating_sub(start)
     }
 
     /// Marks all chunks of a run, unless one is needed, or they are many, or there is no memory right now.
-    pub(crate) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
+    pub(super) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
         if chunks.len() > WINDOW
             || self.first_needed(present, chunks).is_some()
             || !self.is_announced(present, chunks)
@@ -107,7 +106,7 @@ impl Engine {
     }
 
     /// Whether chunks of a run may be marked without a record of their own: recovery would take them for changed.
-    pub(crate) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
+    pub(super) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
         let Some(regions) = &present.regions else {
             return true;
         };
@@ -119,12 +118,12 @@ impl Engine {
     }
 
     /// The first chunk of a run that is not marked and whose content is needed.
-    pub(crate) fn first_needed(
+    pub(super) fn first_needed(
         &self,
         present: &Entry<'_, Present>,
         mut chunks: Chunks,
     ) -> Option<u64> {
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         if timeline.snapshots().is_empty() {
             return None;
         }
@@ -140,8 +139,11 @@ impl Engine {
     /// Passes on the part of a discard before the first needed chunk, or ends the part that is needed.
     fn map_discard<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
         let span = bio.span();
-        let chunks = self.shape.outward(span.start, span.start + span.len);
-        let Some(entry) = self.gate.enter() else {
+        let chunks = self
+            .device
+            .shape()
+            .outward(span.start, span.start + span.len);
+        let Some(entry) = self.state.enter() else {
             return self.defer(bio);
         };
         if entry.marks.find(chunks, false).is_some() {
@@ -156,7 +158,12 @@ impl Engine {
                 Some(needed) => needed,
                 None => window.end,
             };
-            bio.keep_first(self.shape.sector(window.end).saturating_sub(span.start));
+            bio.keep_first(
+                self.device
+                    .shape()
+                    .sector(window.end)
+                    .saturating_sub(span.start),
+            );
             if drop_it {
                 return bio.end(Status::OK);
             }
@@ -170,7 +177,7 @@ impl Engine {
             }
         }
         *bio.state() = Some(entry.keep());
-        bio.remap(&self.origin, span.start)
+        bio.remap(self.device.origin(), span.start)
     }
 
     /// Gives a bio to the copier.
@@ -178,7 +185,7 @@ impl Engine {
         if bio.is_nowait() {
             return bio.end(Status::AGAIN);
         }
-        self.counters.waited.add(1, Relaxed);
+        self.device.counters().waited.add(1);
         let mapped = bio.take(|bio| self.incoming.lock().push(bio));
         self.kick_copier();
         mapped

@@ -6,8 +6,8 @@
 
 use crate::dm;
 use crate::dm::DevT;
-use crate::engine::read::Kind;
-use crate::engine::read::ReadBuffer;
+use crate::engine::Kind;
+use crate::engine::ReadBuffer;
 use crate::engine::Engine;
 use crate::errors::ENODATA;
 use crate::errors::EOPNOTSUPP;
@@ -16,10 +16,11 @@ use crate::history::Scope;
 use crate::interface::extents;
 use crate::interface::quiesce;
 use crate::interface::registry;
+use crate::interface::status::Figures;
+use crate::uapi;
 use crate::uapi::args;
 use crate::uapi::args::ScopeWanted;
 use crate::uapi::argument;
-use crate::uapi;
 use kernel::fs::File;
 use kernel::ioctl;
 use kernel::miscdevice::MiscDevice;
@@ -210,7 +211,7 @@ const SECTORS_PER_READ: u64 = 1 << 17;
 fn read(a: &mut uapi::ReadFrozen) -> Result {
     zero(&[a.flags, a.reserved])?;
     let engine = engine(a.device)?;
-    engine.ensure_proven(a.id)?;
+    engine.state().ensure_proven(a.id)?;
     let mut frozen = ReadBuffer::new(&engine)?;
     let mut buffer = KVVec::new();
     // CAST: At most 1 MiB.
@@ -261,14 +262,14 @@ fn release(a: &mut uapi::ReleaseRange) -> Result {
 fn info(a: &mut uapi::Info) -> Result {
     zero(&[a.flags])?;
     let (size, device) = (a.size, a.device);
-    *a = engine(a.device)?.figures().0;
+    *a = Figures::now(&*engine(a.device)?).0;
     (a.size, a.device) = (size, device);
     Ok(())
 }
 
 fn snapshot_info(a: &mut uapi::SnapshotInfo) -> Result {
     zero(&[a.flags])?;
-    let timeline = engine(a.device)?.timeline();
+    let timeline = engine(a.device)?.state().timeline();
     let snapshots = timeline
         .snapshots()
         .iter()

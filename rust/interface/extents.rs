@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::Engine;
 use crate::engine::Timeline;
+use crate::engine::Engine;
 use crate::history::Place;
 use crate::history::Snapshot;
 use crate::maps::Designation;
@@ -24,10 +24,10 @@ struct Word {
 }
 
 /// Most chunks that one call looks at, and so most runs that it finds.
-pub(crate) const CHUNKS_PER_CALL: u64 = 1 << 18;
+pub(super) const CHUNKS_PER_CALL: u64 = 1 << 18;
 
 /// A question about chunks: those of which `attributes & mask == value`.
-pub(crate) struct Query {
+pub(super) struct Query {
     timeline: Arc<Timeline>,
     /// `None`: every chunk counts as changed.
     from: Option<Arc<Snapshot>>,
@@ -39,8 +39,7 @@ pub(crate) struct Query {
     value: u32,
 }
 
-const ALL: u32 =
-    uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
+const ALL: u32 = uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
 
 impl Query {
     /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than `to`,
@@ -49,9 +48,9 @@ impl Query {
         if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
             return Err(EINVAL);
         }
-        engine.ensure_proven(a.from)?;
-        engine.ensure_proven(a.to)?;
-        let timeline = engine.timeline();
+        engine.state().ensure_proven(a.from)?;
+        engine.state().ensure_proven(a.to)?;
+        let timeline = engine.state().timeline();
         let named = |id: u64| match id {
             0 => Ok(None),
             id => timeline.entry(id).cloned().map(Some).ok_or(ENOENT),
@@ -64,13 +63,13 @@ impl Query {
         }
         let protected = match &to {
             Some(to) => engine.visible(to),
-            None => engine.designation(),
+            None => engine.state().designation(),
         };
         Ok(Self {
             from,
             to,
             protected,
-            chunks: engine.geometry().chunks(),
+            chunks: engine.device().geometry().chunks(),
             mask: a.mask,
             value: a.value,
             timeline,
@@ -79,7 +78,7 @@ impl Query {
 
     /// Passes the runs from chunk `start` on to `out`, at most `capacity`; the result is the chunk to go
     /// on with.
-    pub(crate) fn list(
+    pub(super) fn list(
         &self,
         start: u64,
         capacity: u32,

@@ -4,13 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::uapi::args;
-use crate::uapi::args::Message;
-use crate::uapi::args::OnError;
-use crate::uapi::args::OnFull;
-use crate::uapi::args::Options;
-use crate::interface::sysfs::Files;
-use crate::maps::Geometry;
 use crate::dm::sysfs::Directory;
 use crate::dm::Completed;
 use crate::dm::Constructor;
@@ -23,10 +16,18 @@ use crate::dm::StatusWriter;
 use crate::dm::Suspend;
 use crate::dm::Target;
 use crate::dm::Ticket;
-use crate::engine::Engine;
 use crate::engine::Identity;
-use crate::interface::registry;
+use crate::engine::Engine;
 use crate::errors::EUCLEAN;
+use crate::interface::registry;
+use crate::interface::status::Figures;
+use crate::interface::sysfs::Files;
+use crate::maps::Geometry;
+use crate::uapi::args;
+use crate::uapi::args::Message;
+use crate::uapi::args::OnError;
+use crate::uapi::args::OnFull;
+use crate::uapi::args::Options;
 use core::fmt;
 use core::fmt::Write;
 use kernel::prelude::*;
@@ -108,7 +109,7 @@ impl Target for Live {
 
     fn end_io<'a>(&'a self, mut bio: Completed<'a, Self>) -> Ended<'a> {
         if let Some(ticket) = bio.state().take() {
-            self.engine.gate.leave(ticket);
+            self.engine.state().leave(ticket);
         }
         bio.done()
     }
@@ -136,7 +137,7 @@ impl Target for Live {
         if let Err(error) = self.add_attributes() {
             pr_warn!(
                 "{}: no files in sysfs: {error:?}\n",
-                self.engine.identity.live
+                self.engine.device().live()
             );
         }
         Ok(())
@@ -149,7 +150,7 @@ impl Target for Live {
 
     fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result {
         match kind {
-            StatusKind::Info => write!(out, "{}", self.engine.figures()),
+            StatusKind::Info => write!(out, "{}", Figures::now(&self.engine)),
             StatusKind::Table => self.write_table(out),
             StatusKind::Ima => {
                 let [major, minor, patch] = Self::VERSION;
@@ -165,7 +166,7 @@ impl Target for Live {
         let message = args::message(args).map_err(|why| {
             pr_err!(
                 "{}: {}\n",
-                self.engine.identity.live,
+                self.engine.device().live(),
                 why.to_str().unwrap_or("")
             );
             EINVAL
@@ -173,7 +174,7 @@ impl Target for Live {
         self.obey(message, out).inspect_err(|error| {
             pr_err!(
                 "{}: message failed ({error:?}): {}\n",
-                self.engine.identity.live,
+                self.engine.device().live(),
                 hint(*error)
             );
         })
@@ -221,8 +222,8 @@ impl Live {
     }
 
     fn write_table(&self, out: &mut StatusWriter<'_>) -> fmt::Result {
-        let identity = &self.engine.identity;
-        let chunk_sectors = self.engine.shape.chunk_sectors();
+        let identity = &self.engine.device().identity();
+        let chunk_sectors = self.engine.device().shape().chunk_sectors();
         write!(
             out,
             "{} {} {chunk_sectors}",

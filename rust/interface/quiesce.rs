@@ -9,19 +9,19 @@
 
 use crate::dm;
 use crate::dm::BlockDevice;
+use crate::engine::Phase;
 use crate::engine::Engine;
-use crate::engine::life::Phase;
 use kernel::prelude::*;
 
 /// What the caller wants before the instant.
 #[derive(Clone, Copy)]
-pub(crate) struct Wish {
+pub(super) struct Wish {
     /// Freeze the filesystem.
-    pub(crate) freeze: bool,
+    pub(super) freeze: bool,
     /// Wait until no write has been in flight for so many milliseconds.
-    pub(crate) idle_ms: u32,
+    pub(super) idle_ms: u32,
     /// Give up waiting after so many milliseconds.
-    pub(crate) timeout_ms: u32,
+    pub(super) timeout_ms: u32,
 }
 
 const DEFAULT_TIMEOUT_MS: u64 = 10_000;
@@ -32,14 +32,14 @@ const LOOK_MS: u32 = 2;
 ///
 /// Errors: `ENODEV` for a freeze while the live device is suspended, which would wait for its resume and could not be
 /// killed; those of [`wait_idle`], of the freeze and of `f`.
-pub(crate) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(super) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>) -> Result<R> {
     if !wish.freeze && wish.idle_ms == 0 {
         return f();
     }
     if wish.freeze && engine.phase() != Phase::Active {
         return Err(ENODEV);
     }
-    let live = BlockDevice::open(engine.identity.live, false)?;
+    let live = BlockDevice::open(engine.device().live(), false)?;
     wait_idle(&live, wish)?;
     let frozen = match wish.freeze {
         true => Some(live.freeze()?),

@@ -7,18 +7,18 @@
 
 #![forbid(unsafe_code)]
 
-use crate::uapi::args::Options;
-use crate::maps::Geometry;
 use crate::dm::sysfs::Directory;
 use crate::dm::Constructor;
 use crate::dm::DevT;
 use crate::dm::Global;
 use crate::dm::NoIo;
-use crate::engine::life::Phase;
-use crate::engine::queues::Queues;
-use crate::engine::Engine;
 use crate::engine::Identity;
+use crate::engine::Phase;
+use crate::engine::Queues;
+use crate::engine::Engine;
+use crate::maps::Geometry;
 use crate::store::Trouble;
+use crate::uapi::args::Options;
 use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -64,7 +64,7 @@ impl Registry {
 }
 
 /// Why a table was refused.
-pub(crate) enum Refused {
+pub(super) enum Refused {
     /// A mistake, with what to do about it.
     Because(&'static CStr),
     /// An error of the system.
@@ -94,7 +94,7 @@ impl From<kernel::alloc::AllocError> for Refused {
 
 impl Refused {
     /// The error to return from the constructor, with the reason set.
-    pub(crate) fn report(self, table: &mut Constructor<'_>) -> Error {
+    pub(super) fn report(self, table: &mut Constructor<'_>) -> Error {
         match self {
             Self::Because(why) => table.fail(why),
             Self::Error(error) => {
@@ -115,7 +115,7 @@ fn check(
     options: &Options,
 ) -> Result<bool, Refused> {
     let engine = &entry.engine;
-    let there = engine.identity;
+    let there = engine.device().identity();
     if entry.targets == 0 {
         // Only views are left of it, which read the store.
         return match there.store == identity.store || there.store == identity.origin {
@@ -130,7 +130,7 @@ fn check(
         return Ok(false);
     }
     if there == identity {
-        if engine.is_persistent() == options.transient {
+        if engine.device().is_persistent() == options.transient {
             return Err(Refused::Because(
                 c"transient cannot be added or taken away while the device exists: remove it first",
             ));
@@ -140,7 +140,7 @@ fn check(
                 c"The chunk size cannot change while the device exists: remove it first",
             ));
         }
-        if shape.sectors() < engine.geometry().sectors() {
+        if shape.sectors() < engine.device().geometry().sectors() {
             return Err(Refused::Because(
                 c"The device cannot shrink while it exists: remove it first",
             ));
@@ -166,11 +166,11 @@ fn check(
 }
 
 fn there_is_another_chunk_size(engine: &Engine, shape: Geometry) -> bool {
-    engine.shape.chunk_sectors() != shape.chunk_sectors()
+    engine.device().shape().chunk_sectors() != shape.chunk_sectors()
 }
 
 /// The engine for a table: the one that is there already, or a new one. To be given back by [`release`].
-pub(crate) fn acquire(
+pub(super) fn acquire(
     identity: Identity,
     shape: Geometry,
     options: Options,
@@ -209,7 +209,7 @@ pub(crate) fn acquire(
 
 /// How somebody uses an engine.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Use {
+pub(super) enum Use {
     /// As the live device.
     Target,
     /// As a view of it.
@@ -218,7 +218,7 @@ pub(crate) enum Use {
 
 /// A target or view gives its engine back. With the last target the engine ends; with the last of both it is
 /// forgotten.
-pub(crate) fn release(engine: &Arc<Engine>, what: Use) {
+pub(super) fn release(engine: &Arc<Engine>, what: Use) {
     let Some(registry) = REGISTRY.get() else {
         return;
     };
@@ -253,7 +253,7 @@ pub(crate) fn release(engine: &Arc<Engine>, what: Use) {
 }
 
 /// A view begins to use an engine; to be given back by [`release`]. `ENODEV` when it has ended meanwhile.
-pub(crate) fn hold(engine: &Arc<Engine>) -> Result {
+pub(super) fn hold(engine: &Arc<Engine>) -> Result {
     let registry = REGISTRY.get().ok_or(ENODEV)?;
     let mut entries = registry.entries.lock();
     let mut same = entries
@@ -265,7 +265,7 @@ pub(crate) fn hold(engine: &Arc<Engine>) -> Result {
 
 /// Makes the live device's directory in sysfs with `make`, unless it is there. Errors: those of `make`, `ENOMEM`,
 /// and `ENODEV` when the module is being unloaded.
-pub(crate) fn add_attributes(
+pub(super) fn add_attributes(
     engine: &Arc<Engine>,
     make: impl FnOnce() -> Result<Directory>,
 ) -> Result {
@@ -274,7 +274,7 @@ pub(crate) fn add_attributes(
         let entries = registry.entries.lock();
         let mut same = entries
             .iter()
-            .filter(|e| e.engine.identity.live == engine.identity.live);
+            .filter(|e| e.engine.device().live() == engine.device().live());
         same.find_map(|entry| entry.files.clone())
     };
     let files = match there {
@@ -298,13 +298,13 @@ pub(crate) fn add_attributes(
 }
 
 /// The engine of a live device: the active one, if a reload is changing it.
-pub(crate) fn find(live: DevT) -> Option<Arc<Engine>> {
+pub(super) fn find(live: DevT) -> Option<Arc<Engine>> {
     let registry = REGISTRY.get()?;
     let entries = registry.entries.lock();
     let mut best: Option<&Arc<Engine>> = None;
     for entry in entries
         .iter()
-        .filter(|entry| entry.engine.identity.live == live)
+        .filter(|entry| entry.engine.device().live() == live)
     {
         let phase = entry.engine.phase();
         if phase == Phase::Active || (phase == Phase::Suspended && best.is_none()) {

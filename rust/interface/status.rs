@@ -4,38 +4,36 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::life::Phase;
-use crate::engine::Engine;
+use crate::engine::Phase;
 use crate::engine::Epoch;
+use crate::engine::Engine;
 use crate::history::Scope;
 use crate::history::Snapshot;
 use crate::maps::Bitmap;
 use crate::uapi;
 use core::fmt;
-use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// The figures of a moment, in the form of the ioctl. Printed, they are the status line.
-pub(crate) struct Figures(pub(crate) uapi::Info);
+pub(super) struct Figures(pub(super) uapi::Info);
 
-impl Engine {
-    /// The figures as they are now.
-    pub(crate) fn figures(&self) -> Figures {
-        let timeline = self.timeline();
-        let geometry = self.geometry();
-        let (store_sectors, store_used_sectors) = self.store_space();
-        let designation = self.designation();
-        let next_id = self.next_id.load(Relaxed);
+impl Figures {
+    /// Returns the figures of an engine as they are now.
+    pub(super) fn now(engine: &Engine) -> Self {
+        let timeline = engine.state().timeline();
+        let geometry = engine.device().geometry();
+        let (store_sectors, store_used_sectors) = engine.store_space();
+        let designation = engine.state().designation();
+        let next_id = engine.state().next_id();
         let chunks = geometry.chunks();
         let copies = timeline
             .epochs(0, u64::MAX)
             .filter_map(|epoch| epoch.copies.as_ref());
         // CAST: Bounded by memory.
-        Figures(uapi::Info {
+        Self(uapi::Info {
             size: core::mem::size_of::<uapi::Info>() as u32,
-            generation: self.generation,
-            state: self.state(),
+            generation: engine.device().generation(),
+            state: state_code(engine),
             chunk_sectors: geometry.chunk_sectors() as u32,
             origin_sectors: geometry.sectors(),
             store_sectors,
@@ -48,52 +46,51 @@ impl Engine {
             backup_chunks: marked(timeline.closed_by_latest(), chunks),
             protected_chunks: designation.count(chunks),
             preserved_chunks: copies.map(|copies| copies.len()).sum(),
-            waited_writes: self.counters.waited.load(Relaxed),
-            gone_chunks: self.counters.gone.load(Relaxed),
-            invalidated: self.counters.invalidated.load(Relaxed),
-            event: self.events().number(),
-            damaged_reads: self.counters.damaged.load(Relaxed),
-            unproven: self.unproven(),
-            store: self.store_uuid,
+            waited_writes: engine.device().counters().waited.get(),
+            gone_chunks: engine.device().counters().gone.get(),
+            invalidated: engine.device().counters().invalidated.get(),
+            event: engine.events().number(),
+            damaged_reads: engine.device().counters().damaged.get(),
+            unproven: engine.state().unproven(),
+            store: engine.device().store_uuid(),
             ..Default::default()
         })
     }
-
-    /// Memory for marks, indexes and released chunks, in bytes.
-    pub(crate) fn memory(&self) -> u64 {
-        let timeline = self.timeline();
-        let epochs = || timeline.epochs(0, u64::MAX);
-        let of_epoch = |epoch: &Epoch| {
-            epoch.marks.memory() + epoch.copies.as_ref().map_or(0, |copies| copies.memory())
-        };
-        // The marks of a scope outlive their epochs.
-        let is_left =
-            |marks: &&Arc<Bitmap>| !epochs().any(|epoch| Arc::ptr_eq(&epoch.marks, marks));
-        let of_scope = |scope: &Scope| match scope {
-            Scope::Full => 0,
-            Scope::Incremental { marks, .. } => {
-                let left = marks.iter().filter(is_left);
-                left.map(|marks| marks.memory()).sum()
-            }
-        };
-        let snapshots = timeline.snapshots().iter().chain(timeline.bookmarks());
-        let of_snapshot =
-            |snapshot: &Arc<Snapshot>| snapshot.released.memory() + of_scope(&snapshot.scope);
-        epochs().map(of_epoch).sum::<u64>() + snapshots.map(of_snapshot).sum::<u64>()
-    }
-
-    /// As `STATE_*`.
-    fn state(&self) -> u32 {
-        match self.phase() {
-            Phase::Active if self.is_failing() => uapi::STATE_BLOCKED,
-            Phase::Active if self.journal.has_failed() => uapi::STATE_FAILED,
-            Phase::Active if self.blocked.load(Acquire) => uapi::STATE_BLOCKED,
-            Phase::Active => uapi::STATE_ACTIVE,
-            Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
-        }
-    }
 }
 
+/// Returns the memory of an engine for marks, indexes and released chunks, in bytes.
+pub(super) fn memory(engine: &Engine) -> u64 {
+    let timeline = engine.state().timeline();
+    let epochs = || timeline.epochs(0, u64::MAX);
+    let of_epoch = |epoch: &Epoch| {
+        epoch.marks.memory() + epoch.copies.as_ref().map_or(0, |copies| copies.memory())
+    };
+    // The marks of a scope outlive their epochs.
+    let is_left =
+        |marks: &&Arc<Bitmap>| !epochs().any(|epoch| Arc::ptr_eq(&epoch.marks, marks));
+    let of_scope = |scope: &Scope| match scope {
+        Scope::Full => 0,
+        Scope::Incremental { marks, .. } => {
+            let left = marks.iter().filter(is_left);
+            left.map(|marks| marks.memory()).sum()
+        }
+    };
+    let snapshots = timeline.snapshots().iter().chain(timeline.bookmarks());
+    let of_snapshot =
+        |snapshot: &Arc<Snapshot>| snapshot.released.memory() + of_scope(&snapshot.scope);
+    epochs().map(of_epoch).sum::<u64>() + snapshots.map(of_snapshot).sum::<u64>()
+}
+
+/// Returns the state, as `STATE_*`.
+fn state_code(engine: &Engine) -> u32 {
+    match engine.phase() {
+        Phase::Active if engine.is_failing() => uapi::STATE_BLOCKED,
+        Phase::Active if engine.has_failed() => uapi::STATE_FAILED,
+        Phase::Active if engine.is_blocked() => uapi::STATE_BLOCKED,
+        Phase::Active => uapi::STATE_ACTIVE,
+        Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
+    }
+}
 /// How many chunks are marked in any of some epochs. Nearly always it is one epoch, which has counted.
 fn marked<'a>(epochs: impl Iterator<Item = &'a Epoch> + Clone, chunks: u64) -> u64 {
     let mut some = epochs.clone();
@@ -114,7 +111,7 @@ fn marked<'a>(epochs: impl Iterator<Item = &'a Epoch> + Clone, chunks: u64) -> u
 
 impl Figures {
     /// The state as a word.
-    pub(crate) fn state(&self) -> &'static str {
+    pub(super) fn state(&self) -> &'static str {
         match self.0.state {
             uapi::STATE_ACTIVE => "active",
             uapi::STATE_BLOCKED => "blocked",

@@ -8,24 +8,29 @@ use crate::dm;
 use crate::dm::sysfs::Attributes;
 use crate::dm::sysfs::File;
 use crate::dm::DevT;
-use crate::engine::life::Phase;
-use crate::engine::Engine;
+use crate::engine::Phase;
 use crate::engine::Epoch;
+use crate::engine::Engine;
 use crate::interface::registry;
+use crate::interface::status::memory;
+use crate::interface::status::Figures;
 use crate::maps::copy_bits;
 use crate::uapi::args;
 use crate::uapi::args::ScopeWanted;
 use core::fmt;
 use core::fmt::Write;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// The files.
-pub(crate) struct Files;
+pub(super) struct Files;
 
 fn refuse(engine: &Engine, why: &CStr) -> Error {
-    pr_err!("{}: {}\n", engine.identity.live, why.to_str().unwrap_or(""));
+    pr_err!(
+        "{}: {}\n",
+        engine.device().live(),
+        why.to_str().unwrap_or("")
+    );
     EINVAL
 }
 
@@ -61,14 +66,14 @@ const ROLES: [Role; 13] = [
     Role::Edit(false),
     Role::State,
     Role::Figure(|engine| engine.events().number()),
-    Role::Figure(|engine| engine.geometry().chunk_sectors()),
-    Role::Figure(|engine| engine.figures().0.changed_chunks),
-    Role::Figure(|engine| engine.figures().0.backup_chunks),
-    Role::Figure(|engine| engine.figures().0.protected_chunks),
-    Role::Figure(|engine| engine.figures().0.preserved_chunks),
-    Role::Figure(|engine| engine.figures().0.store_sectors),
-    Role::Figure(|engine| engine.figures().0.store_used_sectors),
-    Role::Figure(|engine| engine.memory()),
+    Role::Figure(|engine| engine.device().geometry().chunk_sectors()),
+    Role::Figure(|engine| Figures::now(engine).0.changed_chunks),
+    Role::Figure(|engine| Figures::now(engine).0.backup_chunks),
+    Role::Figure(|engine| Figures::now(engine).0.protected_chunks),
+    Role::Figure(|engine| Figures::now(engine).0.preserved_chunks),
+    Role::Figure(|engine| Figures::now(engine).0.store_sectors),
+    Role::Figure(|engine| Figures::now(engine).0.store_used_sectors),
+    Role::Figure(memory),
 ];
 
 const fn file(name: &'static CStr, mode: u16) -> File {
@@ -104,8 +109,8 @@ enum Map {
 impl Map {
     /// Refuses a map of changes since a snapshot that is unproven, with `EUCLEAN`.
     fn ensure_proven(&self, engine: &Engine) -> Result {
-        let latest = engine.next_id.load(Relaxed) - 1;
-        engine.ensure_proven(match self {
+        let latest = engine.state().next_id() - 1;
+        engine.state().ensure_proven(match self {
             Map::Snapshot => latest,
             // What it shows began at the snapshot before.
             Map::Backup => latest.saturating_sub(1),
@@ -157,8 +162,8 @@ impl Attributes for Files {
         let mut page = Page { out, used: 0 };
         let written = match ROLES.get(index).ok_or(EINVAL)? {
             Role::Figure(figure) => writeln!(page, "{}", figure(&engine)),
-            Role::State => writeln!(page, "{}", engine.figures().state()),
-            Role::Snapshot => writeln!(page, "{}", engine.figures().0.latest),
+            Role::State => writeln!(page, "{}", Figures::now(&engine).state()),
+            Role::Snapshot => writeln!(page, "{}", Figures::now(&engine).0.latest),
             Role::Edit(_) => return Err(EACCES),
         };
         written.map_err(|_| EINVAL)?;
@@ -179,14 +184,14 @@ impl Attributes for Files {
 
     fn read(devt: DevT, index: usize, offset: u64, out: &mut [u8]) -> Result<usize> {
         let engine = engine(devt)?;
-        let chunks = engine.geometry().chunks();
-        let timeline = engine.timeline();
+        let chunks = engine.device().geometry().chunks();
+        let timeline = engine.state().timeline();
         let map = MAP_ROLES.get(index).ok_or(EINVAL)?;
         map.ensure_proven(&engine)?;
         Ok(match map {
             Map::Snapshot => marks(timeline.since_latest(), chunks, offset, out),
             Map::Backup => marks(timeline.closed_by_latest(), chunks, offset, out),
-            Map::Protection => engine.designation().read_bytes(chunks, offset, out),
+            Map::Protection => engine.state().designation().read_bytes(chunks, offset, out),
         })
     }
 }

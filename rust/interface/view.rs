@@ -16,10 +16,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::uapi::args;
-use crate::uapi::args::Unprotected;
-use crate::maps::Chunks;
-use crate::engine::space::Copies;
 use crate::dm;
 use crate::dm::Bio;
 use crate::dm::BlockDevice;
@@ -38,15 +34,19 @@ use crate::dm::StatusKind;
 use crate::dm::StatusWriter;
 use crate::dm::Target;
 use crate::dm::WorkQueue;
-use crate::engine::life::Phase;
-use crate::engine::read;
-use crate::engine::read::Found;
-use crate::engine::read::Kind;
-use crate::engine::read::Piece;
+use crate::engine::Phase;
+use crate::engine::Found;
+use crate::engine::Kind;
+use crate::engine::Piece;
+use crate::engine::ReadBuffer;
+use crate::engine::Copies;
 use crate::engine::Engine;
 use crate::history::Snapshot;
 use crate::interface::registry;
+use crate::maps::Chunks;
 use crate::store::Content;
+use crate::uapi::args;
+use crate::uapi::args::Unprotected;
 use core::fmt;
 use core::fmt::Write;
 use kernel::impl_has_work;
@@ -77,13 +77,13 @@ pub(crate) enum Reading {
 
 /// What the work item needs, apart from the target.
 #[pin_data]
-pub(crate) struct Reader {
+pub(super) struct Reader {
     engine: Arc<Engine>,
     snapshot: Arc<Snapshot>,
     unprotected: Unprotected,
     arrived: IrqStack<Bio<Reading>>,
     #[pin]
-    buffer: Mutex<read::ReadBuffer>,
+    buffer: Mutex<ReadBuffer>,
     #[pin]
     work: Work<Reader, ARRIVED>,
     /// Those that wait, in the order of their deadlines, or nearly.
@@ -154,7 +154,7 @@ impl Target for View {
             table.fail(c"Cannot open the live device");
         })?;
         let snapshot = {
-            let timeline = engine.timeline();
+            let timeline = engine.state().timeline();
             let found = match line.snapshot {
                 Some(id) => timeline.snapshot(id),
                 None => timeline.snapshots().last(),
@@ -163,16 +163,16 @@ impl Target for View {
                 .cloned()
                 .ok_or_else(|| table.fail(c"There is no such snapshot"))?
         };
-        engine.ensure_proven(snapshot.id).map_err(|_| {
+        engine.state().ensure_proven(snapshot.id).map_err(|_| {
             table.fail(c"The snapshot is unproven: vouch for it with the message trust to the live device, if the store had not failed")
         })?;
         if table.len() > snapshot.sectors {
             return Err(table.fail(c"The view is longer than the snapshot"));
         }
-        claim(table, engine.identity.origin)?;
-        claim(table, engine.identity.store)?;
+        claim(table, engine.device().identity().origin)?;
+        claim(table, engine.device().identity().store)?;
         let queue = WorkQueue::new(c"dm-preserve-view")?;
-        let buffer = read::ReadBuffer::new(&engine)?;
+        let buffer = ReadBuffer::new(&engine)?;
         let reader = pin_init!(Reader {
             engine,
             snapshot,
@@ -203,14 +203,23 @@ impl Target for View {
             _ => return bio.end(Status::IO_ERROR),
         }
         let (engine, snapshot) = (&self.reader.engine, &self.reader.snapshot);
-        let timeline = engine.timeline();
+        let timeline = engine.state().timeline();
         if timeline.snapshot(snapshot.id).is_none() {
             return bio.end(Status::IO_ERROR);
         }
-        let run = engine.shape.outward(span.start, span.start + span.len);
+        let run = engine
+            .device()
+            .shape()
+            .outward(span.start, span.start + span.len);
         let visible = engine.visible(snapshot);
         let (found, end) = engine.look(&timeline, snapshot, &visible, run);
-        bio.keep_first(engine.shape.sector(end).saturating_sub(span.start));
+        bio.keep_first(
+            engine
+                .device()
+                .shape()
+                .sector(end)
+                .saturating_sub(span.start),
+        );
         match found {
             Found::Gone => bio.end(Status::IO_ERROR),
             Found::Hole if self.reader.unprotected == Unprotected::Error => {
@@ -220,19 +229,19 @@ impl Target for View {
                 bio.zero_fill();
                 bio.end(Status::OK)
             }
-            Found::Copy(..) if engine.is_persistent() && is_part(&bio.span(), engine) => {
+            Found::Copy(..) if engine.device().is_persistent() && is_part(&bio.span(), engine) => {
                 *bio.state() = Reading::Part;
                 bio.take(|bio| self.hand_over(bio))
             }
             Found::Copy(copies, content) => {
-                let within = span.start - engine.shape.sector(run.start);
-                let sector = engine.store_sector(content.position) + within;
+                let within = span.start - engine.device().shape().sector(run.start);
+                let sector = engine.device().store_sector(content.position) + within;
                 *bio.state() = Reading::Copy(copies, content);
-                bio.remap(&engine.store_device, sector)
+                bio.remap(engine.device().store(), sector)
             }
             Found::Origin => {
                 *bio.state() = Reading::Origin(Chunks { end, ..run });
-                bio.remap(&engine.origin, span.start)
+                bio.remap(engine.device().origin(), span.start)
             }
         }
     }
@@ -291,7 +300,7 @@ impl Drop for View {
 
 /// Whether a span is not made of whole chunks. The last chunk of a device may be short: it counts as a part.
 fn is_part(span: &Span, engine: &Engine) -> bool {
-    (span.start | span.len) & (engine.shape.chunk_sectors() - 1) != 0
+    (span.start | span.len) & (engine.device().shape().chunk_sectors() - 1) != 0
 }
 
 /// Takes a device of the engine for the view's table, so that its limits and its use are known.
@@ -370,7 +379,7 @@ impl Reader {
 
     /// Whether contents that a bio has brought from the store are the right ones.
     fn is_right(&self, bio: &mut Bio<Reading>, first: Content) -> bool {
-        if !self.engine.is_persistent() {
+        if !self.engine.device().is_persistent() {
             return true;
         }
         let mut buffer = self.buffer.lock();

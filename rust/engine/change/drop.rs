@@ -10,12 +10,11 @@
 
 use crate::dm::NoIo;
 use crate::engine::events::Event;
+use crate::engine::state::Timeline;
 use crate::engine::Engine;
-use crate::engine::Timeline;
 use crate::format::Entry;
 use crate::history::Change;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 impl Engine {
@@ -29,8 +28,8 @@ impl Engine {
 
     fn end_snapshot(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
-        let mut control = self.control.lock();
-        let now = self.timeline();
+        let mut control = self.state.control();
+        let now = self.state.timeline();
         let snapshot = now.snapshot(id).ok_or(ENOENT)?;
         let new = now.changed(Change {
             drop: Some(id),
@@ -40,33 +39,33 @@ impl Engine {
         self.make_durable(&mut control, &[Entry::Drop(id)])?;
         // Durable, or one of the cases above.
         snapshot.set_dropped();
-        self.publish(new);
+        self.state.publish(new);
         Ok(())
     }
 
     /// Forgets a bookmark. `ENOENT` when there is none with this id, `EIO` when the store is failing.
     pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
-        let mut control = self.control.lock();
+        let mut control = self.state.control();
         let new = self.without_bookmark(id)?;
         self.make_durable(&mut control, &[Entry::Forget(id)])?;
-        self.publish(new);
+        self.state.publish(new);
         Ok(())
     }
 
     /// The same so that a checkpoint fits, which is then all that says so: there may be no room in the log. Nothing depends on a bookmark
     /// but what it is asked for, so it does no harm if a power cut brings it back.
-    pub(crate) fn forget_unlogged(&self, id: u64) -> Result {
+    pub(in crate::engine) fn forget_unlogged(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
-        let _control = self.control.lock();
+        let _control = self.state.control();
         let new = self.without_bookmark(id)?;
-        self.publish(new);
+        self.state.publish(new);
         Ok(())
     }
 
     /// The timeline without a bookmark. The caller holds the control lock.
     fn without_bookmark(&self, id: u64) -> Result<Arc<Timeline>> {
-        let now = self.timeline();
+        let now = self.state.timeline();
         if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {
             return Err(ENOENT);
         }
@@ -78,8 +77,8 @@ impl Engine {
     }
 
     /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store is failing: they wait for it.
-    pub(crate) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
-        let timeline = self.timeline();
+    pub(in crate::engine) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
+        let timeline = self.state.timeline();
         let mut live = timeline
             .snapshots()
             .iter()
@@ -93,7 +92,7 @@ impl Engine {
                 // Somebody else was quicker; or the device has just been suspended, with a checkpoint that has what is here.
                 return;
             }
-            if self.is_persistent() && !self.journal.is_given_up() {
+            if self.device.is_persistent() && !self.journal.is_given_up() {
                 // It cannot be logged, and must not take effect before it is: the store is given up, and with it all snapshots.
                 return self.store_failed(error);
             }
@@ -101,14 +100,14 @@ impl Engine {
             // the next change.
             oldest.set_dropped();
         }
-        self.counters.invalidated.add(1, Relaxed);
+        self.device.counters().invalidated.add(1);
         let advice = match self.journal.is_given_up() {
             true => "",
             false => "; take another one",
         };
         pr_warn!(
             "{}: snapshot {id} is given up: {}{advice}\n",
-            self.identity.live,
+            self.device.live(),
             why.to_str().unwrap_or("")
         );
         // Writes may wait that it needs no longer.
@@ -117,8 +116,8 @@ impl Engine {
     }
 
     /// Gives up all snapshots. The store is transient, or given up.
-    pub(crate) fn give_up_all(self: &Arc<Self>, why: &CStr) {
-        let live = self.timeline();
+    pub(in crate::engine) fn give_up_all(self: &Arc<Self>, why: &CStr) {
+        let live = self.state.timeline();
         for _ in live
             .snapshots()
             .iter()

@@ -22,7 +22,7 @@ impl Engine {
     /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that does not
     /// end within the device.
     fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVVec<Chunks>> {
-        let geometry = self.geometry();
+        let geometry = self.device.geometry();
         let mut runs = KVVec::with_capacity(ranges.len(), GFP_KERNEL)?;
         for (start, len) in ranges {
             if *len == 0 {
@@ -50,10 +50,10 @@ impl Engine {
         let _noio = NoIo::enter();
         let runs = self.runs(ranges, protect)?;
         // Not the control lock: the copier may need that, and many ranges take their time.
-        let _editor = self.editor.lock();
-        if !self.is_persistent() {
-            let edited = self.designation().edited(&runs, protect)?;
-            self.set_designation(Arc::new(edited, GFP_KERNEL)?);
+        let _editor = self.state.editor();
+        if !self.device.is_persistent() {
+            let edited = self.state.designation().edited(&runs, protect)?;
+            self.state.set_designation(Arc::new(edited, GFP_KERNEL)?);
             return Ok(());
         }
         let mut entries = KVec::with_capacity(MAX_ENTRIES, GFP_KERNEL)?;
@@ -63,11 +63,11 @@ impl Engine {
             for run in batch {
                 entries.push(Entry::Protect(*run, protect), GFP_KERNEL)?;
             }
-            let edited = self.designation().edited(batch, protect)?;
+            let edited = self.state.designation().edited(batch, protect)?;
             let edited = Arc::new(edited, GFP_KERNEL)?;
-            let mut control = self.control.lock();
+            let mut control = self.state.control();
             self.make_durable(&mut control, &entries)?;
-            self.set_designation(edited);
+            self.state.set_designation(edited);
         }
         Ok(())
     }
@@ -76,9 +76,9 @@ impl Engine {
     pub(crate) fn release(self: &Arc<Self>, id: u64, start: u64, len: u64) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(&[(start, len)], false)?;
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
-        let mut control = self.control.lock();
+        let mut control = self.state.control();
         for run in runs {
             // The device may have grown since.
             let end = run.end.min(snapshot.released.len());

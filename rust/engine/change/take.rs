@@ -21,13 +21,13 @@ use crate::dm;
 use crate::dm::NoIo;
 use crate::engine::events::Event;
 use crate::engine::log::pending::Whose;
-use crate::engine::no_regions;
 use crate::engine::space::Copies;
-use crate::engine::Control;
+use crate::engine::state::no_regions;
+use crate::engine::state::Control;
+use crate::engine::state::Epoch;
+use crate::engine::state::Present;
+use crate::engine::state::Timeline;
 use crate::engine::Engine;
-use crate::engine::Epoch;
-use crate::engine::Present;
-use crate::engine::Timeline;
 use crate::format::Entry;
 use crate::history::Change;
 use crate::history::NewSnapshot;
@@ -39,8 +39,6 @@ use crate::maps::Geometry;
 use crate::store::Segments;
 use crate::uapi::args::ScopeWanted;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
-use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 
 impl Engine {
@@ -50,16 +48,16 @@ impl Engine {
     /// store has failed.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
-        let _editor = self.editor.lock();
-        let mut control = self.control.lock();
-        let now = self.timeline();
+        let _editor = self.state.editor();
+        let mut control = self.state.control();
+        let now = self.state.timeline();
         // CAST: At most `MAX_SNAPSHOTS`.
         let drop_up_to = now.beyond(keep as usize);
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
         if self.journal.has_failed() {
             pr_err!(
                 "{}: the store has failed: remove the device, and mend the store or give it another one\n",
-                self.identity.live
+                self.device.live()
             );
             return Err(EIO);
         }
@@ -71,24 +69,24 @@ impl Engine {
                 if *error == EOVERFLOW {
                     pr_err!(
                         "{}: too many snapshots were taken since the base, or since the oldest one that is kept: drop or forget that, or take a later base or a full one\n",
-                        self.identity.live
+                        self.device.live()
                     );
                 }
             })?;
         if let Scope::Incremental { base, .. } = &scope {
-            self.ensure_proven(*base)?;
+            self.state.ensure_proven(*base)?;
         }
         let snapshot = Snapshot::new(NewSnapshot {
-            id: self.next_id.load(Relaxed),
+            id: self.state.next_id(),
             time_ns: dm::now_ns(),
             epoch,
-            designation: self.designation(),
+            designation: self.state.designation(),
             scope,
-            keep_unprotected: self.options().keep_unprotected,
-            sectors: self.geometry().sectors(),
-            chunks: self.geometry().chunks(),
+            keep_unprotected: self.device.options().keep_unprotected,
+            sectors: self.device.geometry().sectors(),
+            chunks: self.device.geometry().chunks(),
             // With a persistent store the base's epochs must have been saved as closed first.
-            narrowed: !self.is_persistent(),
+            narrowed: !self.device.is_persistent(),
         })?;
         let designation = self.next_designation()?;
         let id = snapshot.id;
@@ -100,13 +98,13 @@ impl Engine {
                 drop_up_to,
                 ..Change::NONE
             },
-            self.geometry(),
+            self.device.geometry(),
         )?;
         if !is_taken {
             return Err(EIO);
         }
-        self.next_id.add(1, Relaxed);
-        self.set_designation(designation);
+        self.state.use_next_id();
+        self.state.set_designation(designation);
         drop(control);
         if self.journal.is_given_up() {
             // Since it was asked; whoever ended all snapshots may not have seen this one.
@@ -123,13 +121,13 @@ impl Engine {
 
     /// What the designation is after a snapshot: the same, or the default.
     fn next_designation(&self) -> Result<Arc<Designation>> {
-        let options = self.options();
+        let options = self.device.options();
         match options.reset_protection {
             true => Ok(Arc::new(
                 Designation::new(options.default_protected),
                 GFP_KERNEL,
             )?),
-            false => Ok(self.designation()),
+            false => Ok(self.state.designation()),
         }
     }
 
@@ -155,13 +153,13 @@ impl Engine {
         change: Change<Copies>,
         geometry: Geometry,
     ) -> Result<bool> {
-        let must_log = self.is_persistent() && !self.journal.has_failed();
+        let must_log = self.device.is_persistent() && !self.journal.has_failed();
         if must_log && !self.is_logging()? {
             return Err(ENODEV);
         }
         let chunks = geometry.chunks();
         let marks = Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?;
-        let regions = match self.is_persistent() {
+        let regions = match self.device.is_persistent() {
             true => Some(no_regions(chunks)?),
             false => None,
         };
@@ -180,10 +178,10 @@ impl Engine {
         };
         let alone = with(Change::NONE)?;
         let new = with(change)?;
-        if self.is_persistent() {
-            self.origin.flush()?;
+        if self.device.is_persistent() {
+            self.device.origin().flush()?;
         }
-        let mut closed = self.gate.close();
+        let mut closed = self.state.close_gate();
         let is_durable = self.log_epoch(&entries)?;
         if is_durable {
             let dropped = now.snapshots().iter().filter(|s| s.id <= drop_up_to);
@@ -196,7 +194,7 @@ impl Engine {
             regions,
         };
         // Of a record that has failed nobody knows whether it will be found. The epoch begins in either case: see `failing`.
-        self.publish(match is_durable {
+        self.state.publish(match is_durable {
             true => new,
             false => alone,
         });
@@ -210,13 +208,13 @@ impl Engine {
     ///
     /// Errors: those of the origin's flush. Nothing has been logged then.
     fn log_epoch(self: &Arc<Self>, entries: &[Entry]) -> Result<bool> {
-        if !self.is_persistent() || self.journal.is_given_up() {
+        if !self.device.is_persistent() || self.journal.is_given_up() {
             return Ok(true);
         }
         if self.journal.has_failed() {
             return Ok(false);
         }
-        self.origin.flush()?;
+        self.device.origin().flush()?;
         match self.log(Whose::Control, entries) {
             Some(ticket) => Ok(self.journal.wait(Whose::Control, ticket).is_ok()),
             None if self.journal.has_failed() => Ok(false),
@@ -237,7 +235,7 @@ impl Engine {
             entries.push(Entry::DropUpTo(change.drop_up_to), GFP_KERNEL)?;
         }
         if let Some(snapshot) = &change.snapshot {
-            let options = self.options();
+            let options = self.device.options();
             let base = match &snapshot.scope {
                 Scope::Full => 0,
                 Scope::Incremental { base, .. } => *base,
@@ -260,7 +258,7 @@ impl Engine {
     /// transient store, or one that is given up, which says so itself. The caller holds the control lock.
     ///
     /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not given up.
-    pub(crate) fn make_durable(
+    pub(in crate::engine) fn make_durable(
         self: &Arc<Self>,
         control: &mut Control,
         entries: &[Entry],
@@ -279,14 +277,14 @@ impl Engine {
     /// not: no write passes in that epoch, and the next activation lets the device grow again.
     ///
     /// Errors: `EFBIG`, and as for [`Engine::begin_epoch`].
-    pub(crate) fn grow(self: &Arc<Self>, sectors: u64) -> Result {
+    pub(in crate::engine) fn grow(self: &Arc<Self>, sectors: u64) -> Result {
         let _noio = NoIo::enter();
-        let mut control = self.control.lock();
-        let grown = self.shape.with_sectors(sectors).ok_or(EFBIG)?;
+        let mut control = self.state.control();
+        let grown = self.device.shape().with_sectors(sectors).ok_or(EFBIG)?;
         self.ensure_ring_room(&mut control)?;
         // Whether the store knows of it makes no difference here.
-        let _ = self.begin_epoch(self.timeline(), Change::NONE, grown)?;
-        self.sectors.store(sectors, Release);
+        let _ = self.begin_epoch(self.state.timeline(), Change::NONE, grown)?;
+        self.device.set_sectors(sectors);
         Ok(())
     }
 }

@@ -6,33 +6,17 @@
 
 use crate::dm::NoIo;
 use crate::engine::Engine;
-use crate::errors::EUCLEAN;
 use kernel::prelude::*;
-use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U64;
 
 impl Engine {
-    /// The highest id that is unproven; 0 for none.
-    pub(crate) fn unproven(&self) -> u64 {
-        self.unproven_up_to.load(Acquire)
-    }
-
-    /// Refuses an unproven snapshot or bookmark with `EUCLEAN`. An id of 0 stands for none.
-    pub(crate) fn ensure_proven(&self, id: u64) -> Result {
-        match id > 0 && id <= self.unproven() {
-            true => Err(EUCLEAN),
-            false => Ok(()),
-        }
-    }
-
     /// Makes durable that the unproven snapshots and bookmarks are right, as somebody vouches for them. Nothing to do for a transient
     /// store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
     pub(crate) fn trust(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let told = {
-            let _control = self.control.lock();
+            let _control = self.state.control();
             self.write_trust()
         };
         // Without the lock: it ends the snapshots.
@@ -59,15 +43,15 @@ impl Engine {
         if unproven.get() == 0 {
             return Ok(());
         }
-        let written = persist.write_superblocks(&self.store_device);
+        let written = persist.write_superblocks(self.device.store());
         if written.is_err() {
             persist.superblock.unproven = unproven;
             return written;
         }
-        self.unproven_up_to.store(0, Release);
+        self.state.set_proven();
         pr_info!(
             "{}: the snapshots and bookmarks up to {} are vouched for\n",
-            self.identity.live,
+            self.device.live(),
             unproven.get()
         );
         Ok(())

@@ -31,7 +31,7 @@ use kernel::sync::Arc;
 
 impl Engine {
     /// Makes records of what waits, as long as they can be written.
-    pub(crate) fn form_records(self: &Arc<Self>, inner: &mut Inner) {
+    pub(super) fn form_records(self: &Arc<Self>, inner: &mut Inner) {
         if self.journal.has_failed() {
             let mut contents = inner.contents.take();
             while let Some(io) = contents.pop() {
@@ -183,7 +183,7 @@ impl Engine {
     fn next_contents(self: &Arc<Self>, inner: &mut Inner) -> Option<KBox<Io<Copy>>> {
         loop {
             let io = inner.contents.pop()?;
-            if io.data.epoch() == inner.epoch && self.keeps_copies(inner.epoch) {
+            if io.data.epoch() == inner.epoch && self.state.keeps_copies(inner.epoch) {
                 return Some(io);
             }
             self.give_back_contents(io, false);
@@ -200,7 +200,7 @@ impl Engine {
             return false;
         }
         // CAST: A chunk's size, at most 1 MiB.
-        let bytes = self.shape.chunk_bytes() as usize;
+        let bytes = self.device.shape().chunk_bytes() as usize;
         for (n, chunk) in (0..).zip(run.start..run.end) {
             let checksum = io.checksum(n * bytes, bytes);
             // There is room.
@@ -217,7 +217,7 @@ impl Engine {
             self.kick_checkpoint();
             return false;
         }
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         let copies = timeline
             .present()
             .filter(|present| present.id == epoch)
@@ -268,7 +268,7 @@ impl Engine {
         if set.is_err() || inner.flights.push_within_capacity(flight).is_err() {
             self.journal.set_failed();
         }
-        write.submit(&self.store_device, formed.block * BLOCK_SECTORS);
+        write.submit(self.device.store(), formed.block * BLOCK_SECTORS);
         true
     }
 }

@@ -14,7 +14,7 @@ const MAX_WAITING: usize = 4 * MAX_ENTRIES;
 
 /// Whose entries: which of the two lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Whose {
+pub(in crate::engine) enum Whose {
     /// Of those who hold the control lock; they go first, and may use the ring's reserve.
     Control,
     /// Of the copier.
@@ -26,7 +26,7 @@ impl Whose {
     pub(crate) const ALL: [Self; 2] = [Self::Control, Self::Copier];
 
     /// Blocks of the ring that its records must leave free.
-    pub(crate) fn reserve(self) -> u64 {
+    pub(in crate::engine) fn reserve(self) -> u64 {
         match self {
             Self::Control => 0,
             Self::Copier => RING_RESERVE,
@@ -35,13 +35,13 @@ impl Whose {
 }
 
 /// Entries that wait for a record. A group is never divided.
-pub(crate) struct Queue {
+pub(in crate::engine) struct Queue {
     pub(crate) entries: KVec<Entry>,
     /// Number of entries of each group.
     groups: KVec<usize>,
     /// Ticket of the last group added, and of the last one in a record.
     added: u64,
-    pub(crate) formed: u64,
+    pub(super) formed: u64,
 }
 
 impl Queue {
@@ -56,7 +56,7 @@ impl Queue {
     }
 
     /// Adds a group: its ticket, or `None` when too many wait.
-    pub(crate) fn add(&mut self, entries: &[Entry]) -> Option<u64> {
+    pub(in crate::engine) fn add(&mut self, entries: &[Entry]) -> Option<u64> {
         if self.entries.len() + entries.len() > MAX_WAITING || entries.is_empty() {
             return None;
         }
@@ -70,7 +70,7 @@ impl Queue {
     }
 
     /// How many groups, and entries in them, fit into one record.
-    pub(crate) fn fitting(&self) -> (usize, usize) {
+    pub(in crate::engine) fn fitting(&self) -> (usize, usize) {
         let mut fitting = (0, 0);
         for group in self.groups.iter() {
             if fitting.1 + group > MAX_ENTRIES {

@@ -19,13 +19,13 @@
 
 use crate::dm;
 use crate::dm::NoIo;
-use crate::engine::no_regions;
 use crate::engine::session::superblocks::fingerprint;
 use crate::engine::session::superblocks::Persist;
 use crate::engine::space::Copies;
-use crate::engine::Control;
+use crate::engine::state::no_regions;
+use crate::engine::state::Control;
+use crate::engine::state::Timeline;
 use crate::engine::Engine;
-use crate::engine::Timeline;
 use crate::engine::CHECKPOINT;
 use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
@@ -35,18 +35,17 @@ use crate::store::Place;
 use crate::store::State;
 use crate::store::RING_RESERVE;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 /// How long to wait for memory, in milliseconds.
-pub(crate) const NO_MEMORY_MS: u32 = 100;
+pub(in crate::engine) const NO_MEMORY_MS: u32 = 100;
 
 impl Engine {
     /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
-    pub(crate) fn checkpoint(self: &Arc<Self>, control: &mut Control, state: u32) -> Result {
+    pub(in crate::engine) fn checkpoint(self: &Arc<Self>, control: &mut Control, state: u32) -> Result {
         let mut guard = self.persist.lock();
         let Some(persist) = (*guard).as_mut() else {
             return Ok(());
@@ -54,10 +53,10 @@ impl Engine {
         if self.journal.has_failed() {
             return Err(EIO);
         }
-        let regions = no_regions(self.geometry().chunks())?;
+        let regions = no_regions(self.device.geometry().chunks())?;
         let generation = control.generation + 1;
         let (place, next, waiting) = {
-            let mut closed = self.gate.close();
+            let mut closed = self.state.close_gate();
             closed.regions = Some(regions);
             closed.generation = generation;
             let (place, next) = self.journal.cut().ok_or(EIO)?;
@@ -71,10 +70,10 @@ impl Engine {
             place,
             next,
             generation,
-            next_id: self.next_id.load(Relaxed),
-            sectors: self.geometry().sectors(),
-            timeline: self.timeline(),
-            designation: self.designation(),
+            next_id: self.state.next_id(),
+            sectors: self.device.geometry().sectors(),
+            timeline: self.state.timeline(),
+            designation: self.state.designation(),
         };
         self.save(persist, &known, state)?;
         let image_blocks = persist.superblock.image_used.get();
@@ -99,13 +98,13 @@ impl Engine {
     fn save(&self, persist: &mut Persist, known: &State<Copies>, state: u32) -> Result {
         if persist.is_unsure {
             // It may be the one that counts: its image must not be overwritten before that is known.
-            persist.write_superblocks(&self.store_device)?;
+            persist.write_superblocks(self.device.store())?;
         }
-        persist.clear_ring(&self.store_device)?;
+        persist.clear_ring(self.device.store())?;
         let area = 1 - persist.superblock.image_area.get().min(1);
         let number = persist.superblock.image_number.get() + 1;
         let (store, layout) = (persist.superblock.store, persist.layout);
-        let mut disk = persist.disk(&self.store_device);
+        let mut disk = persist.disk(self.device.store());
         let mut out = ImageWriter::new(&mut disk, store, &layout, area, number)?;
         save::save(known, &mut out)?;
         let used = out.finish()?;
@@ -117,16 +116,16 @@ impl Engine {
         superblock.origin_sectors = U64::new(known.sectors);
         if state == STATE_CLOSED {
             // A power cut after this must not make the fingerprint another one.
-            if let Err(error) = self.origin.flush() {
+            if let Err(error) = self.device.origin().flush() {
                 pr_warn!(
                     "{}: the origin cannot be flushed: {error:?}\n",
-                    self.identity.live
+                    self.device.live()
                 );
             }
-            let print = fingerprint(&self.origin, known.sectors, &mut persist.io);
+            let print = fingerprint(self.device.origin(), known.sectors, &mut persist.io);
             persist.superblock.fingerprint = U32::new(print);
         }
-        persist.write_superblocks(&self.store_device)?;
+        persist.write_superblocks(self.device.store())?;
         persist.place = Place {
             content: 0,
             content_end: 0,
@@ -139,8 +138,8 @@ impl Engine {
 
     /// Makes room in the ring before control entries are logged, if it is short. The caller holds the control
     /// lock.
-    pub(crate) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
-        let is_logging = self.is_persistent() && !self.journal.has_failed();
+    pub(in crate::engine) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
+        let is_logging = self.device.is_persistent() && !self.journal.has_failed();
         if is_logging && self.journal.ring().0 <= RING_RESERVE / 2 {
             // What failed here is seen to by the checkpoint's work.
             self.checkpoint(control, STATE_OPEN)
@@ -153,11 +152,11 @@ impl Engine {
     /// transient store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
-        if !self.is_persistent() {
+        if !self.device.is_persistent() {
             return Ok(());
         }
         loop {
-            let mut control = self.control.lock();
+            let mut control = self.state.control();
             if !self.has_session() {
                 return Err(ENODEV);
             }
@@ -178,11 +177,11 @@ impl Engine {
     }
 
     /// The checkpoint's work.
-    pub(crate) fn run_checkpoint(self: &Arc<Self>) {
+    pub(super) fn run_checkpoint(self: &Arc<Self>) {
         if self.journal.has_failed() {
             return self.give_up_store();
         }
-        let mut control = self.control.lock();
+        let mut control = self.state.control();
         if !self.has_session() {
             return;
         }
@@ -205,7 +204,7 @@ impl Engine {
     /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the oldest snapshot. `false`
     /// when there is neither.
     fn forget_something(self: &Arc<Self>) -> bool {
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         if timeline.latest().is_none() {
             return false;
         }
@@ -215,7 +214,7 @@ impl Engine {
             Some(id) => {
                 pr_warn!(
                     "{}: the store has no room for all marks: bookmark {id} is forgotten\n",
-                    self.identity.live
+                    self.device.live()
                 );
                 // Somebody else may have been quicker.
                 if self.forget_unlogged(id) == Err(ENOMEM) {
@@ -230,7 +229,7 @@ impl Engine {
     /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The caller holds the
     /// control lock, and has just made the checkpoint.
     fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
-        let timeline: Arc<Timeline> = self.timeline();
+        let timeline: Arc<Timeline> = self.state.timeline();
         for snapshot in timeline.snapshots() {
             if !snapshot.is_narrowed() {
                 self.make_durable(control, &[crate::format::Entry::Narrow(snapshot.id)])?;

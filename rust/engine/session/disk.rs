@@ -15,13 +15,13 @@ use kernel::time::Instant;
 use kernel::time::Monotonic;
 
 /// Bytes read or written at once.
-pub(crate) const PIECE_BYTES: usize = 64 << 10;
+pub(in crate::engine) const PIECE_BYTES: usize = 64 << 10;
 
 /// How often recovery tells how far it is, in milliseconds.
 const PROGRESS_MS: i64 = 5000;
 
 /// A store's device, for recovery and checkpoints. What is read is not written by others meanwhile.
-pub(crate) struct StoreDisk<'a> {
+pub(in crate::engine) struct StoreDisk<'a> {
     device: &'a BlockDevice,
     io: &'a mut Io<()>,
     /// Single blocks are read with what follows them.
@@ -79,7 +79,7 @@ impl<'a> StoreDisk<'a> {
     }
 
     /// For recovery, which reads block by block, and tells how far it is when that takes long.
-    pub(crate) fn for_recovery(self) -> Self {
+    pub(super) fn for_recovery(self) -> Self {
         Self {
             reads_ahead: true,
             progress: Some(Progress::begin()),

@@ -6,20 +6,16 @@
 
 #![forbid(unsafe_code)]
 
-use crate::maps::Bitmap;
-use crate::engine::boot;
-use crate::maps::Geometry;
-use crate::engine::space::Copies;
-use crate::engine::space::Store;
-use crate::maps::Designation;
-use crate::store::Disk;
 use crate::dm;
 use crate::dm::BlockDevice;
 use crate::dm::Direction;
 use crate::dm::Io;
+use crate::engine::boot;
 use crate::engine::session::disk::StoreDisk;
 use crate::engine::session::disk::PIECE_BYTES;
-use crate::engine::Epoch;
+use crate::engine::space::Copies;
+use crate::engine::space::Store;
+use crate::engine::state::Epoch;
 use crate::format::Layout;
 use crate::format::Superblock;
 use crate::format::BLOCK_BYTES;
@@ -29,17 +25,21 @@ use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
 use crate::format::STATE_ROLLBACK;
 use crate::history;
+use crate::maps::Bitmap;
+use crate::maps::Designation;
+use crate::maps::Geometry;
 use crate::store::recover;
 use crate::store::save;
 use crate::store::superblocks;
+use crate::store::trust::BootId;
+use crate::store::trust::Ended;
+use crate::store::trust::Trust;
+use crate::store::Disk;
 use crate::store::Found;
 use crate::store::Place;
 use crate::store::Segments;
 use crate::store::State;
 use crate::store::Trouble;
-use crate::store::trust::BootId;
-use crate::store::trust::Ended;
-use crate::store::trust::Trust;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
@@ -47,39 +47,39 @@ use zerocopy::little_endian::U64;
 use zerocopy::FromZeros;
 
 /// What a persistent engine knows of its store's superblocks.
-pub(crate) struct Persist {
-    pub(crate) superblock: Superblock,
-    pub(crate) layout: Layout,
+pub(in crate::engine) struct Persist {
+    pub(in crate::engine) superblock: Superblock,
+    pub(in crate::engine) layout: Layout,
     /// The image is all there is to know: nothing has happened since.
-    pub(crate) image_is_exact: bool,
+    pub(super) image_is_exact: bool,
     /// A session is under way.
-    pub(crate) is_open: bool,
+    pub(in crate::engine) is_open: bool,
     /// The disk says that it is. Before, nothing may be logged: it would not be replayed, and might be written over what the last
     /// session's image still needs.
-    pub(crate) has_begun: bool,
+    pub(in crate::engine) has_begun: bool,
     /// A session has been begun, on the disk or not, since the store was found.
-    pub(crate) has_tried: bool,
+    pub(super) has_tried: bool,
     /// The store was blank, but for its superblocks' places nobody knows what is there.
-    pub(crate) is_ring_unknown: bool,
+    pub(super) is_ring_unknown: bool,
     /// The superblock may be on the disk or not: writing it failed.
-    pub(crate) is_unsure: bool,
+    pub(super) is_unsure: bool,
     /// It has failed; that has been told.
     pub(crate) is_failing: bool,
     /// The boot id that the store had when it was found.
-    pub(crate) boot_before: BootId,
+    pub(super) boot_before: BootId,
     /// Where the next session's log begins.
     pub(crate) place: Place,
     pub(crate) io: KBox<Io<()>>,
 }
 
 /// What recovery brought: the store, and the engine's state.
-pub(crate) struct Recovered {
-    pub(crate) persist: Persist,
+pub(in crate::engine) struct Recovered {
+    pub(in crate::engine) persist: Persist,
     pub(crate) state: State<Copies>,
 }
 
 /// The state of a device that nothing is known of.
-pub(crate) fn new_state(shape: Geometry, default_protected: bool) -> Result<State<Copies>> {
+pub(in crate::engine) fn new_state(shape: Geometry, default_protected: bool) -> Result<State<Copies>> {
     let first = Epoch {
         id: 0,
         marks: Arc::new(Bitmap::new(shape.chunks())?, GFP_KERNEL)?,
@@ -100,7 +100,7 @@ pub(crate) fn new_state(shape: Geometry, default_protected: bool) -> Result<Stat
 }
 
 /// Finds out what a store holds for a device of `shape`. Reads only.
-pub(crate) fn recover(
+pub(in crate::engine) fn recover(
     store_device: &BlockDevice,
     origin: &BlockDevice,
     store: &Arc<Store>,
@@ -288,7 +288,7 @@ fn format(
 }
 
 /// Whether a device has the superblock of a persistent store.
-pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
+pub(in crate::engine) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
     let mut io = Io::new(PIECE_BYTES, ())?;
     let mut disk = StoreDisk::new(device, &mut io);
     match superblocks::superblock(&mut disk) {
@@ -300,7 +300,7 @@ pub(crate) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
 }
 
 /// Whether an origin was written since the clean shutdown that a superblock tells of. Says so.
-pub(crate) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mut Io<()>) -> bool {
+pub(super) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mut Io<()>) -> bool {
     let print = fingerprint(origin, superblock.origin_sectors.get(), io);
     let written = print != superblock.fingerprint.get();
     if written {
@@ -314,7 +314,7 @@ pub(crate) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mu
 
 /// What the first sectors of the origin are like now, as many as the live device has; see
 /// [`fingerprint`](crate::store::fingerprint).
-pub(crate) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -> u32 {
+pub(super) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -> u32 {
     crate::store::fingerprint::fingerprint(sectors, |start, len| {
         // CAST: At most `HEAD_SECTORS`, which is a piece.
         let bytes = (len * crate::maps::SECTOR_BYTES) as usize;
@@ -327,7 +327,7 @@ const _: () = assert!(crate::store::HEAD_SECTORS * crate::maps::SECTOR_BYTES == 
 
 impl Persist {
     /// Zeroes the ring of a store that was blank: recovery looks on in the segments where it finds something else than a record or zeroes.
-    pub(crate) fn clear_ring(&mut self, device: &BlockDevice) -> Result {
+    pub(super) fn clear_ring(&mut self, device: &BlockDevice) -> Result {
         if !self.is_ring_unknown {
             return Ok(());
         }
@@ -355,7 +355,7 @@ impl Persist {
     /// it refers to there.
     ///
     /// After a failure the next one has the same number, and so goes to the places in the same order.
-    pub(crate) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
+    pub(in crate::engine) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
         let mut buffer = crate::store::Buffer::new()?;
         if !core::mem::replace(&mut self.is_unsure, true) {
             self.superblock.sequence += U64::new(1);
@@ -373,7 +373,7 @@ impl Persist {
     }
 
     /// Says that tracking is broken. One superblock that can still be written is enough, as it is later than the other.
-    pub(crate) fn write_broken(&mut self, device: &BlockDevice) -> Result {
+    pub(in crate::engine) fn write_broken(&mut self, device: &BlockDevice) -> Result {
         self.superblock.state = U32::new(STATE_BROKEN);
         self.image_is_exact = false;
         let sequence = self.superblock.sequence.get() + 1;

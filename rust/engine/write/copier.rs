@@ -35,22 +35,22 @@
 
 #![forbid(unsafe_code)]
 
-use crate::uapi::args::OnFull;
-use crate::maps::Bitmap;
-use crate::maps::Chunks;
-use crate::engine::write::waiting::HeldBio;
-use crate::engine::write::waiting::Slow;
-use crate::engine::write::copy::Begun;
 use crate::dm;
 use crate::dm::Entry;
 use crate::dm::NoIo;
 use crate::dm::Op;
 use crate::dm::Status;
 use crate::engine::events::Event;
+use crate::engine::state::Present;
+use crate::engine::write::copy::Begun;
+use crate::engine::write::waiting::HeldBio;
+use crate::engine::write::waiting::Slow;
 use crate::engine::write::WINDOW;
 use crate::engine::Engine;
-use crate::engine::Present;
 use crate::engine::COPIER;
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
+use crate::uapi::args::OnFull;
 use kernel::prelude::*;
 use kernel::sync::atomic::Full;
 use kernel::sync::atomic::Relaxed;
@@ -63,7 +63,7 @@ const RUNS_PER_BIO: usize = 8;
 /// Most rounds of one run.
 const ROUNDS: usize = 16;
 /// How long to wait for memory, in milliseconds.
-pub(crate) const NO_MEMORY_MS: u32 = 10;
+pub(in crate::engine) const NO_MEMORY_MS: u32 = 10;
 
 /// What to do next for a bio.
 enum Step {
@@ -133,7 +133,7 @@ impl Engine {
     /// Looks again at those who wait, if what they wait for has happened.
     fn look_again(self: &Arc<Self>, slow: &mut Slow) {
         let held = !slow.parked.is_empty() || !slow.unsettled.is_empty();
-        if held && self.gate.enter().is_some() {
+        if held && self.state.enter().is_some() {
             slow.pending.append(&mut slow.parked);
             let mut unsettled = slow.unsettled.take();
             while let Some(io) = unsettled.pop() {
@@ -163,11 +163,13 @@ impl Engine {
 
     fn chunks_of(&self, bio: &HeldBio) -> Chunks {
         let span = bio.span();
-        self.shape.outward(span.start, span.start + span.len)
+        self.device
+            .shape()
+            .outward(span.start, span.start + span.len)
     }
 
     /// Submits a bio if all its chunks are marked or can be right away; gives it back otherwise.
-    pub(crate) fn try_submit(
+    pub(super) fn try_submit(
         &self,
         present: &Entry<'_, Present>,
         mut bio: HeldBio,
@@ -178,13 +180,13 @@ impl Engine {
         }
         let start = bio.span().start;
         *bio.state() = Some(present.ticket());
-        bio.submit(&self.origin, start);
+        bio.submit(self.device.origin(), start);
         Ok(())
     }
 
     /// Moves a bio on as far as it goes.
     fn advance_bio(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
-        let Some(present) = self.gate.enter() else {
+        let Some(present) = self.state.enter() else {
             slow.parked.push(bio);
             return;
         };
@@ -207,7 +209,9 @@ impl Engine {
                 Some(claim) => claim.waiters.push(bio),
                 None => slow.pending.push(bio),
             },
-            Step::Copy(..) | Step::Announce(_) if self.is_failing() => self.wait_for_store(slow, bio),
+            Step::Copy(..) | Step::Announce(_) if self.is_failing() => {
+                self.wait_for_store(slow, bio)
+            }
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
             Step::Announce(run) => self.announce(slow, bio, run),
             Step::Again => {
@@ -237,7 +241,7 @@ impl Engine {
         if slow.is_claimed(first) {
             return Step::Wait(first);
         }
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         if timeline.needs(first) {
             let limit = chunks.end.min(first + slow.run_chunks);
             let mut end = first + 1;
@@ -274,7 +278,7 @@ impl Engine {
                 start: at,
                 end: chunks.end,
             };
-            let Some(present) = self.gate.enter() else {
+            let Some(present) = self.state.enter() else {
                 return;
             };
             let step = self.next_step(slow, &present, rest);
@@ -327,7 +331,7 @@ impl Engine {
 
     /// Whether space is about to come back: a reader still holds an epoch that is not needed.
     fn space_comes_back(&self) -> bool {
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         if self.store.with_segments(|segments| segments.has_waiting()) == Some(true) {
             return true;
         }
@@ -340,7 +344,7 @@ impl Engine {
 
     /// The store is full: what `on_full=` says.
     fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
-        match self.options().on_full {
+        match self.device.options().on_full {
             // Its return lets the copier run. In a persistent store it takes a checkpoint.
             _ if self.space_comes_back() => {
                 slow.wait_space.push(bio);
@@ -356,7 +360,7 @@ impl Engine {
                 self.blocked.store(true, Release);
                 if !core::mem::replace(&mut slow.told_blocked, true) {
                     pr_warn!("{}: the store is full, writes wait: drop a snapshot, release ranges or enlarge the store\n",
-                        self.identity.live
+                        self.device.live()
                     );
                     self.events.add(Event::Blocked);
                 }

@@ -27,18 +27,17 @@ use crate::dm::Status;
 use crate::engine::events::Event;
 use crate::engine::log::pending::Whose;
 use crate::engine::space::Copies;
+use crate::engine::state::Present;
 use crate::engine::write::waiting::Slow;
 use crate::engine::Engine;
-use crate::engine::Present;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use kernel::prelude::*;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// What goes along with a copy.
 pub(crate) struct Copy {
-    pub(crate) slot: usize,
+    pub(in crate::engine) slot: usize,
     stage: Stage,
     /// The epoch in which need was decided.
     epoch: u64,
@@ -99,7 +98,7 @@ impl IoDone for Copy {
 }
 
 /// Whether a copy could be started.
-pub(crate) enum Begun {
+pub(in crate::engine) enum Begun {
     /// In this slot, up to this chunk.
     Copying(usize, u64),
     /// All slots are in use.
@@ -112,7 +111,7 @@ pub(crate) enum Begun {
 
 impl Engine {
     /// Claims a run, as long as there is space for, and starts reading it. Outside the gate: allocates.
-    pub(crate) fn begin(self: &Arc<Self>, slow: &mut Slow, run: Chunks, epoch: u64) -> Begun {
+    pub(in crate::engine) fn begin(self: &Arc<Self>, slow: &mut Slow, run: Chunks, epoch: u64) -> Begun {
         let Some(mut io) = slow.idle.pop() else {
             return Begun::NoSlot;
         };
@@ -142,7 +141,7 @@ impl Engine {
         epoch: u64,
     ) -> Result<Option<Chunks>> {
         copy.epoch = epoch;
-        let timeline = self.timeline();
+        let timeline = self.state.timeline();
         let Some(present) = timeline.present().filter(|present| present.id == epoch) else {
             // The epoch has ended: this copy will not be written, but decided anew.
             return Ok(Some(run));
@@ -152,7 +151,7 @@ impl Engine {
             return Ok(Some(run));
         };
         present.marks.prepare(run)?;
-        let taken = match self.is_persistent() {
+        let taken = match self.device.is_persistent() {
             true => self.store.with_segments(|segments| {
                 copy.reserved = segments.reserve(run.len());
                 (copy.reserved > 0).then_some((0, copy.reserved))
@@ -170,7 +169,7 @@ impl Engine {
 
     /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken after it.
     fn give_back(self: &Arc<Self>, copy: &mut Copy, run: Chunks, keep: u64) {
-        if self.is_persistent() {
+        if self.device.is_persistent() {
             let reserved = copy.reserved;
             copy.reserved = reserved.min(keep);
             self.store.with_segments(|segments| match keep {
@@ -189,37 +188,37 @@ impl Engine {
         io.data.stage = Stage::Reading;
         io.data.engine = Some(self.clone());
         let (sector, bytes) = self.extent(run);
-        io.submit(&self.origin, Direction::Read, sector, bytes);
+        io.submit(self.device.origin(), Direction::Read, sector, bytes);
     }
 
     fn write(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
         io.data.stage = Stage::Writing;
         let (_, bytes) = self.extent(run);
-        if self.is_persistent() {
+        if self.device.is_persistent() {
             io.data.run = run;
             // What lies beyond the device's end is zero; it has a checksum too.
             // CAST: Sizes of an I/O.
-            let whole = (run.len() * self.shape.chunk_bytes()) as usize;
+            let whole = (run.len() * self.device.shape().chunk_bytes()) as usize;
             if let Err(error) = io.zero(bytes as usize, whole) {
-                pr_err!("{}: a copy is too short: {error:?}\n", self.identity.live);
+                pr_err!("{}: a copy is too short: {error:?}\n", self.device.live());
             }
             return self.log_contents(io);
         }
         io.data.engine = Some(self.clone());
-        let sector = self.shape.sector(io.data.position);
-        io.submit(&self.store_device, Direction::Write, sector, bytes);
+        let sector = self.device.shape().sector(io.data.position);
+        io.submit(self.device.store(), Direction::Write, sector, bytes);
     }
 
     /// First sector and length in bytes of a run on the origin; the last chunk of the device may be short.
     fn extent(&self, run: Chunks) -> (u64, u32) {
-        let geometry = self.geometry();
+        let geometry = self.device.geometry();
         let bytes = geometry.sectors_of(run) * crate::maps::SECTOR_BYTES;
         // CAST: At most what fits into a slot, 1 MiB.
         (geometry.sector(run.start), bytes as u32)
     }
 
     /// A read or write of a copy is done.
-    pub(crate) fn advance_copy(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>) {
+    pub(super) fn advance_copy(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>) {
         let Some(run) = slow.chunks_of(&io) else {
             slow.idle.push(io);
             return;
@@ -228,15 +227,15 @@ impl Engine {
             (Stage::Reading, true) if self.is_stale(&io) => self.abandon(slow, io),
             (Stage::Reading, true) => self.write(io, run),
             (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(slow, io, run),
-            (Stage::Reading, false) if self.is_persistent() => self.lose(slow, io, run),
+            (Stage::Reading, false) if self.device.is_persistent() => self.lose(slow, io, run),
             // The journal did not write it, as its epoch has ended.
-            (Stage::Writing, true) if self.is_persistent() && io.data.position == 0 => {
+            (Stage::Writing, true) if self.device.is_persistent() && io.data.position == 0 => {
                 self.abandon(slow, io);
             }
             (Stage::Reading, false) | (Stage::Writing, true) => self.settle(slow, io),
             (Stage::Losing(_), _) => slow.losing.push(io),
             (Stage::Writing, false) => {
-                match self.is_persistent() {
+                match self.device.is_persistent() {
                     true => self.store_failed(EIO),
                     false => self.give_up_all(c"writing to the store failed"),
                 }
@@ -264,7 +263,7 @@ impl Engine {
     }
 
     /// Settles the copies whose loss has been logged.
-    pub(crate) fn settle_lost(self: &Arc<Self>, slow: &mut Slow) {
+    pub(super) fn settle_lost(self: &Arc<Self>, slow: &mut Slow) {
         let mut losing = slow.losing.take();
         while let Some(io) = losing.pop() {
             let Stage::Losing(ticket) = io.data.stage else {
@@ -285,14 +284,7 @@ impl Engine {
     /// The epoch in which need was decided has ended, and with it the place in the store; or there was
     /// none, as nothing was needed any longer.
     fn is_stale(&self, io: &Io<Copy>) -> bool {
-        io.data.copies.is_none() || !self.keeps_copies(io.data.epoch)
-    }
-
-    /// Whether copies of an epoch are kept: it is the present one, and there is a snapshot.
-    pub(crate) fn keeps_copies(&self, epoch: u64) -> bool {
-        let timeline = self.timeline();
-        let present = timeline.present();
-        present.is_some_and(|present| present.id == epoch && present.copies.is_some())
+        io.data.copies.is_none() || !self.state.keeps_copies(io.data.epoch)
     }
 
     /// Gives up a copy; need is decided again for those who wait.
@@ -319,7 +311,7 @@ impl Engine {
     }
 
     /// Indexes and marks what was copied, and lets the writes go; see the states above.
-    pub(crate) fn settle(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>) {
+    pub(super) fn settle(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>) {
         let Some(run) = slow.chunks_of(&io) else {
             slow.idle.push(io);
             return;
@@ -328,7 +320,7 @@ impl Engine {
         if copied && make_index_room(&io.data, run).is_err() {
             return self.give_up_for_memory(slow, io);
         }
-        let Some(present) = self.gate.enter() else {
+        let Some(present) = self.state.enter() else {
             slow.unsettled.push(io);
             return;
         };
@@ -343,7 +335,7 @@ impl Engine {
             }
         } else {
             // Asked before the mark: what nobody needs any longer is not lost.
-            let needed = self.timeline().needs(run.start);
+            let needed = self.state.timeline().needs(run.start);
             if present.marks.set(run.start) == Some(false) && needed {
                 slow.lost += 1;
             }
@@ -370,11 +362,11 @@ impl Engine {
     }
 
     /// Chunks could not be read before they were overwritten: they have no frozen content any longer.
-    pub(crate) fn tell_lost(self: &Arc<Self>, chunks: u64) {
-        self.counters.gone.add(chunks, Relaxed);
+    pub(super) fn tell_lost(self: &Arc<Self>, chunks: u64) {
+        self.device.counters().gone.add(chunks);
         pr_warn!(
             "{}: {chunks} chunks of the origin cannot be read, their frozen content is gone\n",
-            self.identity.live
+            self.device.live()
         );
         self.events.add(Event::Gone);
     }

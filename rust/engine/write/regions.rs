@@ -13,17 +13,17 @@
 
 #![forbid(unsafe_code)]
 
-use crate::maps::Bitmap;
-use crate::maps::Chunks;
-use crate::engine::write::waiting::HeldBio;
-use crate::engine::write::waiting::Slow;
-use crate::engine::write::copier::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::List;
 use crate::engine::log::pending::Whose;
+use crate::engine::write::copier::NO_MEMORY_MS;
+use crate::engine::write::waiting::HeldBio;
+use crate::engine::write::waiting::Slow;
 use crate::engine::Engine;
 use crate::format::Entry as LogEntry;
 use crate::maps::region;
+use crate::maps::Bitmap;
+use crate::maps::Chunks;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Announced {
 }
 
 /// The regions being announced, and who waits for them.
-pub(crate) struct Announcements {
+pub(in crate::engine) struct Announcements {
     announced: KVec<Announced>,
     waiting: List<HeldBio>,
 }
@@ -64,8 +64,8 @@ impl Announcements {
 impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
     /// nothing be under way that ends its waiting, it is looked at again.
-    pub(crate) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks) {
-        let Some(present) = self.gate.enter() else {
+    pub(super) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks) {
+        let Some(present) = self.state.enter() else {
             slow.parked.push(bio);
             return;
         };
@@ -131,11 +131,11 @@ impl Engine {
 
     /// Lets chunks be marked in regions whose announcement is durable. `woken`: something else has happened that those
     /// who wait for a region may wait for.
-    pub(crate) fn open_regions(&self, slow: &mut Slow, woken: bool) {
+    pub(super) fn open_regions(&self, slow: &mut Slow, woken: bool) {
         if slow.regions.announced.is_empty() && slow.regions.waiting.is_empty() {
             return;
         }
-        let Some(present) = self.gate.enter() else {
+        let Some(present) = self.state.enter() else {
             // The opening lets the work run again.
             return;
         };

@@ -7,13 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm::Bio;
 use crate::dm::Io;
 use crate::dm::List;
+use crate::dm::Ticket;
 use crate::engine::write::copy::Copy;
 use crate::engine::write::regions::Announcements;
 use crate::maps::Chunks;
-use crate::dm::Bio;
-use crate::dm::Ticket;
 use kernel::prelude::*;
 
 /// Longest run copied at once, in bytes, unless a chunk is longer.
@@ -24,38 +24,38 @@ const MAX_SLOTS: u64 = 64;
 const MIN_SLOTS: u64 = 4;
 
 /// A bio of a live device that the copier holds. Its state is the way out of the gate, if it is inside.
-pub(crate) type HeldBio = Bio<Option<Ticket>>;
+pub(in crate::engine) type HeldBio = Bio<Option<Ticket>>;
 
 /// The chunks that a copy is about, and who waits for it.
-pub(crate) struct Claim {
+pub(in crate::engine) struct Claim {
     slot: usize,
     chunks: Chunks,
-    pub(crate) waiters: List<HeldBio>,
+    pub(super) waiters: List<HeldBio>,
 }
 
 /// The copier's state.
-pub(crate) struct Slow {
-    pub(crate) pending: List<HeldBio>,
-    pub(crate) parked: List<HeldBio>,
-    pub(crate) wait_slot: List<HeldBio>,
-    pub(crate) wait_space: List<HeldBio>,
+pub(in crate::engine) struct Slow {
+    pub(in crate::engine) pending: List<HeldBio>,
+    pub(super) parked: List<HeldBio>,
+    pub(super) wait_slot: List<HeldBio>,
+    pub(super) wait_space: List<HeldBio>,
     /// Bios that would have to be logged while the store is failing.
-    pub(crate) wait_store: List<HeldBio>,
+    pub(super) wait_store: List<HeldBio>,
     /// That writes wait for space has been told.
-    pub(crate) told_blocked: bool,
-    pub(crate) regions: Announcements,
+    pub(super) told_blocked: bool,
+    pub(in crate::engine) regions: Announcements,
     /// Copies whose chunk cannot be read, which is being logged.
-    pub(crate) losing: List<KBox<Io<Copy>>>,
+    pub(super) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
-    pub(crate) unsettled: List<KBox<Io<Copy>>>,
-    pub(crate) idle: List<KBox<Io<Copy>>>,
+    pub(in crate::engine) unsettled: List<KBox<Io<Copy>>>,
+    pub(in crate::engine) idle: List<KBox<Io<Copy>>>,
     slots: usize,
     /// Few as a rule. There is room for one of each slot.
     claims: KVec<Claim>,
     /// Chunks found unreadable, to be told.
-    pub(crate) lost: u64,
+    pub(in crate::engine) lost: u64,
     /// Chunks that fit into a slot.
-    pub(crate) run_chunks: u64,
+    pub(super) run_chunks: u64,
 }
 
 impl Slow {
@@ -88,28 +88,28 @@ impl Slow {
     }
 
     /// Number of slots.
-    pub(crate) fn slots(&self) -> usize {
+    pub(in crate::engine) fn slots(&self) -> usize {
         self.slots
     }
 
     /// The claim on a chunk.
-    pub(crate) fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
+    pub(super) fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
         let mut claims = self.claims.iter_mut();
         claims.find(|claim| claim.chunks.contains(chunk))
     }
 
     /// Whether somebody waits for a slot, and one is free.
-    pub(crate) fn can_use_slot(&self) -> bool {
+    pub(super) fn can_use_slot(&self) -> bool {
         !self.idle.is_empty() && !self.wait_slot.is_empty()
     }
 
-    pub(crate) fn is_claimed(&self, chunk: u64) -> bool {
+    pub(super) fn is_claimed(&self, chunk: u64) -> bool {
         let mut claims = self.claims.iter();
         claims.any(|claim| claim.chunks.contains(chunk))
     }
 
     /// The claim of a copy.
-    pub(crate) fn claim_in(&mut self, slot: usize) -> Option<&mut Claim> {
+    pub(super) fn claim_in(&mut self, slot: usize) -> Option<&mut Claim> {
         self.claims.iter_mut().find(|claim| claim.slot == slot)
     }
 
@@ -124,14 +124,14 @@ impl Slow {
     }
 
     /// Gives up all of a claim but some chunks. Who waits looks again when the copy ends.
-    pub(crate) fn narrow(&mut self, slot: usize, chunks: Chunks) {
+    pub(in crate::engine) fn narrow(&mut self, slot: usize, chunks: Chunks) {
         if let Some(claim) = self.claim_in(slot) {
             claim.chunks = chunks;
         }
     }
 
     /// Whether a copy is in flight, or not settled.
-    pub(crate) fn is_copying(&self) -> bool {
+    pub(in crate::engine) fn is_copying(&self) -> bool {
         !self.claims.is_empty()
     }
 
@@ -145,7 +145,7 @@ impl Slow {
         claim.map_or(List::new(), |claim| claim.waiters)
     }
 
-    pub(crate) fn chunks_of(&self, io: &Io<Copy>) -> Option<Chunks> {
+    pub(super) fn chunks_of(&self, io: &Io<Copy>) -> Option<Chunks> {
         let mut claims = self.claims.iter();
         let claim = claims.find(|claim| claim.slot == io.data.slot)?;
         Some(claim.chunks)
