@@ -255,8 +255,8 @@ impl Walk<'_> {
         self.locals = locals;
     }
 
-    /// Returns the type of a closure's argument: that of the variable of the same name around it, else
-    /// the one that it is called like.
+    /// Returns the type of a closure's argument: that of the variable of the same name around it,
+    /// else the one that it is called like.
     fn type_of_argument(&self, name: &str) -> Option<Id> {
         match self.locals.get(name) {
             Some(outer) => outer.clone(),
