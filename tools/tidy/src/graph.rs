@@ -279,6 +279,13 @@ mod tests {
     }
 
     #[test]
+    fn an_argument_of_another_type_is_not_taken_for_one_it_is_called_like() {
+        let two = ("rust/two.rs", "pub trait Two {\nfn wake(&self);\n}\n");
+        let user = ("rust/user.rs", "fn a<T: Other>(log: &T) { log.wake() }\n");
+        assert_eq!(arrows(&[LOG, two, user]), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_name_that_only_one_file_defines_is_enough() {
         let user = ("rust/user.rs", "fn a() { b().wake(); m!(z => x.wake()) }\n");
         assert_eq!(arrows(&[LOG, user]), ["user.rs > engine/log.rs: wake()"]);

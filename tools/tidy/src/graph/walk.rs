@@ -3,8 +3,8 @@
 //! Walks through a file and notes what it uses of others.
 //!
 //! A method call is followed by the type of its receiver where that can be told from arguments,
-//! fields, `let`, what functions return, or from a variable called like a type. Else its name
-//! decides, if only one file defines a method of that name.
+//! fields, `let`, what functions return, or from a closure's argument called like a type. Else its
+//! name decides, if only one file defines a method of that name.
 
 #![forbid(unsafe_code)]
 
@@ -167,10 +167,7 @@ impl Walk<'_> {
     fn type_of_path(&self, words: &[String]) -> Option<Id> {
         match words {
             [word] if word == "self" || word == "Self" => return self.this.clone(),
-            [word] if self.locals.contains_key(word) => {
-                let known = self.locals.get(word)?.clone();
-                return known.or_else(|| self.types.called(word));
-            }
+            [word] if self.locals.contains_key(word) => return self.locals.get(word)?.clone(),
             _ => {}
         }
         let (of, rest) = match words {
@@ -256,6 +253,15 @@ impl Walk<'_> {
         let locals = self.locals.clone();
         inside(self);
         self.locals = locals;
+    }
+
+    /// Returns the type of a closure's argument: that of the variable of the same name around it,
+    /// else the one that it is called like.
+    fn type_of_argument(&self, name: &str) -> Option<Id> {
+        match self.locals.get(name) {
+            Some(outer) => outer.clone(),
+            None => self.types.called(name),
+        }
     }
 
     /// Gives a function's arguments their types.
@@ -433,7 +439,13 @@ impl<'a> Visit<'a> for Walk<'_> {
 
     fn visit_expr_closure(&mut self, expr: &'a syn::ExprClosure) {
         self.scoped(|walk| {
-            walk.bind_all(expr.inputs.iter(), None);
+            for input in &expr.inputs {
+                let ty = match input {
+                    syn::Pat::Ident(one) => walk.type_of_argument(&one.ident.to_string()),
+                    _ => None,
+                };
+                walk.bind(input, ty);
+            }
             visit::visit_expr_closure(walk, expr);
         });
     }
