@@ -149,6 +149,8 @@ anchors() {
     for depth in 1 8 32; do
         measure anchor "$1" "$2" write "$depth"
     done
+    # As many as of settled ones, so that starting has the same share in them.
+    measure anchor "$1" "$2" write 8 4
     measure anchor "$1" "$2" read 8
 }
 

@@ -94,8 +94,14 @@ fn parse(line: &str) -> Option<Symbol> {
     let address = u64::from_str_radix(words.next()?, 16).ok()?;
     let kind = words.next()?;
     let name = words.next()?;
-    // Padding before functions has symbols of its own. What is per CPU has addresses from zero on.
-    if !matches!(kind, "t" | "T" | "w" | "W") || name.starts_with("__pfx_") || address >> 63 == 0 {
+    // Padding before functions has symbols of its own, and so have the bounds of sections. What is
+    // per CPU has addresses from zero on.
+    let bound = name.ends_with("_text_start") || name.ends_with("_text_end");
+    if !matches!(kind, "t" | "T" | "w" | "W")
+        || bound
+        || name.starts_with("__pfx_")
+        || address >> 63 == 0
+    {
         return None;
     }
     // Without the hash of the crate. A semicolon would divide a folded path.
@@ -111,6 +117,7 @@ mod tests {
 0000000000001000 T per_cpu
 ffffffff81000000 T _text
 ffffffff81000010 t __pfx_second
+ffffffff81000020 T __sched_text_start
 ffffffff81000020 t second
 ffffffff81000020 T alias
 ffffffff81000040 d data
