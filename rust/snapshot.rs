@@ -166,14 +166,14 @@ impl Engine {
         let drop_up_to = change.drop_up_to;
         let entries = self.epoch_entries(id, geometry.sectors(), &change)?;
         let copies = Copies::new(self.store.clone())?;
-        let with = |change| {
+        let with = |change| -> Result<Arc<Timeline>> {
             let begin = Some(Epoch {
                 id,
                 marks: marks.clone(),
                 copies: Some(copies.clone()),
             });
             let changed = now.changed(Change { begin, ..change })?;
-            Result::Ok(Arc::new(changed, GFP_KERNEL)?)
+            Ok(Arc::new(changed, GFP_KERNEL)?)
         };
         let alone = with(Change::NONE)?;
         let new = with(change)?;
