@@ -10,7 +10,8 @@
 //! 1. *Pending*: to be looked at.
 //! 2. *Parked*: the gate is closed; pending again when the work next runs, which opening the gate sees to.
 //! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
-//!    log, or *for the store* to be written or given up when it is failing: pending again when that ends.
+//!    log, or *for the store* to be written or given up when it is failing: pending again when that
+//!    ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
 //! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::copy); how a region is announced, in
@@ -126,8 +127,8 @@ impl Engine {
         }
     }
 
-    /// Space may have come, the store may have been given up, or the bios have to go back to device-mapper. They find out when
-    /// they are looked at again.
+    /// Space may have come, the store may have been given up, or the bios have to go back to
+    /// device-mapper. They find out when they are looked at again.
     fn resume_waiting(&self, slow: &mut Slow) {
         let mut waiting = slow.wait_space.take();
         slow.pending.append(&mut waiting);
@@ -180,7 +181,9 @@ impl Engine {
                 Some(claim) => claim.waiters.push(bio),
                 None => slow.pending.push(bio),
             },
-            Step::Copy(..) | Step::Announce(_) if self.is_failing() => self.wait_for_store(slow, bio),
+            Step::Copy(..) | Step::Announce(_) if self.is_failing() => {
+                self.wait_for_store(slow, bio)
+            }
             Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
             Step::Announce(run) => self.announce(slow, bio, run),
             Step::Again => {
@@ -194,7 +197,8 @@ impl Engine {
         }
     }
 
-    /// Keeps a bio until the store is given up, whose end lets the work run.
+    /// Keeps a bio until the store is given up, which lets the work run, or gives it back to
+    /// device-mapper.
     fn wait_for_store(&self, slow: &mut Slow, bio: LiveBio) {
         match self.can_requeue() {
             true => bio.end(Status::REQUEUE),
