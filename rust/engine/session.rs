@@ -159,11 +159,13 @@ impl Engine {
         }
     }
 
-    /// Returns true if changes have to be logged, as opposed to a store that has no log or is given up, and to a session of which the disk
-    /// knows nothing yet: no write passes before the checkpoint that begins it, which has them. The caller holds the control lock.
+    /// Returns true if changes have to be logged, as opposed to a store that has no log or is given
+    /// up, and to a session of which the disk knows nothing yet: no write passes before the
+    /// checkpoint that begins it, which has them. The caller holds the control lock.
     ///
-    /// Errors: `ENODEV` while the device is not active: then the checkpoint that closed the last session is all that the next one looks
-    /// at. `EIO` while the store is failing: a change that the next activation would not find must not be made.
+    /// Errors: `ENODEV` while the device is not active: then the checkpoint that closed the last
+    /// session is all that the next one looks at. `EIO` while the store is failing: a change that
+    /// the next activation would not find must not be made.
     pub(super) fn is_logging(&self) -> Result<bool> {
         if !self.device.is_persistent() || self.journal.is_given_up() {
             return Ok(false);

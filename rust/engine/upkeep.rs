@@ -4,14 +4,16 @@
 //!
 //! # While a store is failing
 //!
-//! Nothing can be logged, and the store does not say so: the next activation may find its log, and takes it for all that has
-//! happened. So nothing takes effect in memory but what is durable. Above all no snapshot is dropped: need stays as it is, and
-//! every write waits that would need a copy or an announcement. Others pass, since the log has them: those of marked chunks,
-//! and those of unneeded chunks in regions whose announcement is durable.
+//! Nothing can be logged, and the store does not say so: the next activation may find its log, and
+//! takes it for all that has happened. So nothing takes effect in memory but what is durable. Above
+//! all no snapshot is dropped: need stays as it is, and every write waits that would need a copy or
+//! an announcement. Others pass, since the log has them: those of marked chunks, and those of
+//! unneeded chunks in regions whose announcement is durable.
 //!
-//! A record whose write has failed may be on the disk all the same. Whatever it says must then be right, too. For what shrinks
-//! need that is so when memory does not heed it. For a new epoch it is so when memory does: no chunk is marked and no region
-//! announced in it, and therefore every write waits.
+//! A record whose write has failed may be on the disk all the same. Whatever it says must then be
+//! right, too. For what shrinks need that is so when memory does not heed it. For a new epoch it is
+//! so when memory does: no chunk is marked and no region announced in it, and therefore every write
+//! waits.
 
 #![forbid(unsafe_code)]
 
@@ -34,9 +36,10 @@ impl Engine {
         self.journal.has_failed() && !self.journal.is_given_up()
     }
 
-    /// Gives a store up that cannot be written. That nothing in it can be relied on is said in a superblock; then all snapshots
-    /// end, and writes pass that should have been logged. If it cannot be said, `on_error=` decides: the same happens, or the store
-    /// is *failing*, and keeps its snapshots.
+    /// Gives a store up that cannot be written. That nothing in it can be relied on is said in a
+    /// superblock; then all snapshots end, and writes pass that should have been logged. If it
+    /// cannot be said, `on_error=` decides: the same happens, or the store is *failing*, and keeps
+    /// its snapshots.
     pub(super) fn store_failed(self: &Arc<Self>, error: Error) {
         self.journal.fail();
         // Contents that wait for a record come back, also when none is in flight that would see to that.
@@ -67,7 +70,8 @@ impl Engine {
         self.kick();
     }
 
-    /// The journal is given up: no write waits for the store any longer, and nobody has what it preserved.
+    /// The journal is given up: no write waits for the store any longer, and nobody has what it
+    /// preserved.
     fn end_snapshots(self: &Arc<Self>, error: Error, broken: Result) {
         pr_err!(
             "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only; once the store is mended, remove and create the device, and make a full backup\n",

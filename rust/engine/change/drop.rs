@@ -2,9 +2,9 @@
 
 //! Dropping snapshots, forgetting bookmarks, and giving snapshots up.
 //!
-//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect. A snapshot is dropped
-//! without that in three cases only: in a transient store; when the journal is given up; and before a session has begun, in whose
-//! first checkpoint it is.
+//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes
+//! effect. A snapshot is dropped without that in three cases only: in a transient store; when the
+//! journal is given up; and before a session has begun, in whose first checkpoint it is.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +18,8 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Engine {
-    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id, `EIO` when the store is failing.
+    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id, `EIO` when
+    /// the store is failing.
     pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
         self.end_snapshot(id)?;
         self.kick();
@@ -43,7 +44,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets a bookmark. `ENOENT` when there is none with this id, `EIO` when the store is failing.
+    /// Forgets a bookmark. `ENOENT` when there is none with this id, `EIO` when the store is
+    /// failing.
     pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
@@ -76,7 +78,8 @@ impl Engine {
         Ok(Arc::new(new, GFP_KERNEL)?)
     }
 
-    /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store is failing: they wait for it.
+    /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store
+    /// is failing: they wait for it.
     pub(in crate::engine) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
         let timeline = self.state.timeline();
         let mut live = timeline
@@ -96,8 +99,8 @@ impl Engine {
                 // It cannot be logged, and must not take effect before it is: the store is given up, and with it all snapshots.
                 return self.store_failed(error);
             }
-            // The store is transient or given up; there was no memory. The flag needs none. Freeing its copies has to wait for
-            // the next change.
+            // The store is transient or given up; there was no memory. The flag needs none. Freeing
+            // its copies has to wait for the next change.
             oldest.set_dropped();
         }
         self.device.counters().invalidated.add(1);

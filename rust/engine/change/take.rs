@@ -131,10 +131,11 @@ impl Engine {
         }
     }
 
-    /// Begins an epoch, with the rest of the change. Returns false if that rest was not made, as the store has failed. The caller
-    /// holds the control lock.
+    /// Begins an epoch, with the rest of the change. Returns false if that rest was not made, as
+    /// the store has failed. The caller holds the control lock.
     ///
-    /// Errors: `ENOMEM`, `ENODEV` while the device is not active, and those of the origin's flush. Then no epoch has begun.
+    /// Errors: `ENOMEM`, `ENODEV` while the device is not active, and those of the origin's flush.
+    /// Then no epoch has begun.
     fn begin_epoch(
         self: &Arc<Self>,
         now: Arc<Timeline>,
@@ -193,7 +194,8 @@ impl Engine {
             generation: closed.generation,
             regions,
         };
-        // Of a record that has failed nobody knows whether it will be found. The epoch begins in either case: see `failing`.
+        // Of a record that has failed nobody knows whether it will be found. The epoch begins in
+        // either case: see `failing`.
         self.state.publish(match is_durable {
             true => new,
             false => alone,
@@ -203,8 +205,9 @@ impl Engine {
         Ok(is_durable)
     }
 
-    /// Makes durable that an epoch begins, with the rest of a change. Returns false if that is not possible any longer, or not known. In
-    /// a transient store, or one that is given up, there is nothing to do.
+    /// Makes durable that an epoch begins, with the rest of a change. Returns false if that is not
+    /// possible any longer, or not known. In a transient store, or one that is given up, there is
+    /// nothing to do.
     ///
     /// Errors: those of the origin's flush. Nothing has been logged then.
     fn log_epoch(self: &Arc<Self>, entries: &[Entry]) -> Result<bool> {
@@ -255,9 +258,11 @@ impl Engine {
     }
 
     /// Makes entries durable that belong together, before what they say takes effect. Nothing to do with a
-    /// transient store, or one that is given up, which says so itself. The caller holds the control lock.
+    /// transient store, or one that is given up, which says so itself. The caller holds the control
+    /// lock.
     ///
-    /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not given up.
+    /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not
+    /// given up.
     pub(in crate::engine) fn make_durable(
         self: &Arc<Self>,
         control: &mut Control,
@@ -273,8 +278,9 @@ impl Engine {
         }
     }
 
-    /// The device has grown: the larger bitmap begins an epoch of its own. A store that is failing does not learn of it, and need
-    /// not: no write passes in that epoch, and the next activation lets the device grow again.
+    /// The device has grown: the larger bitmap begins an epoch of its own. A store that is failing
+    /// does not learn of it, and need not: no write passes in that epoch, and the next activation
+    /// lets the device grow again.
     ///
     /// Errors: `EFBIG`, and as for [`Engine::begin_epoch`].
     pub(in crate::engine) fn grow(self: &Arc<Self>, sectors: u64) -> Result {

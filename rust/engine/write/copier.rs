@@ -10,7 +10,8 @@
 //! 1. *Pending*: to be looked at.
 //! 2. *Parked*: the gate is closed; pending again when it has opened.
 //! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
-//!    log, or *for the store* to be written or given up when it is failing: pending again when that ends.
+//!    log, or *for the store* to be written or given up when it is failing: pending again when that
+//!    ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
 //! # Rounds
@@ -225,7 +226,8 @@ impl Engine {
         }
     }
 
-    /// Keeps a bio until the store is given up, whose end lets the work run.
+    /// Keeps a bio until the store is given up, which lets the work run, or gives it back to
+    /// device-mapper.
     fn wait_for_store(&self, slow: &mut Slow, bio: HeldBio) {
         match self.can_requeue() {
             true => bio.end(Status::REQUEUE),

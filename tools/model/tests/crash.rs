@@ -218,8 +218,8 @@ fn i1_a_snapshot_is_not_given_up_before_that_is_durable() {
         .is_none());
 }
 
-/// While a store fails in which that cannot even be said, every snapshot stays, and what would have to be logged waits: when the
-/// store is found again, nothing has passed that it does not know of.
+/// While a store fails in which that cannot even be said, every snapshot stays, and what would have
+/// to be logged waits: when the store is found again, nothing has passed that it does not know of.
 #[test]
 fn i1_i3_nothing_is_dropped_while_the_store_is_failing() {
     let waits = |state: &State, chunk: u8| {

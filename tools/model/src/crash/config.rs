@@ -43,7 +43,8 @@ pub struct Config {
     pub checkpoints: u8,
     /// Crashes.
     pub crashes: u8,
-    /// How often the store fails, so that not even a superblock can be written, and comes back with a crash.
+    /// How often the store fails, so that not even a superblock can be written, and comes back with
+    /// a crash.
     pub failures: u8,
     /// How checkpoints save.
     pub saves: Saves,
@@ -175,7 +176,8 @@ pub const GIVEN_UP: Config = Config {
     ..SMALL
 };
 
-/// The store fails while one chunk is needed, and the other's region perhaps dirty already; the user drops all the same.
+/// The store fails while one chunk is needed, and the other's region perhaps dirty already; the
+/// user drops all the same.
 pub const FAILING: Config = Config {
     name: "crash-failing",
     writers: &[0b01, 0b10],

@@ -152,7 +152,8 @@ fn marks(state: &State) -> Option<Broken> {
     })
 }
 
-/// I4: when nobody begins anything new, everything that was begun can end, unless it waits for a store that can be written.
+/// I4: when nobody begins anything new, everything that was begun can end, unless it waits for a
+/// store that can be written.
 fn stuck(state: &State, steps: &[(Action, State)]) -> Option<Broken> {
     let done = state.writers.iter().all(|writer| writer.step == Step::Done);
     let ended = done && state.keeper == Keeper::Idle;

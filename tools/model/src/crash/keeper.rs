@@ -64,8 +64,8 @@ impl Model {
         Some(state)
     }
 
-    /// The store fails: nothing is logged any longer. What nobody has seen durable by now is not taken for durable later, but a
-    /// crash may find it all the same.
+    /// The store fails: nothing is logged any longer. What nobody has seen durable by now is not
+    /// taken for durable later, but a crash may find it all the same.
     pub(crate) fn break_store(&self, state: &State, mut take: impl FnMut(State)) {
         if state.failures == 0 || state.failing || state.keeper == Keeper::Recovering {
             return;
@@ -85,8 +85,9 @@ impl Model {
         }
     }
 
-    /// The store has failed before something was durable: it does not take effect. But its record may be on the disk; so a new
-    /// epoch begins, without its snapshot: a write in it would have to be logged, and waits.
+    /// The store has failed before something was durable: it does not take effect. But its record
+    /// may be on the disk; so a new epoch begins, without its snapshot: a write in it would have to
+    /// be logged, and waits.
     pub(crate) fn miss(&self, mut state: State) -> Option<State> {
         let (due, is_epoch) = match state.keeper {
             Keeper::Epoch(due) => (due, true),
@@ -104,7 +105,8 @@ impl Model {
         Some(state)
     }
 
-    /// Something if the keeper's record is durable, or may become so: not while the store is failing.
+    /// Something if the keeper's record is durable, or may become so: not while the store is
+    /// failing.
     fn can_see(&self, state: &State, due: u8) -> Option<()> {
         (!state.failing || due <= state.log.durable).then_some(())
     }

@@ -234,7 +234,8 @@ pub struct State {
     pub log: Log,
     /// The last durable checkpoint.
     pub root: Root,
-    /// The store cannot be written: nothing is logged any longer, until a crash. That could not be said in it either.
+    /// The store cannot be written: nothing is logged any longer, until a crash. That could not be
+    /// said in it either.
     pub failing: bool,
     /// The snapshot or order under way.
     pub keeper: Keeper,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! While a store fails in which not even that can be recorded, nothing takes effect that it does not know of. When the device is
-//! gone and the store is found again, everything is as it was.
+//! While a store fails in which not even that can be recorded, nothing takes effect that it does
+//! not know of. When the device is gone and the store is found again, everything is as it was.
 
 #![forbid(unsafe_code)]
 
@@ -73,7 +73,8 @@ fn rig(written: u64) -> Result<(Rig, Disk)> {
     let (rig, disk) = on_error::rig_of(Spec::mb(1))?;
     rig.control.snapshot_keeping(None, 4)?;
     rig.control.drop_snapshot(BOOKMARK)?;
-    // The checkpoints of the snapshots must come to their end, as the next one forgets what is announced.
+    // The checkpoints of the snapshots must come to their end, as the next one forgets what is
+    // announced.
     rig.settle()?;
     thread::sleep(Duration::from_secs(1));
     disk.stamp(0, written, 3)?;
@@ -114,8 +115,8 @@ fn kept(rig: &Rig, seen: u64) -> Result<()> {
     Ok(())
 }
 
-/// Begins writes of one chunk each, all of which must wait. They fail when another table takes the device's place; then the
-/// device is removed, and made again with a store that can be written.
+/// Begins writes of one chunk each, all of which must wait. They fail when another table takes the
+/// device's place; then the device is removed, and made again with a store that can be written.
 fn wait(mut rig: Rig, disk: Disk, writes: &[u64], before: &Portrait) -> Result<()> {
     let table = format!("0 {} error", disk.sectors());
     let passed: Vec<u64> = thread::scope(|scope| {
@@ -153,7 +154,8 @@ fn needed_waits(refused: Refused) -> Result<()> {
     wait(rig, disk, writes, &before)
 }
 
-/// What the user is told to be done would not be found again, and what is not needed for it would not be marked.
+/// What the user is told to be done would not be found again, and what is not needed for it would
+/// not be marked.
 fn refuses() -> Result<()> {
     let (rig, disk) = rig(UNNEEDED)?;
     let before = Portrait::of(&rig)?;
