@@ -337,7 +337,7 @@ impl Rig {
         self.origin.swap(&format!("0 {sectors} linear {disk} 0"))?;
         self.mend_store()?;
         match self.set_power(Power::Back) {
-            Power::Cut => reboot::pass(self.store_disk()),
+            Power::Cut => reboot::pass(self.store_disk()).map(drop),
             before => {
                 self.set_power(before);
                 Ok(())

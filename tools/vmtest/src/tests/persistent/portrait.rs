@@ -162,7 +162,10 @@ impl Portrait {
             if to > 0 && attribute == ATTR_CHANGED {
                 let is = later.extents.get(key).context("a point is missing")?;
                 let missed = was.iter().find(|chunk| !is.contains(chunk));
-                ensure!(missed.is_none(), "a change of {missed:?} is missed, {key:?}");
+                ensure!(
+                    missed.is_none(),
+                    "a change of {missed:?} is missed, {key:?}"
+                );
             }
         }
         Ok(())
