@@ -203,7 +203,8 @@ pub(crate) struct Superblock {
     pub(crate) rollback: U64,
     /// The boot id of the kernel that began the session; 0 when it was not known.
     pub(crate) boot: [u8; 16],
-    /// Snapshots up to this id are unproven: writes may have passed that the store does not know of; 0 for none.
+    /// Snapshots up to this id are unproven: writes may have passed that the store does not know
+    /// of; 0 for none.
     pub(crate) unproven: U64,
     /// `ON_ERROR_*`: what the session does when not even a superblock can be written.
     pub(crate) on_error: U32,

@@ -14,8 +14,9 @@
 //!
 //! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store fails, 5 to 6 when a superblock
 //! could be written, or `on_error=continue` is loaded. A store that goes while it is failing is found as 3 by the next activation: no
-//! write has passed that it does not know of. One that goes while it is broken, and could not be told so, is found as 3 too, or as 4
-//! if its session could not be begun: whether to believe it is decided in [`trust`](crate::trust).
+//! write has passed that it does not know of. One that goes while it is broken, and could not be
+//! told so, is found as 3 too, or as 4 if its session could not be begun: whether to believe it is
+//! decided in [`trust`](crate::trust).
 //!
 //! # Lock order
 //!

@@ -269,7 +269,8 @@ impl Rig {
         Ok(self.live.control.close()?)
     }
 
-    /// Creates the live device that was removed. After a power cut what its store holds is vouched for.
+    /// Creates the live device that was removed. After a power cut what its store holds is vouched
+    /// for.
     pub fn open(&mut self) -> Result<()> {
         self.open_doubtfully()?;
         match self.set_power(Power::On) {
@@ -330,7 +331,8 @@ impl Rig {
         std::mem::replace(&mut *power, new)
     }
 
-    /// The disks are there again. The live device must be gone. After a power cut, another kernel runs.
+    /// The disks are there again. The live device must be gone. After a power cut, another kernel
+    /// runs.
     pub fn mend(&self) -> Result<()> {
         let sectors = node::sectors(self.origin.path())?;
         let disk = self.origin_disk();

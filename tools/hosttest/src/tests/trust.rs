@@ -94,7 +94,8 @@ fn a_store_that_ended_intact_in_this_boot_is_believed() {
     }
 }
 
-/// Whatever it says: also if not even the session's beginning could be written, and it still says what it said before.
+/// Whatever it says: also if not even the session's beginning could be written, and it still says
+/// what it said before.
 #[test]
 fn i1_i3_a_store_that_failed_in_this_boot_is_not_believed() {
     for policy in [ON_ERROR_CONTINUE, ON_ERROR_BLOCK] {

@@ -151,7 +151,8 @@ impl Portrait {
         self.generation
     }
 
-    /// Fails unless a later one shows all the same content, and misses no change between the same snapshots.
+    /// Fails unless a later one shows all the same content, and misses no change between the same
+    /// snapshots.
     pub fn is_kept_in(&self, later: &Self) -> Result<()> {
         ensure!(self.generation == later.generation, "another generation");
         for (id, was) in &self.cells {

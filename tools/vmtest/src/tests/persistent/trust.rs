@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A store that comes back open: one that failed while writes went on is not believed, and what cannot be known is unproven until
-//! somebody vouches for it.
+//! A store that comes back open: one that failed while writes went on is not believed, and what
+//! cannot be known is unproven until somebody vouches for it.
 
 #![forbid(unsafe_code)]
 
@@ -64,8 +64,8 @@ pub const TESTS: &[Test] = &[
     ),
 ];
 
-/// Gives a device with the default options two snapshots, has its store fail under writes, and removes it; then the store is back as it
-/// was.
+/// Gives a device with the default options two snapshots, has its store fail under writes, and
+/// removes it; then the store is back as it was.
 fn failed() -> Result<(Rig, [u8; 16])> {
     let (mut rig, disk) = errors::rig_of(&Spec::mb(1).persistent())?;
     let before = rig.control.info()?;
@@ -99,7 +99,8 @@ fn load_again(rig: &mut Rig) -> Result<()> {
     gone
 }
 
-/// The store says that it is closed, and cannot be told otherwise. What is written is not where the origin is looked at.
+/// The store says that it is closed, and cannot be told otherwise. What is written is not where the
+/// origin is looked at.
 fn failed_at_resume() -> Result<()> {
     let (mut rig, disk) = errors::rig_of(&Spec::mb(1).persistent())?;
     let before = rig.control.info()?;
