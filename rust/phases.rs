@@ -183,6 +183,11 @@ impl Engine {
         // With it goes its reference to the engine, and so the claim on the devices.
         dm::flush_work(&self.events_work);
         self.log.wake();
+    }
+
+    /// Has it remembered what is to be believed of a store that is not closed. Nothing is written to
+    /// it any longer, and nobody else has found it yet.
+    pub(crate) fn remember_end(&self) {
         let is_intact = !self.journal.is_given_up() && !self.was_bypassed();
         let guard = self.persist.lock();
         let ended = (*guard)

@@ -84,6 +84,7 @@ impl Engine {
 
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
     fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
+        persist.has_tried = true;
         // Since the table was loaded, or the device suspended, others may have written to the origin.
         if persist.image_is_exact && was_written(&self.origin, &persist.superblock, &mut persist.io)
         {
@@ -108,7 +109,6 @@ impl Engine {
             OnError::Continue => ON_ERROR_CONTINUE,
             OnError::Block => ON_ERROR_BLOCK,
         });
-        persist.has_tried = true;
         let book = Logbook::new(
             persist.superblock.store,
             session,
