@@ -26,6 +26,7 @@ use crate::args::Options;
 use crate::boot;
 use crate::dm;
 use crate::dm::Events;
+use crate::dm::NoIo;
 use crate::engine::Engine;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
@@ -188,6 +189,8 @@ impl Engine {
     /// Has it remembered what is to be believed of a store that is not closed. Nothing is written to
     /// it any longer, and nobody else has found it yet.
     pub(crate) fn remember_end(&self) {
+        // The registry's lock is held, which other devices' preresume waits for.
+        let _noio = NoIo::enter();
         let is_intact = !self.journal.is_given_up() && !self.was_bypassed();
         let guard = self.persist.lock();
         let ended = (*guard)
