@@ -2,8 +2,9 @@
 
 //! The kernel's boot id: random, and another one each time that a kernel starts.
 //!
-//! The kernel offers it in `/proc` only. It is read from a mount of this module's own, since another file may be mounted over it in
-//! the caller's view of the system, as containers do, or nothing at all.
+//! The kernel offers it in `/proc` only. It is read from a mount of this module's own, since
+//! another file may be mounted over it in the caller's view of the system, as containers do, or
+//! nothing at all.
 
 use crate::bindings;
 use core::ffi::CStr;
@@ -34,7 +35,8 @@ impl Proc {
         Ok(Self(mount))
     }
 
-    /// Reads the beginning of a file. Errors: those of opening and reading it, `EIO` when it is shorter.
+    /// Reads the beginning of a file. Errors: those of opening and reading it, `EIO` when it is
+    /// shorter.
     fn read(&self, name: &CStr, bytes: &mut [u8]) -> Result {
         // SAFETY: By the type invariant it is a mount.
         let dentry = unsafe { (*self.0).mnt_root };
@@ -42,7 +44,8 @@ impl Proc {
             mnt: self.0,
             dentry,
         };
-        // SAFETY: The path is that of a mount's root, the name nul-terminated; for reading, no flag is given.
+        // SAFETY: The path is that of a mount's root, the name nul-terminated; for reading, no flag
+        // is given.
         let file = unsafe { bindings::file_open_root(&root, name.as_char_ptr(), 0, 0) };
         let file = from_err_ptr(file)?;
         let mut at = 0;
@@ -60,12 +63,14 @@ impl Proc {
 
 impl Drop for Proc {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant it is a mount, and nobody uses it any longer but by references of their own.
+        // SAFETY: By the type invariant it is a mount, and nobody uses it any longer but by
+        // references of their own.
         unsafe { bindings::kern_unmount(self.0) };
     }
 }
 
-/// The boot id as text, as in `/proc/sys/kernel/random/boot_id`. May sleep; may not be called where the kernel reclaims memory.
+/// The boot id as text, as in `/proc/sys/kernel/random/boot_id`. May sleep; may not be called where
+/// the kernel reclaims memory.
 ///
 /// Errors: `ENODEV` without `/proc` in the kernel, and what reading it may end in.
 pub(crate) fn boot_id_text() -> Result<[u8; BOOT_ID_TEXT]> {

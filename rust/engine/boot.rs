@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the module knows of the boot that it runs in: its id, and which stores have ended without being closed. It decides
-//! [whether a store may be believed](crate::store::trust).
+//! What the module knows of the boot that it runs in: its id, and which stores have ended without
+//! being closed. It decides [whether a store may be believed](crate::store::trust).
 
 #![forbid(unsafe_code)]
 
@@ -71,7 +71,8 @@ pub(super) fn remember(new: Ended) {
     if let Some(old) = ended.iter_mut().find(|old| old.store == new.store) {
         *old = new;
     } else if ended.push(new, GFP_KERNEL).is_err() {
-        // Without it the store is believed less, not more, but for one that could not even begin its session.
+        // Without it the store is believed less, not more, but for one that could not even begin
+        // its session.
         pr_err!("no memory to remember how a store has ended\n");
     }
 }

@@ -25,6 +25,7 @@
 use crate::dm;
 use crate::dm::Events;
 use crate::engine::boot;
+use crate::dm::NoIo;
 use crate::engine::Engine;
 use crate::uapi::args::Options;
 use kernel::prelude::*;
@@ -202,6 +203,13 @@ impl Engine {
         dm::synchronize_rcu();
         self.flush_work();
         self.events.close();
+    }
+
+    /// Has it remembered what is to be believed of a store that is not closed. Nothing is written to
+    /// it any longer, and nobody else has found it yet.
+    pub(crate) fn remember_end(&self) {
+        // The registry's lock is held, which other devices' preresume waits for.
+        let _noio = NoIo::enter();
         let is_intact = !self.journal.is_given_up() && !self.was_bypassed();
         let guard = self.persist.lock();
         let ended = (*guard)

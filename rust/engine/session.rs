@@ -14,7 +14,9 @@
 //!
 //! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store fails, 5 to 6 when a superblock
 //! could be written, or `on_error=continue` is loaded. A store that goes while it is failing is found as 3 by the next activation: no
-//! write has passed that it does not know of.
+//! write has passed that it does not know of. One that goes while it is broken, and could not be
+//! told so, is found as 3 too, or as 4 if its session could not be begun: whether to believe it is
+//! decided in [`trust`](crate::store::trust).
 //!
 //! # Lock order
 //!
@@ -86,6 +88,7 @@ impl Engine {
 
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
     fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
+        persist.has_tried = true;
         // Since the table was loaded, or the device suspended, others may have written to the origin.
         if persist.image_is_exact
             && was_written(self.device.origin(), &persist.superblock, &mut persist.io)
@@ -111,7 +114,6 @@ impl Engine {
             OnError::Continue => ON_ERROR_CONTINUE,
             OnError::Block => ON_ERROR_BLOCK,
         });
-        persist.has_tried = true;
         let book = Logbook::new(
             persist.superblock.store,
             session,

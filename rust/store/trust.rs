@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether what an activation finds in a store may be believed, though the store could fail so that not even a superblock said so.
+//! Whether what an activation finds in a store may be believed, though the store could fail so that
+//! not even a superblock said so.
 //!
-//! A store that was not closed looks the same after a crash, where its log has everything, and after it has vanished while writes
-//! went on. What tells them apart is the *boot id* in the superblock, the policy of its session (`on_error=`), and what this module
-//! remembers of engines that have ended since it was loaded. The reasons are in `Documentation/design.rst`.
+//! A store that was not closed looks the same after a crash, where its log has everything, and
+//! after it has vanished while writes went on. What tells them apart is the *boot id* in the
+//! superblock, the policy of its session (`on_error=`), and what this module remembers of engines
+//! that have ended since it was loaded. The reasons are in `Documentation/design.rst`.
 
 #![forbid(unsafe_code)]
 
@@ -20,7 +22,8 @@ pub type BootId = [u8; 16];
 pub enum Trust {
     /// Everything that passed is in it.
     Proven,
-    /// Writes may have passed that it does not know of: nothing is shown of it before somebody vouches.
+    /// Writes may have passed that it does not know of: nothing is shown of it before somebody
+    /// vouches.
     Unproven,
     /// It failed, and writes passed: nothing in it may be relied on.
     Failed,
@@ -33,7 +36,8 @@ pub struct Ended {
     pub store: [u8; 16],
     /// The last session that it began, or tried to.
     pub session: u64,
-    /// The boot id that the store had when it was found: it still has that if no session could be begun on disk.
+    /// The boot id that the store had when it was found: it still has that if no session could be
+    /// begun on disk.
     pub boot_before: BootId,
     /// Every write that passed is in the store's log.
     pub is_intact: bool,

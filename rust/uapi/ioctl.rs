@@ -111,7 +111,8 @@ pub const EVENT_BLOCKED: u32 = 1 << 4;
 pub const EVENT_GONE: u32 = 1 << 5;
 /// A read of frozen content found the store's content damaged.
 pub const EVENT_DAMAGED: u32 = 1 << 6;
-/// The persistent store has failed, and writes pass that are not in its log: it must not be believed any longer.
+/// The persistent store has failed, and writes pass that are not in its log: it must not be
+/// believed any longer.
 pub const EVENT_FAILED: u32 = 1 << 7;
 
 /// Names a live device by its number, as in `/sys/block/dm-N/dev`.
@@ -165,7 +166,8 @@ pub struct SnapshotDevice {
 /// Argument of [`NR_SNAPSHOT`].
 ///
 /// Errors: `EOPNOTSUPP` for more than one device (not in this version), `EINVAL` for a `keep` above [`MAX_SNAPSHOTS`],
-/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when more than 500 were
+/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base, `EUCLEAN`
+/// for an unproven one, `EOVERFLOW` when more than 500 were
 /// taken since it, or 2048 since the oldest that is kept; nothing is changed then.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -272,8 +274,8 @@ pub struct Extent {
 /// say nothing of a bookmark's content, which nobody keeps. A chunk beyond the end that the device had at
 /// `to` has no attributes.
 ///
-/// Errors: `ENOENT` when `from` or `to` is unknown, `EINVAL` when `from` is later than `to`, `EUCLEAN` when one of them is unproven
-/// ([`Info::unproven`]).
+/// Errors: `ENOENT` when `from` or `to` is unknown, `EINVAL` when `from` is later than `to`,
+/// `EUCLEAN` when one of them is unproven ([`Info::unproven`]).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -407,14 +409,15 @@ pub struct Info {
     pub event: u64,
     /// Reads of frozen content that failed because the store's content is damaged, since activation.
     pub damaged_reads: u64,
-    /// Snapshots and bookmarks up to this id are unproven, 0 for none: the store was not closed, and may have failed before.
+    /// Snapshots and bookmarks up to this id are unproven, 0 for none: the store was not closed,
+    /// and may have failed before.
     pub unproven: u64,
     /// The persistent store's UUID, given at formatting; zero with a transient store.
     pub store: [u8; 16],
 }
 
-/// Argument of [`NR_TRUST`]: says that the store had not failed before it was left open, so that its unproven snapshots and bookmarks
-/// ([`Info::unproven`]) are right.
+/// Argument of [`NR_TRUST`]: says that the store had not failed before it was left open, so that
+/// its unproven snapshots and bookmarks ([`Info::unproven`]) are right.
 ///
 /// Errors: `EIO` when the store has failed or now does.
 #[derive(

@@ -11,8 +11,9 @@ use kernel::sync::Arc;
 use zerocopy::little_endian::U64;
 
 impl Engine {
-    /// Makes durable that the unproven snapshots and bookmarks are right, as somebody vouches for them. Nothing to do for a transient
-    /// store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
+    /// Makes durable that the unproven snapshots and bookmarks are right, as somebody vouches for
+    /// them. Nothing to do for a transient store. `ENODEV` while the device is not active, `EIO`
+    /// when the store has failed or now does.
     pub(crate) fn trust(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let told = {

@@ -204,7 +204,8 @@ pub(in crate::engine) fn recover(
     })
 }
 
-/// Notes that nothing that a store holds is proven. The superblock that begins the next session makes that durable.
+/// Notes that nothing that a store holds is proven. The superblock that begins the next session
+/// makes that durable.
 fn doubt(superblock: &mut Superblock, state: &State<Copies>, store: &BlockDevice) {
     let newest = state.next_id.saturating_sub(1);
     if newest > superblock.unproven.get() {
@@ -391,8 +392,8 @@ impl Persist {
         written
     }
 
-    /// What is to be remembered of an engine that ends now; `is_intact` says that every write that passed is in the log. `None` for
-    /// a store that is closed, or was left alone.
+    /// What is to be remembered of an engine that ends now; `is_intact` says that every write that
+    /// passed is in the log. `None` for a store that is closed, or was left alone.
     pub(crate) fn ended(&self, is_intact: bool) -> Option<Ended> {
         let is_left_open = self.has_tried && !self.image_is_exact;
         is_left_open.then_some(Ended {

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Notes of which stores are in use, and whether one has failed, kept where a store's failure does not reach.
+//! Notes of which stores are in use, and whether one has failed, kept where a store's failure does
+//! not reach.
 //!
-//! A store that was not closed may have failed before the machine stopped, with writes that it does not know of; it cannot tell. The
-//! note can: it is written when the device is created, and marked when the kernel says that the store failed.
+//! A store that was not closed may have failed before the machine stopped, with writes that it does
+//! not know of; it cannot tell. The note can: it is written when the device is created, and marked
+//! when the kernel says that the store failed.
 //!
 //! # States of a note
 //!
 //! 1. *None*, or one of another boot: nothing is known of the store's last use.
 //! 2. *Healthy*: in use since a boot, and not failed as far as has been told.
-//! 3. *Failed*: writes passed that the store does not know of. It stays so; a store that begins anew has another UUID.
+//! 3. *Failed*: writes passed that the store does not know of. It stays so; a store that begins
+//!    anew has another UUID.
 
 #![forbid(unsafe_code)]
 
@@ -97,7 +100,8 @@ impl Notes {
         self.0.join(store.to_string())
     }
 
-    /// Reads a store's note; `None` when there is none. Errors: those of reading, and a note that says nothing.
+    /// Reads a store's note; `None` when there is none. Errors: those of reading, and a note that
+    /// says nothing.
     pub fn load(&self, store: Uuid) -> Result<Option<Note>> {
         let path = self.path(store);
         let text = match fs::read_to_string(&path) {
@@ -109,8 +113,8 @@ impl Notes {
             .map_err(|e| Error::Failed(format!("{} is no note: {e}", path.display())))
     }
 
-    /// Notes durably that a store is in use in this boot, or that it has failed, which nothing takes back. The result is what is noted
-    /// now. Errors: those of writing.
+    /// Notes durably that a store is in use in this boot, or that it has failed, which nothing
+    /// takes back. The result is what is noted now. Errors: those of writing.
     pub fn write(&self, new: Note) -> Result<Note> {
         self.make_directory()?;
         let what = || format!("cannot write a note in {}", self.0.display());

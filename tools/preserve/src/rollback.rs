@@ -77,7 +77,8 @@ pub fn rollback(
     rollback.run(options.leave_lost).map_err(failed)
 }
 
-/// An error when the snapshot is unproven, or the report has lost chunks and these must not be left as they are.
+/// An error when the snapshot is unproven, or the report has lost chunks and these must not be left
+/// as they are.
 pub fn verdict(options: &Options, report: &RollbackReport) -> Result<()> {
     let whole = match options.leave_lost {
         true => Ok(()),

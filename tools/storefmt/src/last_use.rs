@@ -26,7 +26,8 @@ pub struct LastUse {
     pub is_unproven: bool,
 }
 
-/// Finds out who used a store last; `None` when neither superblock says it. Errors: those of reading, and what is no store.
+/// Finds out who used a store last; `None` when neither superblock says it. Errors: those of
+/// reading, and what is no store.
 pub fn last_use(medium: impl Medium, progress: &dyn Progress) -> Result<Option<LastUse>> {
     let mut store = Store::new(medium, progress)?;
     let pair = supers::read(&mut store)?;

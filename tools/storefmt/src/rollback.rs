@@ -126,14 +126,16 @@ impl<'a> Rollback<'a> {
         &self.report
     }
 
-    /// Takes the snapshot for proven, and with it everything in the store: it had not failed before it was left open.
+    /// Takes the snapshot for proven, and with it everything in the store: it had not failed before
+    /// it was left open.
     pub fn trust(mut self) -> Self {
         self.superblock.unproven = U64::new(0);
         self.report.unproven = false;
         self
     }
 
-    /// Does it. An unproven snapshot is an error. Chunks whose content is lost are an error, or with `leave_lost` left as they are.
+    /// Does it. An unproven snapshot is an error. Chunks whose content is lost are an error, or
+    /// with `leave_lost` left as they are.
     pub fn run(mut self, leave_lost: bool) -> Result<RollbackReport> {
         self.report.proven()?;
         if !leave_lost {

@@ -142,8 +142,8 @@ pub(crate) fn on_error(superblock: &Superblock) -> &'static str {
     }
 }
 
-/// Returns true if nothing of a store is proven: it was not closed, and if it had failed before, it would not know of the writes
-/// that passed.
+/// Returns true if nothing of a store is proven: it was not closed, and if it had failed before, it
+/// would not know of the writes that passed.
 pub(crate) fn is_doubtful(superblock: &Superblock) -> bool {
     superblock.state.get() == STATE_OPEN && superblock.on_error.get() != ON_ERROR_BLOCK
 }

@@ -2,8 +2,9 @@
 
 //! What only a reboot would bring about: a store that was left open by another boot of the machine.
 //!
-//! Tests cut the power of disks, not of the kernel. A store that is open with the boot id of the running kernel has failed, whatever
-//! became of it since; after a power cut it would be another kernel that finds it.
+//! Tests cut the power of disks, not of the kernel. A store that is open with the boot id of the
+//! running kernel has failed, whatever became of it since; after a power cut it would be another
+//! kernel that finds it.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +15,8 @@ use anyhow::Result;
 
 use crate::disk::Disk;
 
-/// First bytes of a superblock, and how much of it its checksum covers; see `Documentation/on-disk-format.rst`.
+/// First bytes of a superblock, and how much of it its checksum covers; see
+/// `Documentation/on-disk-format.rst`.
 const MAGIC: &[u8; 8] = b"dmprsv1S";
 const COVERED: usize = 512;
 const CHECKSUM: std::ops::Range<usize> = 8..12;
@@ -23,24 +25,25 @@ const BOOT: std::ops::Range<usize> = 192..208;
 /// Boots that there have been, but for the first.
 static BOOTS: AtomicU64 = AtomicU64::new(0);
 
-/// Lets the store at a path be one that an earlier boot has used last. Nothing may use it now.
-pub fn pass(store: &str) -> Result<()> {
+/// Lets the store at a path be one that an earlier boot has used last. Nothing may use it now. The
+/// result is that boot's id.
+pub fn pass(store: &str) -> Result<[u8; 16]> {
     let boot = BOOTS.fetch_add(1, Ordering::SeqCst) + 1;
+    let mut id = [0x5a; 16];
+    id[..8].copy_from_slice(&boot.to_le_bytes());
     let disk = Disk::open(store)?;
     for sector in [0, 8] {
         let mut block = disk.read(sector, 8)?;
         if !block.starts_with(MAGIC) || block[CHECKSUM] != checksum(&block) {
             continue;
         }
-        let mut id = [0x5a; 16];
-        id[..8].copy_from_slice(&boot.to_le_bytes());
         block[BOOT].copy_from_slice(&id);
         let sum = checksum(&block);
         block[CHECKSUM].copy_from_slice(&sum);
         disk.write(sector, &block)?;
     }
     disk.flush()?;
-    Ok(())
+    Ok(id)
 }
 
 /// CRC-32C of a superblock without its checksum.

@@ -4,10 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use std::cell::Cell;
 use std::ops::Deref;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use anyhow::Result;
 
@@ -104,7 +105,7 @@ pub struct Rig {
     kind: Kind,
     store_sectors: u64,
     args: Vec<String>,
-    power: Cell<Power>,
+    power: Mutex<Power>,
 }
 
 /// Whether the disks have power.
@@ -222,7 +223,7 @@ impl Rig {
             kind: spec.kind,
             store_sectors,
             args,
-            power: Cell::new(Power::On),
+            power: Mutex::new(Power::On),
         })
     }
 
@@ -268,10 +269,11 @@ impl Rig {
         Ok(self.live.control.close()?)
     }
 
-    /// Creates the live device that was removed. After a power cut what its store holds is vouched for.
+    /// Creates the live device that was removed. After a power cut what its store holds is vouched
+    /// for.
     pub fn open(&mut self) -> Result<()> {
         self.open_doubtfully()?;
-        match self.power.replace(Power::On) {
+        match self.set_power(Power::On) {
             Power::Back => self.live.vouch(),
             Power::On | Power::Cut => Ok(()),
         }
@@ -320,21 +322,28 @@ impl Rig {
 
     /// The disks fail as when the power goes, rather than by themselves.
     pub fn power_is_cut(&self) {
-        self.power.set(Power::Cut);
+        self.set_power(Power::Cut);
     }
 
-    /// The disks are there again. The live device must be gone. After a power cut, another kernel runs.
+    /// The result is what it was before.
+    fn set_power(&self, new: Power) -> Power {
+        let mut power = self.power.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *power, new)
+    }
+
+    /// The disks are there again. The live device must be gone. After a power cut, another kernel
+    /// runs.
     pub fn mend(&self) -> Result<()> {
         let sectors = node::sectors(self.origin.path())?;
         let disk = self.origin_disk();
         self.origin.swap(&format!("0 {sectors} linear {disk} 0"))?;
         self.mend_store()?;
-        match self.power.get() {
-            Power::Cut => {
-                self.power.set(Power::Back);
-                reboot::pass(self.store_disk())
+        match self.set_power(Power::Back) {
+            Power::Cut => reboot::pass(self.store_disk()).map(drop),
+            before => {
+                self.set_power(before);
+                Ok(())
             }
-            Power::On | Power::Back => Ok(()),
         }
     }
 

@@ -87,11 +87,15 @@ fn a_store_that_ended_intact_in_this_boot_is_believed() {
         other.store = [8; 16];
         assert_eq!(judge(&other, HERE, &known), judge(&other, HERE, &[]));
         let elsewhere = open(LONG_AGO);
-        assert_eq!(judge(&elsewhere, HERE, &known), judge(&elsewhere, HERE, &[]));
+        assert_eq!(
+            judge(&elsewhere, HERE, &known),
+            judge(&elsewhere, HERE, &[])
+        );
     }
 }
 
-/// Whatever it says: also if not even the session's beginning could be written, and it still says what it said before.
+/// Whatever it says: also if not even the session's beginning could be written, and it still says
+/// what it said before.
 #[test]
 fn i1_i3_a_store_that_failed_in_this_boot_is_not_believed() {
     for policy in [ON_ERROR_CONTINUE, ON_ERROR_BLOCK] {
@@ -117,5 +121,8 @@ fn boot_ids_are_read_from_text() {
     for len in 0..text.len() {
         assert_eq!(parse_boot_id(&text[..len]), UNKNOWN, "{len}");
     }
-    assert_eq!(parse_boot_id(b"zz112233-4455-6677-8899-aabbccddeeff"), UNKNOWN);
+    assert_eq!(
+        parse_boot_id(b"zz112233-4455-6677-8899-aabbccddeeff"),
+        UNKNOWN
+    );
 }

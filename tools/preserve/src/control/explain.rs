@@ -53,7 +53,8 @@ pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
     }
 }
 
-/// The store of a device was not closed, and so what was wanted of its snapshot or bookmark `id` (0: the latest) is refused.
+/// The store of a device was not closed, and so what was wanted of its snapshot or bookmark `id`
+/// (0: the latest) is refused.
 pub fn unproven(name: &str, what: &str, id: u64) -> Error {
     let id = match id {
         0 => "the latest snapshot".to_string(),

@@ -137,7 +137,8 @@ impl Live {
         }
     }
 
-    /// Returns true if an error means that a snapshot or bookmark (0: the latest) is unproven, rather than damaged.
+    /// Returns true if an error means that a snapshot or bookmark (0: the latest) is unproven,
+    /// rather than damaged.
     fn is_unproven(&self, id: u64, e: &io::Error) -> bool {
         let mut info = Info {
             device: self.mapped.device,

@@ -56,7 +56,8 @@ pub enum Command {
         /// The live device; all without it
         name: Option<String>,
     },
-    /// Vouch for the unproven snapshots of a store that was not closed: you know that it had not failed before
+    /// Vouch for the unproven snapshots of a store that was not closed: you know that it had not
+    /// failed before
     Trust {
         /// The live device
         name: String,
@@ -96,7 +97,8 @@ pub enum Command {
     Check(Check),
     /// Print the metadata of a persistent store that is not in use: a line for each thing
     Dump(Store),
-    /// Note that the store of a live device has failed; for the rule of udev that is installed with this command
+    /// Note that the store of a live device has failed; for the rule of udev that is installed with
+    /// this command
     #[command(hide = true)]
     NoteFailed {
         /// The live device

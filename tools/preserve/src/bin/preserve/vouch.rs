@@ -19,7 +19,8 @@ use uuid::Uuid;
 use crate::create::Create;
 use crate::output::Output;
 
-/// Looks at a store that is about to be used. What cannot be read, or is no store, is the module's to refuse.
+/// Looks at a store that is about to be used. What cannot be read, or is no store, is the module's
+/// to refuse.
 pub fn look(args: &Create) -> Option<LastUse> {
     let file = offline::open(&args.store, Access::Read, "").ok()?;
     storefmt::last_use(file, &storefmt::Silent).ok().flatten()
@@ -35,7 +36,8 @@ pub fn judge(last: &LastUse, output: Output) -> Verdict {
     notes::judge(last, note.as_ref())
 }
 
-/// Sees to a device that has just been created: vouches for its store, or says why not, and notes that it is in use.
+/// Sees to a device that has just been created: vouches for its store, or says why not, and notes
+/// that it is in use.
 pub fn created(name: &str, verdict: Verdict, output: Output) -> Result<()> {
     let live = Live::open(name)?;
     let info = live.info()?;

@@ -151,7 +151,8 @@ impl Portrait {
         self.generation
     }
 
-    /// Fails unless a later one shows all the same content, and misses no change between the same snapshots.
+    /// Fails unless a later one shows all the same content, and misses no change between the same
+    /// snapshots.
     pub fn is_kept_in(&self, later: &Self) -> Result<()> {
         ensure!(self.generation == later.generation, "another generation");
         for (id, was) in &self.cells {
@@ -162,7 +163,10 @@ impl Portrait {
             if to > 0 && attribute == ATTR_CHANGED {
                 let is = later.extents.get(key).context("a point is missing")?;
                 let missed = was.iter().find(|chunk| !is.contains(chunk));
-                ensure!(missed.is_none(), "a change of {missed:?} is missed, {key:?}");
+                ensure!(
+                    missed.is_none(),
+                    "a change of {missed:?} is missed, {key:?}"
+                );
             }
         }
         Ok(())

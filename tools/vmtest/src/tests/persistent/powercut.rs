@@ -90,7 +90,8 @@ pub fn run(seed: u64, last: bool) -> Result<()> {
     bail!("nobody has cut the power");
 }
 
-/// Another boot has left the store open: everything in it is unproven until somebody vouches for it, who knows that the power was cut.
+/// Another boot has left the store open: everything in it is unproven until somebody vouches for
+/// it, who knows that the power was cut.
 fn vouch(live: &Live) -> Result<()> {
     let info = live.control.info()?;
     ensure!(info.unproven == info.latest, "not unproven: {info:?}");

@@ -1,17 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A store that comes back open: one that failed while writes went on is not believed, and what cannot be known is unproven until
-//! somebody vouches for it.
+//! A store that comes back open: one that failed while writes went on is not believed, and what
+//! cannot be known is unproven until somebody vouches for it.
 
 #![forbid(unsafe_code)]
 
+use std::fs;
+
 use anyhow::ensure;
+use anyhow::Context;
 use anyhow::Result;
 use preserve::uapi::EVENT_FAILED;
 use rustix::io::Errno;
 use vmtest::cmd;
 use vmtest::disk::expect_errno;
 use vmtest::disk::Buffer;
+use vmtest::dm::Dm;
 use vmtest::kmsg::Kmsg;
 use vmtest::reboot;
 use vmtest::rig::Rig;
@@ -25,6 +29,7 @@ use crate::runner;
 use crate::tests::bad_table::refused;
 use crate::tests::bad_table::said;
 use crate::tests::lifecycle::LIMIT;
+use crate::tests::slow;
 use crate::tests::test;
 use crate::tests::Test;
 
@@ -36,25 +41,31 @@ pub const TESTS: &[Test] = &[
         "i1_i3_persistent_failed_store_begins_anew_with_a_module_loaded_again",
         |_| failed_begins_anew(load_again),
     ),
-    test("i1_i3_persistent_store_that_fails_at_a_resume_begins_anew", |_| {
-        failed_at_resume()
-    }),
-    test("i1_i3_persistent_failed_store_is_unproven_in_another_boot", |_| {
-        failed_in_another_boot()
-    }),
+    test(
+        "i1_i3_persistent_store_that_fails_at_a_resume_begins_anew",
+        |_| failed_at_resume(),
+    ),
+    test(
+        "i1_i3_persistent_failed_store_is_unproven_in_another_boot",
+        |_| failed_in_another_boot(),
+    ),
     test("i1_i3_persistent_unproven_until_somebody_vouches", |_| {
         unproven()
     }),
     test("i1_i3_persistent_policy_is_that_of_the_last_table", |_| {
         policy()
     }),
-    test("i1_persistent_on_error_block_is_proven_in_another_boot", |_| {
-        block()
+    slow("i1_i3_persistent_command_vouches_by_its_note", 120, |_| {
+        command()
     }),
+    test(
+        "i1_persistent_on_error_block_is_proven_in_another_boot",
+        |_| block(),
+    ),
 ];
 
-/// Gives a device with the default options two snapshots, has its store fail under writes, and removes it; then the store is back as it
-/// was.
+/// Gives a device with the default options two snapshots, has its store fail under writes, and
+/// removes it; then the store is back as it was.
 fn failed() -> Result<(Rig, [u8; 16])> {
     let (mut rig, disk) = errors::rig_of(&Spec::mb(1).persistent())?;
     let before = rig.control.info()?;
@@ -88,7 +99,8 @@ fn load_again(rig: &mut Rig) -> Result<()> {
     gone
 }
 
-/// The store says that it is closed, and cannot be told otherwise. What is written is not where the origin is looked at.
+/// The store says that it is closed, and cannot be told otherwise. What is written is not where the
+/// origin is looked at.
 fn failed_at_resume() -> Result<()> {
     let (mut rig, disk) = errors::rig_of(&Spec::mb(1).persistent())?;
     let before = rig.control.info()?;
@@ -113,7 +125,10 @@ fn failed_in_another_boot() -> Result<()> {
     rig.open()?;
     let info = rig.control.info()?;
     ensure!(info.generation == generation, "it began anew");
-    ensure!(info.snapshots == 2 && info.unproven == info.latest, "{info:?}");
+    ensure!(
+        info.snapshots == 2 && info.unproven == info.latest,
+        "{info:?}"
+    );
     is_refused(&rig, info.latest)
 }
 
@@ -129,9 +144,17 @@ fn is_refused(rig: &Rig, id: u64) -> Result<()> {
     refused(&view, "the snapshot is unproven", true)?;
     let message = format!("snapshot incremental from={id}");
     ensure!(!rig.dm.try_message(&message)?.ok, "{message}");
-    let backup = cmd::output("preserve", &["backup", "vt-live", "--to", &id.to_string()], "")?;
+    let backup = cmd::output(
+        "preserve",
+        &["backup", "vt-live", "--to", &id.to_string()],
+        "",
+    )?;
     ensure!(!backup.ok, "a backup");
-    ensure!(backup.stderr.contains("preserve trust"), "{}", backup.stderr);
+    ensure!(
+        backup.stderr.contains("preserve trust"),
+        "{}",
+        backup.stderr
+    );
     Ok(())
 }
 
@@ -166,7 +189,10 @@ fn unproven() -> Result<()> {
     map_is_refused(&rig, "backup_map", true)?;
     // A clean shutdown proves nothing of what was before.
     rig.reopen()?;
-    ensure!(rig.control.info()?.unproven == old.latest, "after a removal");
+    ensure!(
+        rig.control.info()?.unproven == old.latest,
+        "after a removal"
+    );
     is_refused(&rig, old.latest)?;
     rig.control.read(new, 0, &mut Buffer::new(8))?;
     // Nor does another crash, behind which more is unproven.
@@ -188,7 +214,7 @@ fn unproven() -> Result<()> {
 }
 
 fn map_is_refused(rig: &Rig, file: &str, refused: bool) -> Result<()> {
-    let read = std::fs::read(rig.sysfs_path(file));
+    let read = fs::read(rig.sysfs_path(file));
     match refused {
         true => expect_errno(file, read, Errno::UCLEAN),
         false => Ok(read.map(drop)?),
@@ -202,7 +228,8 @@ fn policy() -> Result<()> {
         drop(disk);
         let args: [&[&str]; 2] = [&[], &["on_error=block"]];
         for n in [!blocks, blocks] {
-            rig.dm.swap(&rig.table(rig.sectors(), args[usize::from(n)]))?;
+            rig.dm
+                .swap(&rig.table(rig.sectors(), args[usize::from(n)]))?;
         }
         pass_boot(&mut rig)?;
         let info = rig.control.info()?;
@@ -223,4 +250,85 @@ fn block() -> Result<()> {
     said_nothing(&mut kernel)?;
     ensure!(rig.control.info()?.unproven == 0, "unproven");
     before.compare(&Portrait::of(&rig)?)
+}
+
+/// Where the command has its notes in this test.
+const NOTES: &str = "/tmp/vt-notes";
+
+/// Runs the command with notes of its own; the result is what it said.
+fn with_notes(args: &[&str]) -> Result<String> {
+    let variable = format!("PRESERVE_NOTES={NOTES}");
+    let words = [&[&variable, "preserve"], args].concat();
+    let output = cmd::output("env", &words, "")?;
+    ensure!(output.ok, "{args:?}: {}", output.stderr);
+    Ok(output.stderr)
+}
+
+/// Creates the live device by the command: the device, what was said, and what there is.
+fn created(rig: &Rig) -> Result<(Dm, String, String)> {
+    let (origin, store) = (rig.origin.path(), rig.store.path());
+    let said = with_notes(&["create", "vt-live", "--origin", origin, "--store", store])?;
+    let live = Dm::adopt("vt-live")?;
+    let status = cmd::run("preserve", &["status", "vt-live"])?;
+    Ok((live, said, status))
+}
+
+/// The only note there is.
+fn note() -> Result<String> {
+    let found = fs::read_dir(NOTES)?.next().context("no note")??.path();
+    Ok(found.to_str().context("a name")?.to_string())
+}
+
+/// The boot that a store was used in last has written the note.
+fn note_is_of(boot: [u8; 16]) -> Result<()> {
+    let path = note()?;
+    let text = fs::read_to_string(&path)?;
+    let now = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    ensure!(text.contains(now.trim()), "{text}");
+    let digits: String = boot.iter().map(|byte| format!("{byte:02x}")).collect();
+    fs::write(&path, text.replace(now.trim(), &digits))?;
+    Ok(())
+}
+
+fn command() -> Result<()> {
+    let (mut rig, disk) = errors::rig_of(&Spec::mb(1).persistent())?;
+    drop(disk);
+    rig.close()?;
+    let _ = fs::remove_dir_all(NOTES);
+    let (live, _, status) = created(&rig)?;
+    ensure!(!status.contains("unproven"), "{status}");
+    // The note is of another boot than the store's last use.
+    let pass = |live: Dm| {
+        rig.cut(true)?;
+        drop(live);
+        rig.mend()?;
+        reboot::pass(rig.store_disk())
+    };
+    pass(live)?;
+    let (live, said, status) = created(&rig)?;
+    ensure!(said.contains("it is not noted"), "{said}");
+    ensure!(status.contains("unproven"), "{status}");
+    cmd::run("preserve", &["trust", "vt-live"])?;
+    note_is_of(pass(live)?)?;
+    let (live, said, status) = created(&rig)?;
+    ensure!(
+        said.contains("it is noted that it had not failed"),
+        "{said}"
+    );
+    ensure!(
+        status.contains("snapshot 2") && !status.contains("unproven"),
+        "{status}"
+    );
+    // It fails, which is noted, and is found by another boot.
+    rig.store
+        .swap(&format!("0 {} error", rig.store_sectors()))?;
+    live.stamp(400, 8, 7)?;
+    with_notes(&["note-failed", "vt-live"])?;
+    let boot = pass(live)?;
+    note_is_of(boot)?;
+    let (_live, said, status) = created(&rig)?;
+    ensure!(said.contains("it begins anew"), "{said}");
+    ensure!(!status.contains("snapshot 2"), "{status}");
+    fs::remove_dir_all(NOTES)?;
+    Ok(())
 }
