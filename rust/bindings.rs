@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's C interface as `dm/` uses it: the kernel crate's bindings and our own of device-mapper.
+//! The kernel's C interface as `dm/` uses it: the kernel crate's bindings and our own of
+//! device-mapper.
 //!
 //! C headers: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h), `helpers.h`
 

@@ -80,8 +80,8 @@
 
 mod bio;
 mod block_device;
-mod bug;
 mod boot_id;
+mod bug;
 pub(crate) mod errors;
 mod events;
 mod gate;
@@ -106,8 +106,8 @@ pub(crate) use bio::Span;
 pub(crate) use bio::Status;
 pub(crate) use block_device::BlockDevice;
 pub(crate) use block_device::DevT;
-pub(crate) use bug::bug;
 pub(crate) use boot_id::boot_id_text;
+pub(crate) use bug::bug;
 pub(crate) use events::Events;
 pub(crate) use gate::Closed;
 pub(crate) use gate::Entry;

@@ -8,12 +8,14 @@
 //! - `preserve-view` ([`view`]): a read-only device that shows a snapshot;
 //! - `/dev/preserve-control` ([`control`]): ioctls for backup tools.
 //!
-//! The way of a write: [`live`] hands it to [`write`], which lets it go, or gives it to the [`copier`] and its [`copy`]. The
-//! way of a frozen read: [`view`] (or [`control`]), then [`frozen`]. What both decide by: the
-//! [`timeline`]. `Documentation/design.rst` is the long version.
+//! The way of a write: [`live`] hands it to [`write`], which lets it go, or gives it to the
+//! [`copier`] and its [`copy`]. The way of a frozen read: [`view`] (or [`control`]), then
+//! [`frozen`]. What both decide by: the [`timeline`]. `Documentation/design.rst` is the long
+//! version.
 //!
-//! All unsafe code is in `bindings.rs` and [`dm`]. The crate's root denies it for everybody; these two
-//! allow it for themselves; every other file says `#![forbid(unsafe_code)]`, which nothing can lift.
+//! All unsafe code is in `bindings.rs` and [`dm`]. The crate's root denies it for everybody; these
+//! two allow it for themselves; every other file says `#![forbid(unsafe_code)]`, which nothing can
+//! lift.
 
 #![deny(unsafe_code)]
 
@@ -24,7 +26,8 @@ mod interface;
 
 mod engine;
 
-// What needs no kernel. User space compiles the same files as a library, `lib.rs`, which offers more than the module uses.
+// What needs no kernel. User space compiles the same files as a library, `lib.rs`, which offers
+// more than the module uses.
 #[allow(unreachable_pub, dead_code, unused_imports)]
 mod store;
 

@@ -13,15 +13,17 @@
 //! - [`session`]: a persistent store in use, its superblocks and checkpoints;
 //! - [`log`]: records on their way to the store;
 //! - [`state`]: what is known now; [`device`]: which devices these are;
-//! - [`space`]: an epoch's copies; [`events`]: what user space is told; [`boot`]: stores that have failed since boot;
+//! - [`space`]: an epoch's copies; [`events`]: what user space is told; [`boot`]: stores that have
+//!   failed since boot;
 //! - [`queues`]: where all of them work.
 //!
 //! # Lock order
 //!
-//! `editor`, or `slow` (the copier's state); then `control`, `persist`, the gate (closing it), the journal, and then
-//! `timeline`, `designation`, `incoming` and the locks of [`Copies`](space::Copies). Whoever is inside the gate must not
-//! wait for `slow` or `control`. Neither `control` nor `slow` is held while waiting for a task that needs it, or over
-//! sysfs and open calls.
+//! `editor`, or `slow` (the copier's state); then `control`, `persist`, the gate (closing it), the
+//! journal, and then `timeline`, `designation`, `incoming` and the locks of
+//! [`Copies`](space::Copies). Whoever is inside the gate must not wait for `slow` or `control`.
+//! Neither `control` nor `slow` is held while waiting for a task that needs it, or over sysfs and
+//! open calls.
 
 #![forbid(unsafe_code)]
 
@@ -160,7 +162,8 @@ impl_has_work! {
     impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
 }
 
-/// A transient store overwrites what is there; snapshots that were meant to last are not to go unnoticed.
+/// A transient store overwrites what is there; snapshots that were meant to last are not to go
+/// unnoticed.
 fn refuse_persistent(opened: &Opened) -> Result<(), Trouble> {
     match superblocks::holds_a_store(opened.store())? {
         true => Err(Trouble::Because(
@@ -222,7 +225,8 @@ fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
 }
 
 impl Engine {
-    /// Opens the devices, and finds out what a persistent store holds. Writes nothing. May sleep, and take long.
+    /// Opens the devices, and finds out what a persistent store holds. Writes nothing. May sleep,
+    /// and take long.
     ///
     /// Errors: why the devices cannot be used, or an error of the system.
     pub(crate) fn new(
@@ -300,9 +304,9 @@ impl Engine {
         }
     }
 
-    /// Lets the copier look again at those who wait, after something that they may wait for: the gate
-    /// has opened, space has come back, need has shrunk, a suspend has begun or ended, the store has been
-    /// given up.
+    /// Lets the copier look again at those who wait, after something that they may wait for: the
+    /// gate has opened, space has come back, need has shrunk, a suspend has begun or ended, the
+    /// store has been given up.
     pub(crate) fn kick(self: &Arc<Self>) {
         self.woken.store(true, Release);
         self.kick_copier();

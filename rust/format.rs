@@ -2,8 +2,8 @@
 
 //! Bytes on disk, section by section of `Documentation/on-disk-format.rst`.
 //!
-//! What is read from a store becomes one of the types here only after its checks. This room reads and writes no disk; it
-//! uses only the [maps](crate::maps).
+//! What is read from a store becomes one of the types here only after its checks. This room reads
+//! and writes no disk; it uses only the [maps](crate::maps).
 
 #![forbid(unsafe_code)]
 

@@ -2,8 +2,8 @@
 
 //! Epochs and snapshots: rules 1, 2 and 5 of the design.
 //!
-//! This room answers two questions about a chunk: does a snapshot need its content, and where is that content? It uses
-//! only the [maps](crate::maps).
+//! This room answers two questions about a chunk: does a snapshot need its content, and where is
+//! that content? It uses only the [maps](crate::maps).
 
 #![forbid(unsafe_code)]
 

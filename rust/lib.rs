@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What needs no kernel, as a library: the module's own files, compiled unchanged over a stand-in for the kernel crate.
+//! What needs no kernel, as a library: the module's own files, compiled unchanged over a stand-in
+//! for the kernel crate.
 //!
-//! The tests, the fuzzers, the offline tools and the command use it. The module has its own root, `dm_preserve.rs`, with the
-//! same rooms in the same order. A file here that reaches up to the engine does not compile.
+//! The tests, the fuzzers, the offline tools and the command use it. The module has its own root,
+//! `dm_preserve.rs`, with the same rooms in the same order. A file here that reaches up to the
+//! engine does not compile.
 
 #![forbid(unsafe_code)]
 

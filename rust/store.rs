@@ -2,8 +2,9 @@
 
 //! A persistent store at rest: saving what is known, recovering it, and who owns which space.
 //!
-//! Everything here works over the trait [`Disk`], so that the tools and the tests run it too. The engine's session drives
-//! it. This room uses the [format](crate::format), the [history](crate::history) and the [maps](crate::maps).
+//! Everything here works over the trait [`Disk`], so that the tools and the tests run it too. The
+//! engine's session drives it. This room uses the [format](crate::format), the
+//! [history](crate::history) and the [maps](crate::maps).
 
 #![forbid(unsafe_code)]
 

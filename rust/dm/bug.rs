@@ -2,8 +2,8 @@
 
 //! Mistakes of the module itself: reported, and survived.
 //!
-//! The kernel crate's `warn_on!` is not for us: it includes a file that the kernel's build generates, and that
-//! distributions do not ship.
+//! The kernel crate's `warn_on!` is not for us: it includes a file that the kernel's build
+//! generates, and that distributions do not ship.
 //!
 //! C header: [`include/linux/printk.h`](srctree/include/linux/printk.h)
 
@@ -17,7 +17,8 @@ static BUGS: Atomic<u64> = Atomic::new(0);
 
 /// Reports a mistake of the module in the kernel log, with the calls that led to it. Any context.
 ///
-/// All are counted; the first, the second, the fourth and so on are told, so that the log is not flooded.
+/// All are counted; the first, the second, the fourth and so on are told, so that the log is not
+/// flooded.
 #[cold]
 pub(crate) fn bug(what: &str) {
     let count = BUGS.fetch_add(1, Relaxed) + 1;

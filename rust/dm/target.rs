@@ -163,8 +163,8 @@ pub(crate) struct Claim {
     pub(crate) sectors: u64,
     /// Its logical block size in bytes.
     pub(crate) block_bytes: u32,
-    /// It is read-only now (`blockdev --setro`). The block layer opens it for writing all the same, and lets
-    /// a mapped device's writes pass with no more than a warning.
+    /// It is read-only now (`blockdev --setro`). The block layer opens it for writing all the same,
+    /// and lets a mapped device's writes pass with no more than a warning.
     pub(crate) is_read_only: bool,
 }
 

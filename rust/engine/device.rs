@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which device an engine serves: its identity, origin and store, size, options, and what has been counted.
+//! Which device an engine serves: its identity, origin and store, size, options, and what has been
+//! counted.
 //!
 //! `options` is a lock that is taken alone. The size changes with the control lock held.
 

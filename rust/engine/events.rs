@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to a live device, told to user space: event number, uevent, polls, and the wait ioctl.
+//! What happens to a live device, told to user space: event number, uevent, polls, and the wait
+//! ioctl.
 //!
 //! # States of an event
 //!
 //! 1. *Logged*: it has its number, and the wait ioctl returns it.
 //! 2. *Sent*, by a work item, soon after: uevent, `dmsetup wait`, polls.
 //!
-//! Sending takes locks under which others wait for writes, and the copier has events too, so it must not send them
-//! itself; see [`queues`](crate::engine::queues).
+//! Sending takes locks under which others wait for writes, and the copier has events too, so it
+//! must not send them itself; see [`queues`](crate::engine::queues).
 //!
 //! The log holds no engine: its work may still run when the engine has gone.
 
@@ -81,7 +82,8 @@ impl Event {
     }
 }
 
-/// Events remembered. Of more at once the oldest are not sent, and the wait ioctl does not know their kinds.
+/// Events remembered. Of more at once the oldest are not sent, and the wait ioctl does not know
+/// their kinds.
 const REMEMBERED: u64 = 64;
 
 struct Log {
@@ -169,8 +171,8 @@ impl EventLog {
         let _ = self.queues.events.enqueue(self.clone());
     }
 
-    /// Waits at most `timeout_ms` milliseconds for an event after number `seen`. Returns the last number, and which
-    /// kinds there were.
+    /// Waits at most `timeout_ms` milliseconds for an event after number `seen`. Returns the last
+    /// number, and which kinds there were.
     ///
     /// Errors: `ETIMEDOUT`, `EINTR`, `ENODEV` when the last target is gone.
     pub(crate) fn wait(&self, seen: u64, timeout_ms: u32) -> Result<(u64, u32)> {

@@ -6,15 +6,16 @@
 //!
 //! 1. `Setup`: made by a target's constructor; no write has come yet.
 //! 2. `Active`: a target of the engine is resumed, every write passes through it.
-//! 3. `Suspended`: nothing is written, or writes no longer pass through here (after a reload to another
-//!    target): "unmarked" proves nothing until the engine is active again.
+//! 3. `Suspended`: nothing is written, or writes no longer pass through here (after a reload to
+//!    another target): "unmarked" proves nothing until the engine is active again.
 //! 4. `Dead`: the last target is gone.
 //!
 //! 1 or 3 leads to 2 at resume, 2 to 3 at postsuspend, all to 4 when the last target is destroyed.
 //!
-//! An engine is *bypassed* when the target that was active is destroyed, and no other of the engine had begun to become active: a
-//! foreign table has taken its place, and writes pass that the engine does not see. A target of the engine that was loaded
-//! meanwhile must not become active any longer; the next table gets an engine of its own.
+//! An engine is *bypassed* when the target that was active is destroyed, and no other of the engine
+//! had begun to become active: a foreign table has taken its place, and writes pass that the engine
+//! does not see. A target of the engine that was loaded meanwhile must not become active any
+//! longer; the next table gets an engine of its own.
 //!
 //! # Lock order
 //!
@@ -24,8 +25,8 @@
 
 use crate::dm;
 use crate::dm::Events;
-use crate::engine::boot;
 use crate::dm::NoIo;
+use crate::engine::boot;
 use crate::engine::Engine;
 use crate::uapi::args::Options;
 use kernel::prelude::*;
@@ -35,8 +36,8 @@ use kernel::sync::Arc;
 use kernel::sync::CondVarTimeoutResult;
 use kernel::time::msecs_to_jiffies;
 
-/// How long a read of frozen content waits for the live device's resume, in milliseconds. The task of
-/// one from a view cannot be killed meanwhile, so it is well below what the kernel calls hung.
+/// How long a read of frozen content waits for the live device's resume, in milliseconds. The task
+/// of one from a view cannot be killed meanwhile, so it is well below what the kernel calls hung.
 const READ_WAITS_MS: u32 = 30_000;
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -54,7 +55,8 @@ pub(crate) enum Phase {
 }
 
 impl Engine {
-    /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting for this one to be resumed.
+    /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting
+    /// for this one to be resumed.
     pub(crate) fn flush_work(&self) {
         // Each may let the next run.
         dm::flush_work(&self.journal_work);
@@ -72,7 +74,8 @@ impl Engine {
         self.phase_changed.notify_all();
     }
 
-    /// Waits until writes pass through the engine again, at most until `deadline` (of [`dm::monotonic_ns`]).
+    /// Waits until writes pass through the engine again, at most until `deadline` (of
+    /// [`dm::monotonic_ns`]).
     ///
     /// Errors: `ENODEV` when they never will, `ETIMEDOUT` at the deadline, `EINTR` for a signal.
     pub(crate) fn wait_until_active(&self, deadline: u64) -> Result {
@@ -104,8 +107,8 @@ impl Engine {
         dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
     }
 
-    /// A target is about to become active, with these options and this length. Allocates only when the
-    /// device has grown. `EBUSY` when the engine was bypassed.
+    /// A target is about to become active, with these options and this length. Allocates only when
+    /// the device has grown. `EBUSY` when the engine was bypassed.
     pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
         if self.was_bypassed() {
             pr_err!(
@@ -161,8 +164,9 @@ impl Engine {
         self.kick();
     }
 
-    /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when the suspend is interrupted,
-    /// device-mapper ends what comes back later with an error, and tells the target only after that.
+    /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when
+    /// the suspend is interrupted, device-mapper ends what comes back later with an error, and
+    /// tells the target only after that.
     pub(super) fn can_requeue(&self) -> bool {
         let suspending = self.suspending.lock();
         (*suspending)
@@ -170,8 +174,9 @@ impl Engine {
             .is_some_and(|target| target.is_suspending_noflush())
     }
 
-    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were submitted
-    /// without them as need had shrunk; the devices are left alone only when these have ended.
+    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were
+    /// submitted without them as need had shrunk; the devices are left alone only when these have
+    /// ended.
     pub(crate) fn deactivate(self: &Arc<Self>) {
         self.set_phase(Phase::Suspended);
         self.is_bound.store(false, Release);
@@ -205,8 +210,8 @@ impl Engine {
         self.events.close();
     }
 
-    /// Has it remembered what is to be believed of a store that is not closed. Nothing is written to
-    /// it any longer, and nobody else has found it yet.
+    /// Has it remembered what is to be believed of a store that is not closed. Nothing is written
+    /// to it any longer, and nobody else has found it yet.
     pub(crate) fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();

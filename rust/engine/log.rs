@@ -4,28 +4,33 @@
 //!
 //! # States of a record
 //!
-//! 1. *Waiting*: its entries or contents are in one of the lists here. Records are made when there is a
-//!    [`Gather`] for one: at once when little is in flight, with more in each when much is (group commit). While two records
-//!    with contents are in flight, more contents gather.
+//! 1. *Waiting*: its entries or contents are in one of the lists here. Records are made when there
+//!    is a [`Gather`] for one: at once when little is in flight, with more in each when much is
+//!    (group commit). While two records with contents are in flight, more contents gather.
 //! 2. *In flight*: numbered, and written durably (FUA). Several are; they complete in any order.
 //! 3. *Written*: complete, but an earlier one is not.
-//! 4. *Durable*: it and all earlier ones are written. Only now do its contents go back to the copier, and
-//!    do those who wait for its entries wake, since recovery stops at the first record that is not whole.
+//! 4. *Durable*: it and all earlier ones are written. Only now do its contents go back to the
+//!    copier, and do those who wait for its entries wake, since recovery stops at the first record
+//!    that is not whole.
 //!
-//! If a record cannot be written the journal has *failed*, for good: all that waits comes back with an error. Writes that
-//! should have been logged pass only when it is *given up*: when a superblock says that tracking is broken.
+//! If a record cannot be written the journal has *failed*, for good: all that waits comes back with
+//! an error. Writes that should have been logged pass only when it is *given up*: when a superblock
+//! says that tracking is broken.
 //!
 //! # What takes part
 //!
-//! Anybody in process context adds to it. Completions only put the record back and let the engine's journal work
-//! run, which needs neither the copier nor the control lock; so both may wait for the journal.
+//! Anybody in process context adds to it. Completions only put the record back and let the engine's
+//! journal work run, which needs neither the copier nor the control lock; so both may wait for the
+//! journal.
 //!
-//! Control entries (snapshots, drops, ...) go before others and may use the ring's reserve. They need not
-//! keep their order with the others: what the others say holds for one epoch and checkpoint generation.
+//! Control entries (snapshots, drops, ...) go before others and may use the ring's reserve. They
+//! need not keep their order with the others: what the others say holds for one epoch and
+//! checkpoint generation.
 //!
 //! # Lock order
 //!
-//! `inner`, then the timeline, and the space of an epoch's copies with the store's segments: a record may need a segment.
+//! `inner`, then the timeline, and the space of an epoch's copies with the store's segments: a
+//! record may need a segment.
 
 #![forbid(unsafe_code)]
 
@@ -63,8 +68,8 @@ use kernel::workqueue::WorkItem;
 
 /// Most records in flight.
 pub(super) const IN_FLIGHT: usize = 8;
-/// Most of them with contents: one being written and one to follow keep a device busy, and what comes meanwhile is
-/// one record, with one header and one durable write for all of it.
+/// Most of them with contents: one being written and one to follow keep a device busy, and what
+/// comes meanwhile is one record, with one header and one durable write for all of it.
 pub(super) const CONTENTS_IN_FLIGHT: usize = 2;
 /// A checkpoint is made when so many segments have been filled since the last one ...
 const MIN_SEGMENTS: u64 = 64;
@@ -200,8 +205,8 @@ impl Journal {
         self.durable[whose as usize].load(Acquire) >= ticket
     }
 
-    /// Waits until an entry is durable; `EIO` when it never will be. Process context; not interruptible, since
-    /// whoever waits has begun what cannot be undone.
+    /// Waits until an entry is durable; `EIO` when it never will be. Process context; not
+    /// interruptible, since whoever waits has begun what cannot be undone.
     pub(crate) fn wait(&self, whose: Whose, ticket: u64) -> Result {
         let mut inner = self.inner.lock();
         loop {
@@ -232,8 +237,8 @@ impl Journal {
         Some((*first.unwrap_or(&next), next.sequence))
     }
 
-    /// A checkpoint is durable that needs no record before a place; its image has so many blocks. Whether something may have waited for
-    /// the room that this makes.
+    /// A checkpoint is durable that needs no record before a place; its image has so many blocks.
+    /// Whether something may have waited for the room that this makes.
     pub(super) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) -> bool {
         let mut inner = self.inner.lock();
         let log = (IMAGE_SHARE * image_blocks)
@@ -312,8 +317,8 @@ impl Inner {
 }
 
 impl Engine {
-    /// Adds entries that belong together to the log: a ticket to wait for. `None` when too many wait already, or
-    /// the journal has failed.
+    /// Adds entries that belong together to the log: a ticket to wait for. `None` when too many
+    /// wait already, or the journal has failed.
     pub(super) fn log(self: &Arc<Self>, whose: Whose, entries: &[Entry]) -> Option<u64> {
         if self.journal.has_failed() {
             return None;
@@ -324,7 +329,8 @@ impl Engine {
         ticket
     }
 
-    /// As [`Engine::log`], for a copy in a slot: until it is settled, replay begins no later than here.
+    /// As [`Engine::log`], for a copy in a slot: until it is settled, replay begins no later than
+    /// here.
     pub(super) fn log_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
         let mut inner = self.journal.inner.lock();
         if self.journal.has_failed() {
@@ -339,8 +345,9 @@ impl Engine {
         Some(ticket)
     }
 
-    /// Adds a copy's contents to the log, for [`Engine::log_added`]. It comes back as a finished copy when they are durable, with its
-    /// position; with an error when that fails; and without a position when its epoch has ended.
+    /// Adds a copy's contents to the log, for [`Engine::log_added`]. It comes back as a finished
+    /// copy when they are durable, with its position; with an error when that fails; and without a
+    /// position when its epoch has ended.
     pub(super) fn log_contents(&self, io: KBox<Io<Copy>>) {
         self.journal.inner.lock().contents.push(io);
     }

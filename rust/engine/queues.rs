@@ -2,15 +2,18 @@
 
 //! The module's work queues, which all engines share.
 //!
-//! They are the module's, not an engine's, so that an engine may be dropped by its own work item: destroying a queue waits
-//! for its work. Each has its own reason:
+//! They are the module's, not an engine's, so that an engine may be dropped by its own work item:
+//! destroying a queue waits for its work. Each has its own reason:
 //!
 //! - `writes`: the copier and checkpoints, which writes wait for.
-//! - `journal`: the journals alone. The others may wait for a journal, so its work must never have to wait for a worker that does.
-//! - `events`: what is told to user space. The kernel allocates with I/O under the locks that this takes (`uevent_sock_mutex`),
-//!   so whoever holds them may be waiting for a write to one of our devices; no write may wait for this queue.
-//! - `waits`: reads of frozen content that wait for a live device's resume, each view's in a worker of its own. Nobody
-//!   waits for this queue but a view that is removed, whose reads have ended by then.
+//! - `journal`: the journals alone. The others may wait for a journal, so its work must never have
+//!   to wait for a worker that does.
+//! - `events`: what is told to user space. The kernel allocates with I/O under the locks that this
+//!   takes (`uevent_sock_mutex`), so whoever holds them may be waiting for a write to one of our
+//!   devices; no write may wait for this queue.
+//! - `waits`: reads of frozen content that wait for a live device's resume, each view's in a worker
+//!   of its own. Nobody waits for this queue but a view that is removed, whose reads have ended by
+//!   then.
 
 #![forbid(unsafe_code)]
 

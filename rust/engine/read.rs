@@ -6,13 +6,15 @@
 //!
 //! 1. *Look*: with the timeline of now. In a copy: read the copy. Marked without one: gone.
 //! 2. Not marked anywhere since the snapshot: read the origin.
-//! 3. *Look again*, when the data has arrived, with the timeline of then. Still not marked, and every
-//!    write passes through the engine: no write had been submitted when the data arrived, so it is the
-//!    frozen content. Marked meanwhile: from 1. While the live device is suspended "unmarked" proves
-//!    nothing, since writes may flow through another table: the reader waits for its resume, within a bound.
+//! 3. *Look again*, when the data has arrived, with the timeline of then. Still not marked, and
+//!    every write passes through the engine: no write had been submitted when the data arrived, so
+//!    it is the frozen content. Marked meanwhile: from 1. While the live device is suspended
+//!    "unmarked" proves nothing, since writes may flow through another table: the reader waits for
+//!    its resume, within a bound.
 //!
-//! Whoever reads a copy keeps a reference to its epoch's copies, so that its space is not reused. What comes from a
-//! persistent store counts only with the right checksum; that is one of a whole chunk, so whole chunks are read.
+//! Whoever reads a copy keeps a reference to its epoch's copies, so that its space is not reused.
+//! What comes from a persistent store counts only with the right checksum; that is one of a whole
+//! chunk, so whole chunks are read.
 
 #![forbid(unsafe_code)]
 
@@ -69,7 +71,8 @@ pub(crate) struct Piece {
     pub(crate) sectors: u64,
 }
 
-/// What a reader brings along: a buffer that a whole chunk fits into, and the headers that it has seen.
+/// What a reader brings along: a buffer that a whole chunk fits into, and the headers that it has
+/// seen.
 pub(crate) struct ReadBuffer {
     pub(crate) io: KBox<Io<()>>,
     headers: Headers,
@@ -86,8 +89,8 @@ impl ReadBuffer {
         })
     }
 
-    /// Whether a bio, which is whole chunks, has brought the right contents. It is moved to its end, or to the
-    /// first one that is not.
+    /// Whether a bio, which is whole chunks, has brought the right contents. It is moved to its
+    /// end, or to the first one that is not.
     pub(crate) fn are_right<S>(
         &mut self,
         engine: &Engine,
@@ -111,8 +114,8 @@ impl ReadBuffer {
         self.headers.find(&mut disk, &layout.ok_or(EIO)?, content)
     }
 
-    /// Whether a content, a whole chunk at `offset` of the buffer, is the right one. The content before it in the same
-    /// run, if there is one, has been asked for.
+    /// Whether a content, a whole chunk at `offset` of the buffer, is the right one. The content
+    /// before it in the same run, if there is one, has been asked for.
     fn is_right(&mut self, engine: &Engine, content: &Content, offset: u64) -> bool {
         let expected = self.headers.known(engine.store.step, content);
         // CAST: Within the buffer; a chunk's size.
@@ -133,7 +136,8 @@ impl Engine {
         }
     }
 
-    /// A look: where the content of the first chunk of `run` is, and up to which chunk that goes on.
+    /// A look: where the content of the first chunk of `run` is, and up to which chunk that goes
+    /// on.
     pub(crate) fn look(
         self: &Arc<Self>,
         timeline: &Timeline,
@@ -166,8 +170,8 @@ impl Engine {
 
     /// The second look: returns true if what was read from the origin is the frozen content.
     ///
-    /// Errors: `ENOENT` when the snapshot has been dropped, `EAGAIN` when it cannot be told while the live
-    /// device is suspended, `ENODEV` when it cannot be told any longer.
+    /// Errors: `ENOENT` when the snapshot has been dropped, `EAGAIN` when it cannot be told while
+    /// the live device is suspended, `ENODEV` when it cannot be told any longer.
     pub(crate) fn still_on_origin(&self, id: u64, run: Chunks) -> Result<bool> {
         let timeline = self.state.timeline();
         let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
@@ -182,11 +186,11 @@ impl Engine {
         }
     }
 
-    /// Reads up to `sectors` sectors of a snapshot from `start` on into the reader's buffer. The range must begin
-    /// within the snapshot. Process context.
+    /// Reads up to `sectors` sectors of a snapshot from `start` on into the reader's buffer. The
+    /// range must begin within the snapshot. Process context.
     ///
-    /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `EAGAIN` (it is on the origin, and the
-    /// live device is suspended), `ENODEV`, and those of the devices.
+    /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `EAGAIN` (it is
+    /// on the origin, and the live device is suspended), `ENODEV`, and those of the devices.
     pub(crate) fn read_frozen(
         self: &Arc<Self>,
         id: u64,
@@ -242,7 +246,8 @@ impl Engine {
         }
     }
 
-    /// Reads contents of a persistent store, and checks them: `len` sectors from the `within`th of the first one on, or fewer.
+    /// Reads contents of a persistent store, and checks them: `len` sectors from the `within`th of
+    /// the first one on, or fewer.
     fn read_contents(
         self: &Arc<Self>,
         first: Content,
@@ -284,7 +289,8 @@ impl Engine {
         })
     }
 
-    /// A content in the store is not what was written there. Each read of it is counted; the log is not flooded.
+    /// A content in the store is not what was written there. Each read of it is counted; the log is
+    /// not flooded.
     fn tell_damaged(self: &Arc<Self>, content: &Content) {
         let count = self.device.counters().damaged.next() + 1;
         if count.is_power_of_two() {

@@ -1,22 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sessions of a persistent store: from an activation to the suspend that ends it, and growing meanwhile.
+//! Sessions of a persistent store: from an activation to the suspend that ends it, and growing
+//! meanwhile.
 //!
 //! # States of a store
 //!
-//! 1. *New*: blank, or nothing in it can be relied on any longer. Formatted by the first checkpoint.
+//! 1. *New*: blank, or nothing in it can be relied on any longer. Formatted by the first
+//!    checkpoint.
 //! 2. *Recovered*: what it holds is known; nothing has been written yet.
 //! 3. *Open*: a session is under way; the superblocks say so.
 //! 4. *Closed*: everything is in the checkpoint, and the origin's fingerprint in the superblock.
-//! 5. *Failing*: it cannot be written, not even a superblock, and `on_error=block` holds writes back that should be logged.
-//!    Tried again once a second. Snapshots stay; see [`failing`](crate::engine::upkeep).
-//! 6. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be written.
+//! 5. *Failing*: it cannot be written, not even a superblock, and `on_error=block` holds writes
+//!    back that should be logged. Tried again once a second. Snapshots stay; see
+//!    [`failing`](crate::engine::upkeep).
+//! 6. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be
+//!    written.
 //!
-//! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store fails, 5 to 6 when a superblock
-//! could be written, or `on_error=continue` is loaded. A store that goes while it is failing is found as 3 by the next activation: no
-//! write has passed that it does not know of. One that goes while it is broken, and could not be
-//! told so, is found as 3 too, or as 4 if its session could not be begun: whether to believe it is
-//! decided in [`trust`](crate::store::trust).
+//! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store
+//! fails, 5 to 6 when a superblock could be written, or `on_error=continue` is loaded. A store that
+//! goes while it is failing is found as 3 by the next activation: no write has passed that it does
+//! not know of. One that goes while it is broken, and could not be told so, is found as 3 too, or
+//! as 4 if its session could not be begun: whether to believe it is decided in
+//! [`trust`](crate::store::trust).
 //!
 //! # Lock order
 //!
@@ -53,8 +58,8 @@ use zerocopy::little_endian::U64;
 const NO_MEMORY_TIMES: u32 = 100;
 
 impl Engine {
-    /// A table becomes active: what is known is made durable, if it is not, and a session begins. An error means that
-    /// the store cannot be used; writes will pass all the same.
+    /// A table becomes active: what is known is made durable, if it is not, and a session begins.
+    /// An error means that the store cannot be used; writes will pass all the same.
     pub(super) fn open_store(self: &Arc<Self>) {
         let begun = {
             let _control = self.state.control();
@@ -86,10 +91,12 @@ impl Engine {
         self.checkpoint_now()
     }
 
-    /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
+    /// Begins a session; whether the image on disk is all there is to know, and the superblocks say
+    /// that the store is open.
     fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
         persist.has_tried = true;
-        // Since the table was loaded, or the device suspended, others may have written to the origin.
+        // Since the table was loaded, or the device suspended, others may have written to the
+        // origin.
         if persist.image_is_exact
             && was_written(self.device.origin(), &persist.superblock, &mut persist.io)
         {
@@ -134,7 +141,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// The device has been suspended, and no copy is in flight: everything is saved, and the store closed.
+    /// The device has been suspended, and no copy is in flight: everything is saved, and the store
+    /// closed.
     pub(super) fn close_store(self: &Arc<Self>) {
         let _noio = NoIo::enter();
         self.journal.wait_until_idle();
@@ -153,7 +161,8 @@ impl Engine {
         drop(guard);
         drop(control);
         if let Err(error) = saved {
-            // The superblocks still say that it is open, and the log is there: as after a power cut.
+            // The superblocks still say that it is open, and the log is there: as after a power
+            // cut.
             pr_err!(
                 "{}: the checkpoint failed ({error:?}); the next activation replays the log\n",
                 self.device.live()
@@ -186,8 +195,8 @@ impl Engine {
         (*guard).as_ref().is_some_and(|persist| persist.is_open)
     }
 
-    /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the store has failed or now does,
-    /// `ENODEV` while the device is not active.
+    /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the
+    /// store has failed or now does, `ENODEV` while the device is not active.
     pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let grown = match self.device.is_persistent() {

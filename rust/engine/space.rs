@@ -2,9 +2,9 @@
 
 //! An epoch's copies: its index and its space in the store.
 //!
-//! Lock order: `space`, then the pool or the segments; `index` is taken alone. Only the copier adds copies, readers only
-//! look. The space goes back to the pool when the last reference is dropped, so that whoever reads a copy
-//! keeps it from being overwritten by holding one.
+//! Lock order: `space`, then the pool or the segments; `index` is taken alone. Only the copier adds
+//! copies, readers only look. The space goes back to the pool when the last reference is dropped,
+//! so that whoever reads a copy keeps it from being overwritten by holding one.
 
 #![forbid(unsafe_code)]
 
@@ -35,7 +35,8 @@ pub(crate) struct Store {
     /// A persistent store's segments, once it is known which are in use.
     #[pin]
     segments: Mutex<Option<Segments>>,
-    /// Positions that a content takes: in chunks in a transient store, in blocks in a persistent one.
+    /// Positions that a content takes: in chunks in a transient store, in blocks in a persistent
+    /// one.
     pub(super) step: u64,
     /// Epochs' spaces that there are, also those that only a reader still holds.
     spaces: Atomic<u64>,
@@ -140,7 +141,8 @@ impl Copies {
         self.index.lock().find(chunk)
     }
 
-    /// Space for up to `wanted` contents: position and number; `None` when the store is full. May sleep.
+    /// Space for up to `wanted` contents: position and number; `None` when the store is full. May
+    /// sleep.
     pub(super) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
         let mut guard = self.space.lock();
         let space = &mut *guard;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an engine knows now: the present epoch behind the gate, the timeline, the protection, the next snapshot's id.
+//! What an engine knows now: the present epoch behind the gate, the timeline, the protection, the
+//! next snapshot's id.
 //!
 //! # Lock order
 //!
-//! `editor`, then `control`, then the gate (closing it), then `timeline` and `protection`, each taken alone. Whoever is
-//! inside the gate waits for none of the first two. None is held while waiting for a task that needs it, or over sysfs and
-//! open calls.
+//! `editor`, then `control`, then the gate (closing it), then `timeline` and `protection`, each
+//! taken alone. Whoever is inside the gate waits for none of the first two. None is held while
+//! waiting for a task that needs it, or over sysfs and open calls.
 
 #![forbid(unsafe_code)]
 
@@ -134,7 +135,8 @@ impl State {
         self.timeline.lock().clone()
     }
 
-    /// Publishes a timeline; the old one is freed here at the earliest. The caller holds the control lock.
+    /// Publishes a timeline; the old one is freed here at the earliest. The caller holds the
+    /// control lock.
     pub(super) fn publish(&self, new: Arc<Timeline>) {
         let old = core::mem::replace(&mut *self.timeline.lock(), new);
         drop(old);
@@ -166,7 +168,8 @@ impl State {
         self.unproven.load(Acquire)
     }
 
-    /// Takes note that nothing is unproven any longer, as the superblocks say. The caller holds the control lock.
+    /// Takes note that nothing is unproven any longer, as the superblocks say. The caller holds the
+    /// control lock.
     pub(super) fn set_proven(&self) {
         self.unproven.store(0, Release);
     }

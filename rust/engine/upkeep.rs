@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens when a persistent store cannot be written: states 5 and 6 of [`session`](crate::engine::session).
+//! What happens when a persistent store cannot be written: states 5 and 6 of
+//! [`session`](crate::engine::session).
 //!
 //! # While a store is failing
 //!
@@ -42,7 +43,8 @@ impl Engine {
     /// its snapshots.
     pub(super) fn store_failed(self: &Arc<Self>, error: Error) {
         self.journal.fail();
-        // Contents that wait for a record come back, also when none is in flight that would see to that.
+        // Contents that wait for a record come back, also when none is in flight that would see to
+        // that.
         self.log_added();
         let (broken, is_given_up, is_first) = {
             let mut guard = self.persist.lock();
@@ -116,7 +118,8 @@ impl Engine {
         }
     }
 
-    /// Sends an event when the store has filled beyond the mark, once until it has emptied below it.
+    /// Sends an event when the store has filled beyond the mark, once until it has emptied below
+    /// it.
     pub(super) fn watch_space(self: &Arc<Self>) {
         let (capacity, used) = self.store_space();
         let low =

@@ -4,22 +4,25 @@
 //!
 //! # The way of a write
 //!
-//! 1. Enter the gate. It is closed while a snapshot is taken: on to the [copier](crate::engine::write::copier).
-//! 2. All chunks are marked in the present epoch: remap to the origin, and leave the gate when the write
-//!    completes. This is the fast path: no lock, no allocation.
-//! 3. Some are not, but nobody needs what they hold: mark them and go on as in 2. This needs no claim:
-//!    within an epoch need only shrinks, so what is not needed now cannot become so while we are inside,
-//!    and a copier that is still busy with such a chunk sees the mark and throws its copy away (the
-//!    protocol model explores this).
-//!    With a persistent store, their regions must have been announced in the log for this epoch and checkpoint
-//!    generation; the copier sees to that.
+//! 1. Enter the gate. It is closed while a snapshot is taken: on to the
+//!    [copier](crate::engine::write::copier).
+//! 2. All chunks are marked in the present epoch: remap to the origin, and leave the gate when the
+//!    write completes. This is the fast path: no lock, no allocation.
+//! 3. Some are not, but nobody needs what they hold: mark them and go on as in 2. This needs no
+//!    claim: within an epoch need only shrinks, so what is not needed now cannot become so while we
+//!    are inside, and a copier that is still busy with such a chunk sees the mark and throws its
+//!    copy away (the protocol model explores this). With a persistent store, their regions must
+//!    have been announced in the log for this epoch and checkpoint generation; the copier sees to
+//!    that.
 //! 4. Otherwise the copier takes the bio.
 //!
-//! Marks are set before the write is submitted, inside the same stay in the gate. So when the gate has
-//! drained, the marks of the epoch that ends are exact (but for bios that the copier works through piece
-//! by piece, whose marks may come before the write by one epoch: a chunk too many, never one too few).
+//! Marks are set before the write is submitted, inside the same stay in the gate. So when the gate
+//! has drained, the marks of the epoch that ends are exact (but for bios that the copier works
+//! through piece by piece, whose marks may come before the write by one epoch: a chunk too many,
+//! never one too few).
 //!
-//! A discard may be ignored: where it meets chunks that are needed it is cut, and those parts end at once.
+//! A discard may be ignored: where it meets chunks that are needed it is cut, and those parts end
+//! at once.
 
 #![forbid(unsafe_code)]
 
@@ -64,7 +67,8 @@ impl Engine {
     #[inline]
     fn map_write<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
         let span = bio.span();
-        // Zeroes may be gigabytes, and are submitted when all their chunks are marked in one epoch: that has to come.
+        // Zeroes may be gigabytes, and are submitted when all their chunks are marked in one epoch:
+        // that has to come.
         let len = match bio.op() {
             Op::WriteZeroes => bio.keep_first(self.window_sectors(span.start)),
             _ => span.len,
@@ -87,7 +91,8 @@ impl Engine {
         self.device.shape().sector(end).saturating_sub(start)
     }
 
-    /// Marks all chunks of a run, unless one is needed, or they are many, or there is no memory right now.
+    /// Marks all chunks of a run, unless one is needed, or they are many, or there is no memory
+    /// right now.
     pub(super) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
         if chunks.len() > WINDOW
             || self.first_needed(present, chunks).is_some()
@@ -105,7 +110,8 @@ impl Engine {
         true
     }
 
-    /// Whether chunks of a run may be marked without a record of their own: recovery would take them for changed.
+    /// Whether chunks of a run may be marked without a record of their own: recovery would take
+    /// them for changed.
     pub(super) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
         let Some(regions) = &present.regions else {
             return true;
@@ -136,7 +142,8 @@ impl Engine {
         None
     }
 
-    /// Passes on the part of a discard before the first needed chunk, or ends the part that is needed.
+    /// Passes on the part of a discard before the first needed chunk, or ends the part that is
+    /// needed.
     fn map_discard<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
         let span = bio.span();
         let chunks = self

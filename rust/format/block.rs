@@ -2,9 +2,10 @@
 
 //! Blocks of a persistent store, and the seal that those with a checksum begin with.
 //!
-//! All integers are little-endian. Everything is in blocks of 4 KiB, and each block that is not content has
-//! a checksum of its own. What is read from a store becomes one of this room's types only after its checks.
-//! Whoever follows a position or a count checks it against the [`Layout`](crate::format::Layout).
+//! All integers are little-endian. Everything is in blocks of 4 KiB, and each block that is not
+//! content has a checksum of its own. What is read from a store becomes one of this room's types
+//! only after its checks. Whoever follows a position or a count checks it against the
+//! [`Layout`](crate::format::Layout).
 //!
 //! `Documentation/on-disk-format.rst` says the same for people.
 
@@ -29,7 +30,8 @@ pub type Block = [u8; BLOCK_BYTES];
 /// The format that this code writes. A store of a later version is refused.
 pub const VERSION: u32 = 1;
 
-/// Numbers that rise (of records, epochs, snapshots and so on) are below this, so that going on with them cannot overflow.
+/// Numbers that rise (of records, epochs, snapshots and so on) are below this, so that going on
+/// with them cannot overflow.
 pub const MAX_NUMBER: u64 = 1 << 62;
 
 /// Why a block was not taken; of two, the later one here says more.

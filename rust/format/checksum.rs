@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The checksum of everything in a store: CRC-32C, the kernel's in the module, a crate's in the library.
+//! The checksum of everything in a store: CRC-32C, the kernel's in the module, a crate's in the
+//! library.
 
 #![forbid(unsafe_code)]
 

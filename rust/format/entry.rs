@@ -9,7 +9,8 @@ use crate::maps::Chunks;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
-/// An entry of the log. Entries that belong together are in one record, and so take effect together.
+/// An entry of the log. Entries that belong together are in one record, and so take effect
+/// together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// The next contents, of this epoch, go to this segment.
@@ -26,7 +27,8 @@ pub enum Entry {
         /// Sectors of the live device.
         sectors: u64,
     },
-    /// With the epoch of the same record begins a snapshot. Its designation is the one at this place.
+    /// With the epoch of the same record begins a snapshot. Its designation is the one at this
+    /// place.
     Snapshot {
         /// Its id.
         id: u64,

@@ -36,12 +36,13 @@ pub const ITEM_HEAD_BYTES: usize = core::mem::size_of::<ItemHead>();
 pub enum ItemKind {
     /// A bitmap: a = number, b = bits.
     Bitmap,
-    /// A leaf of it: a = number, b = which, c = 1 if its words are pairs of place and word, few of which are not zero;
-    /// data: its words.
+    /// A leaf of it: a = number, b = which, c = 1 if its words are pairs of place and word, few of
+    /// which are not zero; data: its words.
     Leaf,
     /// A designation: a = number, b = 1 if the default is protected, c = stretches.
     Designation,
-    /// A stretch of it: a = number, b = which, c = 0 or 1 if it is uniform; otherwise data: its words.
+    /// A stretch of it: a = number, b = which, c = 0 or 1 if it is uniform; otherwise data: its
+    /// words.
     Stretch,
     /// An epoch: a = number, b = its marks' bitmap, c = 1 if it has copies.
     Epoch,
@@ -49,8 +50,8 @@ pub enum ItemKind {
     Index,
     /// Segments of it: a = number; data: a word each.
     Segments,
-    /// A snapshot or bookmark: a = id, b = time, c = epoch; data: see [`SnapshotItem`], then the numbers of its
-    /// scope's bitmaps.
+    /// A snapshot or bookmark: a = id, b = time, c = epoch; data: see [`SnapshotItem`], then the
+    /// numbers of its scope's bitmaps.
     Snapshot,
     /// The rest: data: see [`StateItem`].
     State,

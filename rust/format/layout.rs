@@ -7,9 +7,9 @@
 //! superblocks     ring     image area 0     image area 1   (rest)                    segments ...
 //! ```
 //!
-//! The ring takes the log's records without contents, the image areas a checkpoint each, by turns; so what
-//! is needed to drop a snapshot never competes with contents for space. Segments take the records with
-//! contents, each those of one epoch.
+//! The ring takes the log's records without contents, the image areas a checkpoint each, by turns;
+//! so what is needed to drop a snapshot never competes with contents for space. Segments take the
+//! records with contents, each those of one epoch.
 
 #![forbid(unsafe_code)]
 
@@ -32,9 +32,10 @@ const ENTRIES_PER_BLOCK: u64 = 200;
 ///
 /// # Invariants
 ///
-/// All areas are within [`MAX_BLOCKS`], in the order shown above, and do not overlap; a segment holds at
-/// least one header and the contents of one copy; there are at least one segment and 16 blocks in the ring,
-/// and no more than [`MAX_RING`], so that there is a bound to what its records can bring about.
+/// All areas are within [`MAX_BLOCKS`], in the order shown above, and do not overlap; a segment
+/// holds at least one header and the contents of one copy; there are at least one segment and 16
+/// blocks in the ring, and no more than [`MAX_RING`], so that there is a bound to what its records
+/// can bring about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// First block of the ring.
@@ -55,7 +56,8 @@ pub struct Layout {
     pub chunk_blocks: u64,
 }
 
-/// Blocks of the largest store: as many as an index can name ([`MAX_POSITION`](crate::maps::MAX_POSITION)).
+/// Blocks of the largest store: as many as an index can name
+/// ([`MAX_POSITION`](crate::maps::MAX_POSITION)).
 pub const MAX_BLOCKS: u64 = 1 << 40;
 
 /// Most blocks of the contents of one copy, which are never divided between two segments.
@@ -64,14 +66,16 @@ pub fn run_blocks(chunk_blocks: u64) -> u64 {
 }
 
 impl Layout {
-    /// For a new store of `blocks` blocks, for a device of `chunks` chunks. `None` when it is too small.
+    /// For a new store of `blocks` blocks, for a device of `chunks` chunks. `None` when it is too
+    /// small.
     pub fn new(blocks: u64, chunks: u64, chunk_sectors: u64) -> Option<Self> {
         let chunk_blocks = chunk_sectors / BLOCK_SECTORS;
         let blocks = blocks.min(MAX_BLOCKS);
         let ring_start = 2;
         let ring_blocks = (blocks / 64).clamp(MIN_RING, MAX_RING);
         let image_start = ring_start + ring_blocks;
-        // Marks of some epochs that are full, and of more that are not; an index of nothing but single chunks.
+        // Marks of some epochs that are full, and of more that are not; an index of nothing but
+        // single chunks.
         let marks = 32 * (chunks / MARKS_PER_BLOCK + 1);
         let index = blocks / (chunk_blocks + 1) / ENTRIES_PER_BLOCK;
         let image_blocks = (16 + marks + index).min((blocks / 16).max(64));

@@ -69,7 +69,8 @@ pub struct Content {
     pub reserved: U32,
 }
 
-/// An entry of a record without contents, as it is on disk. See [`Entry`](crate::format::entry::Entry).
+/// An entry of a record without contents, as it is on disk. See
+/// [`Entry`](crate::format::entry::Entry).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RawEntry {
@@ -81,7 +82,8 @@ pub struct RawEntry {
     pub words: [U64; 3],
 }
 
-/// Most contents of a record; with chunks of 4 KiB they and the header fit into one bio of single pages.
+/// Most contents of a record; with chunks of 4 KiB they and the header fit into one bio of single
+/// pages.
 pub const MAX_CONTENTS: usize = 240;
 /// Most entries of a record.
 pub const MAX_ENTRIES: usize = (BLOCK_BYTES - RECORD_BODY_AT) / core::mem::size_of::<RawEntry>();

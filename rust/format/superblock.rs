@@ -26,8 +26,9 @@ pub const SUPERBLOCK_MAGIC: [u8; 8] = *b"dmprsv1S";
 /// Where the two superblocks are, in blocks.
 pub const SUPERBLOCKS: [u64; 2] = [0, 1];
 
-/// The checksum covers what a disk writes whole or not at all. If it covered more, a torn superblock could be
-/// completed by the torn writing of the next one, and come back when its image is gone.
+/// The checksum covers what a disk writes whole or not at all. If it covered more, a torn
+/// superblock could be completed by the torn writing of the next one, and come back when its image
+/// is gone.
 const SUPERBLOCK: BlockKind = BlockKind {
     magic: SUPERBLOCK_MAGIC,
     covered: 512,
@@ -35,13 +36,13 @@ const SUPERBLOCK: BlockKind = BlockKind {
 
 /// A store that is in use, or was when the power went.
 pub const STATE_OPEN: u32 = 1;
-/// A store that was shut down cleanly: the log is empty, and the origin's fingerprint is that in the
-/// superblock.
+/// A store that was shut down cleanly: the log is empty, and the origin's fingerprint is that in
+/// the superblock.
 pub const STATE_CLOSED: u32 = 2;
 /// Tracking is broken: writes passed that could not be logged.
 pub const STATE_BROKEN: u32 = 3;
-/// The origin is being brought back to a snapshot: until that is finished it is nothing that ever was. Only
-/// `preserve rollback` goes on from here; what the store holds has not changed.
+/// The origin is being brought back to a snapshot: until that is finished it is nothing that ever
+/// was. Only `preserve rollback` goes on from here; what the store holds has not changed.
 pub const STATE_ROLLBACK: u32 = 4;
 
 /// Writes go on, without being logged.
@@ -99,7 +100,8 @@ pub struct Superblock {
     pub rollback: U64,
     /// The boot id of the kernel that began the session; 0 when it was not known.
     pub boot: [u8; 16],
-    /// Snapshots up to this id are unproven: writes may have passed that the store does not know of; 0 for none.
+    /// Snapshots up to this id are unproven: writes may have passed that the store does not know
+    /// of; 0 for none.
     pub unproven: U64,
     /// `ON_ERROR_*`: what the session does when not even a superblock can be written.
     pub on_error: U32,
@@ -114,11 +116,11 @@ impl Superblock {
         seal(block, &SUPERBLOCK);
     }
 
-    /// Where it is written, one after the other with a flush between: first the place that the superblock
-    /// before it was written to last, and which a crash may have left without that.
+    /// Where it is written, one after the other with a flush between: first the place that the
+    /// superblock before it was written to last, and which a crash may have left without that.
     ///
-    /// The other place has the superblock before, then. If that were overwritten first, and the power went, only
-    /// an older one would be left, whose image's area has been used again.
+    /// The other place has the superblock before, then. If that were overwritten first, and the
+    /// power went, only an older one would be left, whose image's area has been used again.
     pub fn places(&self) -> [u64; 2] {
         let [even, odd] = SUPERBLOCKS;
         match self.sequence.get() % 2 {
@@ -127,7 +129,8 @@ impl Superblock {
         }
     }
 
-    /// Has its next one be written to `place` first, where nothing whole is: if the power goes meanwhile, this one is left.
+    /// Has its next one be written to `place` first, where nothing whole is: if the power goes
+    /// meanwhile, this one is left.
     pub fn replace_first(&mut self, place: u64) {
         // The next one goes first to where this one went last.
         let [first, _] = self.places();

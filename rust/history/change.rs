@@ -50,9 +50,9 @@ impl<C> Change<C> {
 }
 
 impl<C> Timeline<C> {
-    /// The timeline after a change: with `begin` as the new present epoch and `snapshot` as a new one,
-    /// those of `drop` turned into bookmarks, and those of `forget` gone. Epochs and copies that nobody
-    /// needs are left out. May sleep.
+    /// The timeline after a change: with `begin` as the new present epoch and `snapshot` as a new
+    /// one, those of `drop` turned into bookmarks, and those of `forget` gone. Epochs and copies
+    /// that nobody needs are left out. May sleep.
     pub fn changed(&self, change: Change<C>) -> Result<Self> {
         let mut snapshots = KVec::with_capacity(self.snapshots.len() + 1, GFP_KERNEL)?;
         let mut bookmarks =
@@ -95,8 +95,9 @@ impl<C> Timeline<C> {
         })
     }
 
-    /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, and for the
-    /// backup map; its copies while a live snapshot is. The present epoch's marks are always needed.
+    /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, and for
+    /// the backup map; its copies while a live snapshot is. The present epoch's marks are always
+    /// needed.
     fn needed_epochs(
         &self,
         copies_from: u64,

@@ -98,7 +98,8 @@ impl Snapshot {
         Ok(Arc::new(snapshot, GFP_KERNEL)?)
     }
 
-    /// From now on nothing is preserved for it: what is overwritten since then is gone for those who still read it.
+    /// From now on nothing is preserved for it: what is overwritten since then is gone for those
+    /// who still read it.
     pub fn set_dropped(&self) {
         self.dropped.store(true, Release);
     }

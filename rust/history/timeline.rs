@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Epochs and snapshots, and the two questions asked about them: is a chunk needed, and where is its
-//! frozen content?
+//! Epochs and snapshots, and the two questions asked about them: is a chunk needed, and where is
+//! its frozen content?
 //!
-//! A timeline is an immutable list. Taking or dropping a snapshot makes a new one; whoever looks keeps a
-//! reference to the one it began with. All epochs but the last are *closed*: their marks never change.
+//! A timeline is an immutable list. Taking or dropping a snapshot makes a new one; whoever looks
+//! keeps a reference to the one it began with. All epochs but the last are *closed*: their marks
+//! never change.
 //!
 //! `C` is the kind of an epoch's copies; this file does not look into them.
 
@@ -37,7 +38,8 @@ pub struct Timeline<C> {
     pub(super) before: u64,
 }
 
-/// Most epochs between a base and a snapshot that is incremental since it: their maps are named in one item of a checkpoint.
+/// Most epochs between a base and a snapshot that is incremental since it: their maps are named in
+/// one item of a checkpoint.
 pub const MAX_SCOPE: usize = 500;
 /// Most epochs with which another snapshot is taken: fewer than a checkpoint may have.
 pub const MAX_EPOCHS: usize = 2048;
@@ -140,9 +142,10 @@ impl<C> Timeline<C> {
     /// Rule 2: whether any live snapshot needs the content that the origin has for a chunk. Only
     /// meaningful for whoever is inside the gate, and then only until it leaves.
     ///
-    /// From the newest snapshot back, so that it does not matter how many there are: usually the newest
-    /// one wants the chunk, or an epoch since one of the newest has the mark that answers for all older
-    /// ones. Only what none of the snapshots since its last write wants is asked of each of these.
+    /// From the newest snapshot back, so that it does not matter how many there are: usually the
+    /// newest one wants the chunk, or an epoch since one of the newest has the mark that answers
+    /// for all older ones. Only what none of the snapshots since its last write wants is asked of
+    /// each of these.
     pub fn needs(&self, chunk: u64) -> bool {
         let mut looked_at = u64::MAX;
         for snapshot in self.snapshots.iter().rev() {
@@ -157,15 +160,17 @@ impl<C> Timeline<C> {
         false
     }
 
-    /// For replay, whose present epoch may have marks from later than the place that is replayed: whether a
-    /// live snapshot wants the content of a chunk and no closed epoch since has written it.
+    /// For replay, whose present epoch may have marks from later than the place that is replayed:
+    /// whether a live snapshot wants the content of a chunk and no closed epoch since has written
+    /// it.
     pub fn owes(&self, chunk: u64) -> bool {
         let present = self.present().map_or(0, |epoch| epoch.id);
         let mut snapshots = self.snapshots.iter();
         snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, present))
     }
 
-    /// Whether there may be an epoch more; `EOVERFLOW` if not. As many as there are since the oldest snapshot or bookmark are kept.
+    /// Whether there may be an epoch more; `EOVERFLOW` if not. As many as there are since the
+    /// oldest snapshot or bookmark are kept.
     pub fn has_room(&self) -> Result {
         match self.epochs.len() < MAX_EPOCHS {
             true => Ok(()),
@@ -173,8 +178,9 @@ impl<C> Timeline<C> {
         }
     }
 
-    /// The scope of a snapshot that begins `epoch`, incremental since the one with id `base`. `ENOENT` when
-    /// there is none, `EOVERFLOW` when there have been more than [`MAX_SCOPE`] epochs since.
+    /// The scope of a snapshot that begins `epoch`, incremental since the one with id `base`.
+    /// `ENOENT` when there is none, `EOVERFLOW` when there have been more than [`MAX_SCOPE`] epochs
+    /// since.
     pub fn scope_since(&self, base: u64, epoch: u64) -> Result<Scope> {
         let base = self.entry(base).ok_or(ENOENT)?;
         let mut marks = KVec::new();
@@ -228,8 +234,8 @@ impl<C> Timeline<C> {
         (before.end < run.end).then_some(before.end)
     }
 
-    /// Snapshots up to this id have to go, so that with a new one there are no more than `keep`; 0 if none
-    /// has to.
+    /// Snapshots up to this id have to go, so that with a new one there are no more than `keep`; 0
+    /// if none has to.
     pub fn beyond(&self, keep: usize) -> u64 {
         let live = self
             .snapshots

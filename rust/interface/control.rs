@@ -6,9 +6,9 @@
 
 use crate::dm;
 use crate::dm::DevT;
+use crate::engine::Engine;
 use crate::engine::Kind;
 use crate::engine::ReadBuffer;
-use crate::engine::Engine;
 use crate::errors::ENODATA;
 use crate::errors::EOPNOTSUPP;
 use crate::errors::EUCLEAN;
@@ -32,8 +32,8 @@ use kernel::uaccess::UserSlice;
 
 /// An open `/dev/preserve-control`.
 pub(crate) struct Control {
-    /// The kernel crate's misc devices have an owner from 7.3 on only; before that an open file does not
-    /// keep the module by itself.
+    /// The kernel crate's misc devices have an owner from 7.3 on only; before that an open file
+    /// does not keep the module by itself.
     _module: dm::KeepLoaded,
 }
 
@@ -192,7 +192,8 @@ fn list_extents(a: &mut uapi::ListExtents) -> Result {
     let engine = engine(a.device)?;
     // CAST: At most a constant.
     let most = u64::from(a.capacity).min(extents::CHUNKS_PER_CALL) as usize;
-    // Outside of the query, which holds space in the store: writes may wait for that, and allocating or a page fault for them.
+    // Outside of the query, which holds space in the store: writes may wait for that, and
+    // allocating or a page fault for them.
     let mut extents = KVVec::with_capacity(most, GFP_KERNEL)?;
     let query = extents::Query::new(&engine, a)?;
     a.next = query.list(a.start, a.capacity, |extent| {

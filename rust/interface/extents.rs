@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::Timeline;
 use crate::engine::Engine;
+use crate::engine::Timeline;
 use crate::history::Place;
 use crate::history::Snapshot;
 use crate::maps::Designation;
@@ -42,8 +42,8 @@ pub(super) struct Query {
 const ALL: u32 = uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
 
 impl Query {
-    /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than `to`,
-    /// `ENOENT` for an unknown snapshot, `EUCLEAN` for an unproven one.
+    /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than
+    /// `to`, `ENOENT` for an unknown snapshot, `EUCLEAN` for an unproven one.
     pub(crate) fn new(engine: &Engine, a: &uapi::ListExtents) -> Result<Self> {
         if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
             return Err(EINVAL);
@@ -76,8 +76,8 @@ impl Query {
         })
     }
 
-    /// Passes the runs from chunk `start` on to `out`, at most `capacity`; the result is the chunk to go
-    /// on with.
+    /// Passes the runs from chunk `start` on to `out`, at most `capacity`; the result is the chunk
+    /// to go on with.
     pub(super) fn list(
         &self,
         start: u64,

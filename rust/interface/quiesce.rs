@@ -2,15 +2,15 @@
 
 //! Getting to an instant at which the data is logically consistent: idleness, a frozen filesystem.
 //!
-//! Only for the ioctl, which holds no lock of device-mapper's: a message runs inside its SRCU section, and
-//! freezing there could wait for a suspend that waits for the message.
+//! Only for the ioctl, which holds no lock of device-mapper's: a message runs inside its SRCU
+//! section, and freezing there could wait for a suspend that waits for the message.
 
 #![forbid(unsafe_code)]
 
 use crate::dm;
 use crate::dm::BlockDevice;
-use crate::engine::Phase;
 use crate::engine::Engine;
+use crate::engine::Phase;
 use kernel::prelude::*;
 
 /// What the caller wants before the instant.
@@ -30,8 +30,8 @@ const LOOK_MS: u32 = 2;
 
 /// Brings about what is wished, runs `f`, and lets the filesystem go on.
 ///
-/// Errors: `ENODEV` for a freeze while the live device is suspended, which would wait for its resume and could not be
-/// killed; those of [`wait_idle`], of the freeze and of `f`.
+/// Errors: `ENODEV` for a freeze while the live device is suspended, which would wait for its
+/// resume and could not be killed; those of [`wait_idle`], of the freeze and of `f`.
 pub(super) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>) -> Result<R> {
     if !wish.freeze && wish.idle_ms == 0 {
         return f();
@@ -50,7 +50,8 @@ pub(super) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>
     result
 }
 
-/// Waits until no write has completed, and no request been in flight, for long enough. `ETIMEDOUT`, `EINTR`.
+/// Waits until no write has completed, and no request been in flight, for long enough. `ETIMEDOUT`,
+/// `EINTR`.
 fn wait_idle(live: &BlockDevice, wish: Wish) -> Result {
     if wish.idle_ms == 0 {
         return Ok(());

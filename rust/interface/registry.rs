@@ -2,8 +2,8 @@
 
 //! Which engines there are: one per store, shared by the tables of one live device.
 //!
-//! The lock is not held while devices are opened, or files in sysfs are made or removed: their handlers
-//! take it.
+//! The lock is not held while devices are opened, or files in sysfs are made or removed: their
+//! handlers take it.
 
 #![forbid(unsafe_code)]
 
@@ -12,10 +12,10 @@ use crate::dm::Constructor;
 use crate::dm::DevT;
 use crate::dm::Global;
 use crate::dm::NoIo;
+use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::engine::Phase;
 use crate::engine::Queues;
-use crate::engine::Engine;
 use crate::maps::Geometry;
 use crate::store::Trouble;
 use crate::uapi::args::Options;
@@ -169,7 +169,8 @@ fn there_is_another_chunk_size(engine: &Engine, shape: Geometry) -> bool {
     engine.device().shape().chunk_sectors() != shape.chunk_sectors()
 }
 
-/// The engine for a table: the one that is there already, or a new one. To be given back by [`release`].
+/// The engine for a table: the one that is there already, or a new one. To be given back by
+/// [`release`].
 pub(super) fn acquire(
     identity: Identity,
     shape: Geometry,
@@ -216,8 +217,8 @@ pub(super) enum Use {
     View,
 }
 
-/// A target or view gives its engine back. With the last target the engine ends; with the last of both it is
-/// forgotten.
+/// A target or view gives its engine back. With the last target the engine ends; with the last of
+/// both it is forgotten.
 pub(super) fn release(engine: &Arc<Engine>, what: Use) {
     let Some(registry) = REGISTRY.get() else {
         return;
@@ -255,7 +256,8 @@ pub(super) fn release(engine: &Arc<Engine>, what: Use) {
     drop(forgotten);
 }
 
-/// A view begins to use an engine; to be given back by [`release`]. `ENODEV` when it has ended meanwhile.
+/// A view begins to use an engine; to be given back by [`release`]. `ENODEV` when it has ended
+/// meanwhile.
 pub(super) fn hold(engine: &Arc<Engine>) -> Result {
     let registry = REGISTRY.get().ok_or(ENODEV)?;
     let mut entries = registry.entries.lock();
@@ -266,8 +268,8 @@ pub(super) fn hold(engine: &Arc<Engine>) -> Result {
     Ok(())
 }
 
-/// Makes the live device's directory in sysfs with `make`, unless it is there. Errors: those of `make`, `ENOMEM`,
-/// and `ENODEV` when the module is being unloaded.
+/// Makes the live device's directory in sysfs with `make`, unless it is there. Errors: those of
+/// `make`, `ENOMEM`, and `ENODEV` when the module is being unloaded.
 pub(super) fn add_attributes(
     engine: &Arc<Engine>,
     make: impl FnOnce() -> Result<Directory>,

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The figures that a live device shows: status line, sysfs and the info ioctl all take them from here.
+//! The figures that a live device shows: status line, sysfs and the info ioctl all take them from
+//! here.
 
 #![forbid(unsafe_code)]
 
-use crate::engine::Phase;
-use crate::engine::Epoch;
 use crate::engine::Engine;
+use crate::engine::Epoch;
+use crate::engine::Phase;
 use crate::history::Scope;
 use crate::history::Snapshot;
 use crate::maps::Bitmap;
@@ -66,8 +67,7 @@ pub(super) fn memory(engine: &Engine) -> u64 {
         epoch.marks.memory() + epoch.copies.as_ref().map_or(0, |copies| copies.memory())
     };
     // The marks of a scope outlive their epochs.
-    let is_left =
-        |marks: &&Arc<Bitmap>| !epochs().any(|epoch| Arc::ptr_eq(&epoch.marks, marks));
+    let is_left = |marks: &&Arc<Bitmap>| !epochs().any(|epoch| Arc::ptr_eq(&epoch.marks, marks));
     let of_scope = |scope: &Scope| match scope {
         Scope::Full => 0,
         Scope::Incremental { marks, .. } => {
@@ -91,7 +91,8 @@ fn state_code(engine: &Engine) -> u32 {
         Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
     }
 }
-/// How many chunks are marked in any of some epochs. Nearly always it is one epoch, which has counted.
+/// How many chunks are marked in any of some epochs. Nearly always it is one epoch, which has
+/// counted.
 fn marked<'a>(epochs: impl Iterator<Item = &'a Epoch> + Clone, chunks: u64) -> u64 {
     let mut some = epochs.clone();
     match (some.next(), some.next()) {

@@ -6,13 +6,15 @@
 //!
 //! 1. *Mapped*: cut to a run with one answer ([`Engine::look`]). Holes and gone content end here.
 //! 2. *Reading* a copy, or the origin.
-//! 3. *Arrived*: looked at by the work item, since finding a copy's checksum may sleep. A copy that has the right one, or
-//!    an origin that is still unmarked: done.
-//! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare, but for parts of chunks that are in a persistent
-//!    store: their checksum is one of the whole chunk, so they go here at once.
-//! 5. *Waiting*, while nobody can tell what an unmarked origin is worth, as the live device is suspended. That is for
-//!    another work item, so that reads of what is in the store go on. After the resume: 4. After half a minute:
-//!    `ETIMEDOUT`, since the reader cannot be killed while its bio is here.
+//! 3. *Arrived*: looked at by the work item, since finding a copy's checksum may sleep. A copy that
+//!    has the right one, or an origin that is still unmarked: done.
+//! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare, but for parts of
+//!    chunks that are in a persistent store: their checksum is one of the whole chunk, so they go
+//!    here at once.
+//! 5. *Waiting*, while nobody can tell what an unmarked origin is worth, as the live device is
+//!    suspended. That is for another work item, so that reads of what is in the store go on. After
+//!    the resume: 4. After half a minute: `ETIMEDOUT`, since the reader cannot be killed while its
+//!    bio is here.
 
 #![forbid(unsafe_code)]
 
@@ -34,13 +36,13 @@ use crate::dm::StatusKind;
 use crate::dm::StatusWriter;
 use crate::dm::Target;
 use crate::dm::WorkQueue;
-use crate::engine::Phase;
-use crate::engine::Found;
-use crate::engine::Kind;
-use crate::engine::Piece;
-use crate::engine::ReadBuffer;
 use crate::engine::Copies;
 use crate::engine::Engine;
+use crate::engine::Found;
+use crate::engine::Kind;
+use crate::engine::Phase;
+use crate::engine::Piece;
+use crate::engine::ReadBuffer;
 use crate::history::Snapshot;
 use crate::interface::registry;
 use crate::maps::Chunks;
@@ -298,7 +300,8 @@ impl Drop for View {
     }
 }
 
-/// Whether a span is not made of whole chunks. The last chunk of a device may be short: it counts as a part.
+/// Whether a span is not made of whole chunks. The last chunk of a device may be short: it counts
+/// as a part.
 fn is_part(span: &Span, engine: &Engine) -> bool {
     (span.start | span.len) & (engine.device().shape().chunk_sectors() - 1) != 0
 }
@@ -341,7 +344,8 @@ impl WorkItem<WAITING> for Reader {
 }
 
 impl Reader {
-    /// Ends a read that has arrived, reading again what is not the frozen content; or lets it wait for a resume.
+    /// Ends a read that has arrived, reading again what is not the frozen content; or lets it wait
+    /// for a resume.
     fn finish(self: &Arc<Self>, mut bio: Bio<Reading>) {
         if let Some(status) = self.result(&mut bio) {
             return bio.end(status);
@@ -353,8 +357,8 @@ impl Reader {
         let _ = queue.enqueue::<_, WAITING>(self.clone());
     }
 
-    /// What a read that has arrived ends with. `None` if the live device is suspended, and has to be resumed before anybody
-    /// can tell; the bio then covers what is still to be read.
+    /// What a read that has arrived ends with. `None` if the live device is suspended, and has to
+    /// be resumed before anybody can tell; the bio then covers what is still to be read.
     fn result(&self, bio: &mut Bio<Reading>) -> Option<Status> {
         let status = bio.status();
         match core::mem::take(bio.state()) {

@@ -2,9 +2,9 @@
 
 //! A sparse bitmap that is read and set without a lock.
 //!
-//! Two levels: a table of leaves, and leaves of 4 KiB that come into being when they are first needed and
-//! stay as long as the bitmap. Bits are only ever set, never cleared: a look that finds a bit set can rely
-//! on it.
+//! Two levels: a table of leaves, and leaves of 4 KiB that come into being when they are first
+//! needed and stay as long as the bitmap. Bits are only ever set, never cleared: a look that finds
+//! a bit set can rely on it.
 
 #![forbid(unsafe_code)]
 
@@ -129,7 +129,8 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Sets a bit, if it and its leaf exist; `None` if not. Otherwise whether the bit was set before.
+    /// Sets a bit, if it and its leaf exist; `None` if not. Otherwise whether the bit was set
+    /// before.
     ///
     /// What was done before is visible to whoever sees the bit.
     pub fn set(&self, bit: u64) -> Option<bool> {
@@ -139,8 +140,8 @@ impl Bitmap {
         Some(self.set_in_word(bit, place(bit).2)? == 0)
     }
 
-    /// Sets the bits of `mask`, none of which is beyond the end, in the word of `bit`, if its leaf exists. The result is
-    /// which of them were not set before.
+    /// Sets the bits of `mask`, none of which is beyond the end, in the word of `bit`, if its leaf
+    /// exists. The result is which of them were not set before.
     fn set_in_word(&self, bit: u64, mask: u64) -> Option<u64> {
         let word = self.leaf(bit)?.get(place(bit).1)?;
         let mut old = word.load(Acquire);
@@ -183,8 +184,8 @@ impl Bitmap {
         None
     }
 
-    /// Where the search goes on after the word of `bit`: the next word, or the next leaf if there is
-    /// none here and set bits are looked for.
+    /// Where the search goes on after the word of `bit`: the next word, or the next leaf if there
+    /// is none here and set bits are looked for.
     fn next_start(&self, bit: u64, wanted: bool) -> u64 {
         let unit = match wanted && self.leaf(bit).is_none() {
             true => LEAF_BITS,
@@ -205,8 +206,8 @@ impl Bitmap {
             .is_some_and(|bit| self.leaf(bit).is_some())
     }
 
-    /// Sets the bits that are set in `word`, which stands for those from `bit` on, a multiple of 64. Bits beyond
-    /// the end are left out. May sleep.
+    /// Sets the bits that are set in `word`, which stands for those from `bit` on, a multiple
+    /// of 64. Bits beyond the end are left out. May sleep.
     pub fn merge(&self, bit: u64, word: u64) -> Result {
         let start = bit;
         let end = self.bits.min(bit.saturating_add(WORD_BITS));
@@ -239,8 +240,8 @@ impl Bitmap {
     }
 }
 
-/// Copies bytes of a map of `bits` bits, of which `word` gives the 64 around a bit, least significant
-/// first, from byte `offset` on; the result is how many bytes there are.
+/// Copies bytes of a map of `bits` bits, of which `word` gives the 64 around a bit, least
+/// significant first, from byte `offset` on; the result is how many bytes there are.
 pub fn copy_bits(bits: u64, offset: u64, out: &mut [u8], word: impl Fn(u64) -> u64) -> usize {
     let bytes = bits.div_ceil(8);
     let mut copied = 0;

@@ -117,8 +117,8 @@ impl Geometry {
         }
     }
 
-    /// The chunks that lie wholly within a valid range of sectors. The last, short chunk does when the
-    /// range reaches the device's end.
+    /// The chunks that lie wholly within a valid range of sectors. The last, short chunk does when
+    /// the range reaches the device's end.
     pub fn inward(&self, start: u64, end: u64) -> Chunks {
         let first = start.div_ceil(self.chunk_sectors());
         let end = match end >= self.sectors {

@@ -2,13 +2,14 @@
 
 //! The index of an epoch's copies: where in the store the content of a chunk lies.
 //!
-//! A tree of [lists of runs](Runs), each of chunks whose contents follow one another in the store. A list that is full is
-//! divided, wherever its chunks are, so what a scattered chunk costs does not depend on how far apart they are:
-//! 10 bytes, and its share of the list's node and of the list's last block; with the allocator's rounding 11 to 12 bytes. A run
-//! costs no more than a single chunk.
+//! A tree of [lists of runs](Runs), each of chunks whose contents follow one another in the store.
+//! A list that is full is divided, wherever its chunks are, so what a scattered chunk costs does
+//! not depend on how far apart they are: 10 bytes, and its share of the list's node and of the
+//! list's last block; with the allocator's rounding 11 to 12 bytes. A run costs no more than a
+//! single chunk.
 //!
-//! Inserting never allocates: [`Index::missing`] says what room is missing, the caller allocates that
-//! without a lock and installs it by [`Index::grow`].
+//! Inserting never allocates: [`Index::missing`] says what room is missing, the caller allocates
+//! that without a lock and installs it by [`Index::grow`].
 
 #![forbid(unsafe_code)]
 
@@ -28,8 +29,8 @@ use kernel::rbtree::RBTreeNodeReservation;
 /// Bytes that a node occupies: the tree's links, the key and the list.
 const NODE_BYTES: usize = 3 * core::mem::size_of::<usize>() + core::mem::size_of::<(u64, Runs)>();
 
-/// Most entries that room can be asked for at once: half a list has place for more. So a run has at most 921600 chunks, many
-/// times those of a segment.
+/// Most entries that room can be asked for at once: half a list has place for more. So a run has at
+/// most 921600 chunks, many times those of a segment.
 // CAST: A small constant.
 const MOST: u64 = MAX_RUNS as u64 / 3;
 
@@ -69,8 +70,8 @@ impl Room {
 
 /// The index. See the [module's documentation](self).
 pub struct Index {
-    /// By the last chunk that belongs to each. Lists never reach from one region to another, and a region with
-    /// lists has one that reaches to its end.
+    /// By the last chunk that belongs to each. Lists never reach from one region to another, and a
+    /// region with lists has one that reaches to its end.
     nodes: RBTree<u64, Runs>,
     chunks: u64,
     /// Bytes that it occupies.
@@ -116,8 +117,9 @@ impl Index {
         (skip < run.len).then(|| (run.position + skip * self.step, run.len - skip))
     }
 
-    /// Appends the entries of chunks from `from` on to `out`, in order, as far as there is room in it: each a run and
-    /// the position of its first content. The result is the chunk to go on with, if there may be more.
+    /// Appends the entries of chunks from `from` on to `out`, in order, as far as there is room in
+    /// it: each a run and the position of its first content. The result is the chunk to go on with,
+    /// if there may be more.
     pub fn export(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
         let mut cursor = self.nodes.cursor_lower_bound(&from);
         while let Some(at) = cursor {
@@ -157,10 +159,11 @@ impl Index {
         None
     }
 
-    /// Adds `run`, none of which may be in the index, with contents from `position` on. Fails, possibly
-    /// with a part added, unless [`Index::missing`] has said that there is room for it.
+    /// Adds `run`, none of which may be in the index, with contents from `position` on. Fails,
+    /// possibly with a part added, unless [`Index::missing`] has said that there is room for it.
     ///
-    /// Errors: `ENOMEM` when there is no room, `EFBIG` when the contents end beyond [`MAX_POSITION`].
+    /// Errors: `ENOMEM` when there is no room, `EFBIG` when the contents end beyond
+    /// [`MAX_POSITION`].
     pub fn insert(&mut self, mut run: Chunks, mut position: u64) -> Result {
         let contents = run.len().checked_mul(self.step);
         let end = contents.and_then(|len| len.checked_add(position));

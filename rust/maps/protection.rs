@@ -3,8 +3,8 @@
 //! The designation: which chunks are protected.
 //!
 //! An immutable map. An edit makes a new one that shares what it did not touch, so that a snapshot
-//! captures the designation by keeping a reference. Stretches of 32768 chunks that are all alike take no
-//! memory beyond their table entry, and chunks beyond the table have the default.
+//! captures the designation by keeping a reference. Stretches of 32768 chunks that are all alike
+//! take no memory beyond their table entry, and chunks beyond the table have the default.
 
 #![forbid(unsafe_code)]
 
@@ -182,7 +182,8 @@ impl Designation {
         count
     }
 
-    /// Copies the first `chunks` bits, from byte `offset` on; the result is how many bytes there are.
+    /// Copies the first `chunks` bits, from byte `offset` on; the result is how many bytes there
+    /// are.
     pub fn read_bytes(&self, chunks: u64, offset: u64, out: &mut [u8]) -> usize {
         copy_bits(chunks, offset, out, |bit| {
             let start = bit - bit % WORD_BITS;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs of chunks whose contents follow one another in the store: a sorted list, a node of the [index](crate::maps::index).
+//! Runs of chunks whose contents follow one another in the store: a sorted list, a node of the
+//! [index](crate::maps::index).
 //!
-//! The list is in blocks that the kernel's allocator has a size for, one filled up after the other, so that at most
-//! the last one has room to spare, in whatever order the runs come. Inserting shifts what lies behind, at most
-//! 7 KiB; it never allocates.
+//! The list is in blocks that the kernel's allocator has a size for, one filled up after the other,
+//! so that at most the last one has room to spare, in whatever order the runs come. Inserting
+//! shifts what lies behind, at most 7 KiB; it never allocates.
 
 #![forbid(unsafe_code)]
 
@@ -95,7 +96,8 @@ impl Block {
 ///
 /// # Invariants
 ///
-/// The blocks that there are come first, and hold at least `len` runs; those are sorted and do not overlap.
+/// The blocks that there are come first, and hold at least `len` runs; those are sorted and do not
+/// overlap.
 pub struct Runs {
     blocks: [Option<KBox<Block>>; BLOCKS],
     len: usize,
@@ -184,9 +186,9 @@ impl Runs {
         }
     }
 
-    /// Moves the lower half, whole blocks, to a list of its own; all of it, if `offset` lies behind, so that what
-    /// comes in order leaves full lists. The result is that list and the last offset that belongs to it. There are
-    /// runs in two blocks at least.
+    /// Moves the lower half, whole blocks, to a list of its own; all of it, if `offset` lies
+    /// behind, so that what comes in order leaves full lists. The result is that list and the last
+    /// offset that belongs to it. There are runs in two blocks at least.
     pub fn split(&mut self, offset: u64) -> (Self, u64) {
         let last = self.len.checked_sub(1).and_then(|last| self.get(last));
         if let Some(last) = last.filter(|last| last.end() <= offset) {

@@ -2,10 +2,11 @@
 
 //! Finding the checksum of a content that is read back from a persistent store.
 //!
-//! The checksum is in the header of the content's record. The index, to be small, says where the content is, not where
-//! its record begins: that is somewhere before it in the same segment, no further than a record can have contents. So
-//! headers are looked for backwards from the content. The one that counts is of this store and epoch, and
-//! says that the content in just this place is that of this chunk; a content that merely looks like a header does not.
+//! The checksum is in the header of the content's record. The index, to be small, says where the
+//! content is, not where its record begins: that is somewhere before it in the same segment, no
+//! further than a record can have contents. So headers are looked for backwards from the content.
+//! The one that counts is of this store and epoch, and says that the content in just this place is
+//! that of this chunk; a content that merely looks like a header does not.
 //!
 //! The header found last is kept: neighbours are mostly of one record.
 
@@ -81,8 +82,8 @@ impl Headers {
         said(self.header.block().ok()?, &store, chunk_blocks, content, at)
     }
 
-    /// The checksum that a content should have; `EUCLEAN` when no header says so, `EIO` when one may be where nothing can be
-    /// read.
+    /// The checksum that a content should have; `EUCLEAN` when no header says so, `EIO` when one
+    /// may be where nothing can be read.
     pub fn find<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -117,7 +118,8 @@ impl Headers {
         Err(if unread { EIO } else { EUCLEAN })
     }
 
-    /// A block of a segment, if it can be read; those before it are read along when they too may be headers.
+    /// A block of a segment, if it can be read; those before it are read along when they too may be
+    /// headers.
     fn block<D: Disk>(
         &mut self,
         disk: &mut D,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What recovery and checkpoints ask of a store: blocks read, written and flushed, one after another.
+//! What recovery and checkpoints ask of a store: blocks read, written and flushed, one after
+//! another.
 
 #![forbid(unsafe_code)]
 

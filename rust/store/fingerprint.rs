@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Contents of the origin that say whether it was written while its live device was not active: its beginning, where
-//! filesystems have what they change at every mount, and some samples beyond.
+//! Contents of the origin that say whether it was written while its live device was not active: its
+//! beginning, where filesystems have what they change at every mount, and some samples beyond.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,9 @@ pub const HEAD_SECTORS: u64 = 128;
 /// Samples beyond, of a block each.
 const SAMPLES: u64 = 16;
 
-/// The fingerprint of the first `sectors` sectors of an origin, which are those of the live device. `sample(start, len)` is the CRC-32C of `len` sectors, a multiple of
-/// a block's, or `None` if they cannot be read: what cannot be read now could not be read then.
+/// The fingerprint of the first `sectors` sectors of an origin, which are those of the live device.
+/// `sample(start, len)` is the CRC-32C of `len` sectors, a multiple of a block's, or `None` if they
+/// cannot be read: what cannot be read now could not be read then.
 pub fn fingerprint(sectors: u64, mut sample: impl FnMut(u64, u64) -> Option<u32>) -> u32 {
     let mut checksum = 0;
     let mut add = |start: u64, len: u64| {

@@ -5,12 +5,13 @@
 //! # Form
 //!
 //! Each block has a header with the image's number and its own, and a checksum (see
-//! [`format`](crate::format)). Their data together is a sequence of items: a head of 32 bytes (kind, length of
-//! the data, three words), then the data. The order is: bitmaps with their leaves, designations with their
-//! stretches, epochs with index and segments, snapshots and bookmarks, the state, the end.
+//! [`format`](crate::format)). Their data together is a sequence of items: a head of 32 bytes
+//! (kind, length of the data, three words), then the data. The order is: bitmaps with their leaves,
+//! designations with their stretches, epochs with index and segments, snapshots and bookmarks, the
+//! state, the end.
 //!
-//! An image is written while writes go on, so it may have marks and index entries that came after its
-//! cut. That is right: what is replayed changes nothing that is there already.
+//! An image is written while writes go on, so it may have marks and index entries that came after
+//! its cut. That is right: what is replayed changes nothing that is there already.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loading what [`saved`](crate::store::save) has saved, with every number, chunk, position and segment checked.
+//! Loading what [`saved`](crate::store::save) has saved, with every number, chunk, position and
+//! segment checked.
 
 #![forbid(unsafe_code)]
 
@@ -44,10 +45,12 @@ use zerocopy::FromBytes;
 
 /// Most objects of a kind that an image may have: more than there can be, few enough for memory.
 const MAX_OBJECTS: usize = 4096;
-// Each epoch has a map, each snapshot and bookmark another one; a device that grows has an epoch more.
+// Each epoch has a map, each snapshot and bookmark another one; a device that grows has an epoch
+// more.
 const _: () = assert!(MAX_EPOCHS + 1024 <= MAX_OBJECTS);
 
-/// An image being loaded. Everything in it is checked: numbers of objects, chunks, positions, segments.
+/// An image being loaded. Everything in it is checked: numbers of objects, chunks, positions,
+/// segments.
 struct Loader<'a, C> {
     shape: Geometry,
     layout: &'a Layout,

@@ -2,9 +2,10 @@
 
 //! The end of the log: where its next record goes, and what that says of the one before.
 //!
-//! Records have numbers without gaps. Those with entries follow one another in the ring, those with contents in
-//! the segment that the latest [`Entry::Segment`] names. Each has the checksum of the header before it, so
-//! that what an earlier session left behind is never taken for the continuation.
+//! Records have numbers without gaps. Those with entries follow one another in the ring, those with
+//! contents in the segment that the latest [`Entry::Segment`] names. Each has the checksum of the
+//! header before it, so that what an earlier session left behind is never taken for the
+//! continuation.
 //!
 //! This file makes header blocks; it does no I/O. A reader follows the same [`Place`]s
 //! (see [`recover`](crate::store::recover)).
@@ -30,7 +31,8 @@ pub struct Place {
     pub sequence: u64,
     /// How many records the ring has taken since formatting.
     pub ring: u64,
-    /// Where the next contents go, in blocks, and the end of the segment; equal when there is no room.
+    /// Where the next contents go, in blocks, and the end of the segment; equal when there is no
+    /// room.
     pub content: u64,
     /// See `content`.
     pub content_end: u64,
@@ -68,8 +70,8 @@ impl Place {
     }
 }
 
-/// Ring blocks that only those may take who hold up nobody's writes for want of one: snapshots, drops and
-/// so on.
+/// Ring blocks that only those may take who hold up nobody's writes for want of one: snapshots,
+/// drops and so on.
 pub const RING_RESERVE: u64 = 12;
 
 /// Where a record goes.
@@ -139,8 +141,8 @@ impl Logbook {
         }
     }
 
-    /// Makes a record of entries, at most [`MAX_ENTRIES`](crate::format::MAX_ENTRIES); every record below `durable` is.
-    /// `None` when the ring has no more than `reserve` blocks.
+    /// Makes a record of entries, at most [`MAX_ENTRIES`](crate::format::MAX_ENTRIES); every record
+    /// below `durable` is. `None` when the ring has no more than `reserve` blocks.
     pub fn entries(
         &mut self,
         entries: &[Entry],
@@ -180,8 +182,8 @@ impl Logbook {
         self.place.content_end = 0;
     }
 
-    /// Makes the header of a record with contents of an epoch: chunks and checksums. `None` when they do not
-    /// fit into the segment.
+    /// Makes the header of a record with contents of an epoch: chunks and checksums. `None` when
+    /// they do not fit into the segment.
     pub fn contents(
         &mut self,
         epoch: u64,

@@ -2,8 +2,8 @@
 
 //! Space in the store: segments that belong to one epoch each.
 //!
-//! Contents are appended to the epoch's latest segment; a segment goes back to the pool as a whole when
-//! the epoch's copies are not needed by anybody any longer. Positions count in chunks.
+//! Contents are appended to the epoch's latest segment; a segment goes back to the pool as a whole
+//! when the epoch's copies are not needed by anybody any longer. Positions count in chunks.
 
 #![forbid(unsafe_code)]
 
@@ -24,8 +24,9 @@ pub struct Pool {
     used: u64,
 }
 
-/// Largest segment, in chunks; small stores have smaller ones, so that there are enough of them: each of the
-/// most snapshots that there can be begins an epoch, and the last segment of an epoch is filled in part only.
+/// Largest segment, in chunks; small stores have smaller ones, so that there are enough of them:
+/// each of the most snapshots that there can be begins an epoch, and the last segment of an epoch
+/// is filled in part only.
 const MAX_SEGMENT: u64 = 256;
 const MIN_SEGMENTS: u64 = 2 * MAX_SNAPSHOTS as u64;
 
@@ -56,7 +57,8 @@ impl Pool {
         self.capacity = self.capacity.max(capacity);
     }
 
-    /// A segment for `area`, which must have no room left. `false` when the store is full. May sleep.
+    /// A segment for `area`, which must have no room left. `false` when the store is full. May
+    /// sleep.
     fn refill(&mut self, area: &mut Area) -> Result<bool> {
         area.segments.reserve(1, GFP_KERNEL)?;
         let segment = match self.returned.pop() {
@@ -76,8 +78,8 @@ impl Pool {
         Ok(true)
     }
 
-    /// Up to `wanted` chunks for `area`, one after the other: position and number. `None` when the store
-    /// is full. May sleep.
+    /// Up to `wanted` chunks for `area`, one after the other: position and number. `None` when the
+    /// store is full. May sleep.
     pub fn take(&mut self, area: &mut Area, wanted: u64) -> Result<Option<(u64, u64)>> {
         if area.next == area.end && !self.refill(area)? {
             return Ok(None);

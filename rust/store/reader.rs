@@ -2,9 +2,10 @@
 
 //! Reading the log: the next record, and where the one after it is.
 //!
-//! A record is the next one if it is of this store and session, has the next number and the checksum of the header
-//! before it, and is whole: its own checksum is right, and so is that of each content behind it. Everything that
-//! reads a log reads it here: recovery, `preserve check` and `preserve dump`.
+//! A record is the next one if it is of this store and session, has the next number and the
+//! checksum of the header before it, and is whole: its own checksum is right, and so is that of
+//! each content behind it. Everything that reads a log reads it here: recovery, `preserve check`
+//! and `preserve dump`.
 
 #![forbid(unsafe_code)]
 
@@ -42,7 +43,8 @@ pub struct LogReader<'a> {
 }
 
 impl<'a> LogReader<'a> {
-    /// Begins to read at `place`; the contents of the first `trusted` records are not read. May sleep.
+    /// Begins to read at `place`; the contents of the first `trusted` records are not read. May
+    /// sleep.
     ///
     /// Errors: `ENOMEM`.
     pub fn new(
@@ -75,7 +77,8 @@ impl<'a> LogReader<'a> {
         self.records
     }
 
-    /// Returns the blocks in which the next record may be: one of the ring, and one of the open segment.
+    /// Returns the blocks in which the next record may be: one of the ring, and one of the open
+    /// segment.
     pub fn blocks(&self) -> (u64, Option<u64>) {
         let ring = self.layout.ring_block(self.place.ring);
         let content = self.place.content;

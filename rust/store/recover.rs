@@ -4,13 +4,14 @@
 //!
 //! 1. The later valid [superblock](crate::store::superblocks) counts.
 //! 2. The checkpoint's image is loaded.
-//! 3. The log is *[replayed](crate::store::replay)* from the image's place, record by record, as long as the next one is whole: of
-//!    this store, session and number, with the checksum of the header before it, and its own; contents too.
-//! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each chunk with a
-//!    copy is marked, and each chunk of a dirty region that no snapshot alive at that place needs, without a
-//!    copy.
-//! 5. A later record that proves that more was durable once means damage in the middle, not a torn tail (see
-//!    [`tail`](crate::store::tail)).
+//! 3. The log is *[replayed](crate::store::replay)* from the image's place, record by record, as
+//!    long as the next one is whole: of this store, session and number, with the checksum of the
+//!    header before it, and its own; contents too.
+//! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each
+//!    chunk with a copy is marked, and each chunk of a dirty region that no snapshot alive at that
+//!    place needs, without a copy.
+//! 5. A later record that proves that more was durable once means damage in the middle, not a torn
+//!    tail (see [`tail`](crate::store::tail)).
 //!
 //! Nothing is written. The caller saves what comes out before it lets any write pass.
 
@@ -34,8 +35,9 @@ use crate::store::superblocks::LARGER;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// Recovers what is known for a device of `sectors` sectors, which bounds all maps, whatever the store says. `Ok(None)`: the
-/// store has a superblock, but tracking was broken, or the log is damaged in the middle; nothing of it may be relied on.
+/// Recovers what is known for a device of `sectors` sectors, which bounds all maps, whatever the
+/// store says. `Ok(None)`: the store has a superblock, but tracking was broken, or the log is
+/// damaged in the middle; nothing of it may be relied on.
 pub fn recover<C: Stored, D: Disk>(
     disk: &mut D,
     superblock: &Superblock,

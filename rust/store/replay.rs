@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Replay, for [recovery](crate::store::recover): what each kind of record does to what is known, and why.
+//! Replay, for [recovery](crate::store::recover): what each kind of record does to what is known,
+//! and why.
 //!
-//! - Control entries (snapshots, drops, releases, the designation) of records below the image's `next` are in the image.
-//! - A copy or gone record marks its chunks if its epoch is the present one at its place, whoever wants them still: the
-//!   writes may have passed. A copy is indexed if a snapshot alive there wants it. Whether the image has
-//!   a mark for it is not asked, since marks in the image may come from after its place.
+//! - Control entries (snapshots, drops, releases, the designation) of records below the image's
+//!   `next` are in the image.
+//! - A copy or gone record marks its chunks if its epoch is the present one at its place, whoever
+//!   wants them still: the writes may have passed. A copy is indexed if a snapshot alive there
+//!   wants it. Whether the image has a mark for it is not asked, since marks in the image may come
+//!   from after its place.
 //! - A region counts for its epoch, and for checkpoint generations from the image's on.
 
 #![forbid(unsafe_code)]
@@ -93,7 +96,8 @@ impl<'a, C: Stored> Replay<'a, C> {
         Ok(())
     }
 
-    /// Ends the replay at `place`, behind the last record. Returns the state, and what was found out.
+    /// Ends the replay at `place`, behind the last record. Returns the state, and what was found
+    /// out.
     ///
     /// Errors: `EUCLEAN`, `ENOMEM`.
     pub(super) fn finish(mut self, place: Place) -> Result<(State<C>, Replayed)> {
@@ -128,8 +132,8 @@ impl<'a, C: Stored> Replay<'a, C> {
                 copies.add(Chunks { start: chunk, end }, position)?;
                 indexed += 1;
             }
-            // Also if nobody wants the content any longer: the write that it made way for may have passed,
-            // and bookmarks ask.
+            // Also if nobody wants the content any longer: the write that it made way for may have
+            // passed, and bookmarks ask.
             self.mark(chunk)?;
             position += self.layout.chunk_blocks;
         }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Saving what is known of a live device to a checkpoint's image; [`loaded`](crate::store::load) is the way back.
+//! Saving what is known of a live device to a checkpoint's image; [`loaded`](crate::store::load) is
+//! the way back.
 //!
-//! Bitmaps and designations are shared by what refers to them; in the image each has a number, and is there
-//! once.
+//! Bitmaps and designations are shared by what refers to them; in the image each has a number, and
+//! is there once.
 
 #![forbid(unsafe_code)]
 

@@ -6,16 +6,17 @@
 //!
 //! 1. *Free*.
 //! 2. *Owned* by an epoch's copies; one of them is the current one, where contents are appended.
-//! 3. *Waiting*: the epoch is not needed any longer, but the checkpoint on disk may still refer to it. Free
-//!    when a checkpoint that was begun after that is durable in both superblocks.
+//! 3. *Waiting*: the epoch is not needed any longer, but the checkpoint on disk may still refer to
+//!    it. Free when a checkpoint that was begun after that is durable in both superblocks.
 //!
-//! That is enough only if records take effect (or are abandoned) in log order: a checkpoint's cut then lies behind all
-//! records of a segment that waited when it began. If an old record were left unsettled while later ones of an epoch
-//! that has come and gone meanwhile are, the cut would lie before these, and replay would stop where their
-//! segment has been used again.
+//! That is enough only if records take effect (or are abandoned) in log order: a checkpoint's cut
+//! then lies behind all records of a segment that waited when it began. If an old record were left
+//! unsettled while later ones of an epoch that has come and gone meanwhile are, the cut would lie
+//! before these, and replay would stop where their segment has been used again.
 //!
-//! A copy reserves blocks before it starts, and takes its place when its record is made. Since what does not fit at
-//! a segment's end goes to the next one, each counts for less than it has: what may be lost there.
+//! A copy reserves blocks before it starts, and takes its place when its record is made. Since what
+//! does not fit at a segment's end goes to the next one, each counts for less than it has: what may
+//! be lost there.
 
 #![forbid(unsafe_code)]
 
@@ -40,7 +41,8 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// All segments but those of `owned`, each of which must exist and be there once (`EUCLEAN`). May sleep.
+    /// All segments but those of `owned`, each of which must exist and be there once (`EUCLEAN`).
+    /// May sleep.
     pub fn new(layout: Layout, owned: &[u64]) -> Result<Self> {
         let count = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
         let taken = Bitmap::new(layout.segments)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which of a store's two superblocks counts: the later valid one. A store of zeroes is blank; anything else is somebody else's.
+//! Which of a store's two superblocks counts: the later valid one. A store of zeroes is blank;
+//! anything else is somebody else's.
 
 #![forbid(unsafe_code)]
 

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What stands behind the last whole record of a log: nothing that counts, or the rest of a damaged log?
+//! What stands behind the last whole record of a log: nothing that counts, or the rest of a damaged
+//! log?
 //!
-//! When the power goes, records in flight are lost or torn, in any order, and replay stops at the first of
-//! them. None of those behind it can say that it was durable. So a record that does say so is proof that the
-//! missing one was whole once: damage, and everything behind it is lost.
+//! When the power goes, records in flight are lost or torn, in any order, and replay stops at the
+//! first of them. None of those behind it can say that it was durable. So a record that does say so
+//! is proof that the missing one was whole once: damage, and everything behind it is lost.
 //!
 //! Such records are looked for
 //!
 //! - in the ring,
 //! - in the rest of the segment in which the log stops,
 //! - in the segments that later records of the ring name,
-//! - and if the block in the ring where the next record would be has something that is not a record, in all segments:
-//!   it may have named one. (A block of zeroes is what the ring is formatted with, so there the search ends. That is
-//!   the one case in which damage goes unnoticed: the last segment's record wiped out, and nothing in the ring since.)
+//! - and if the block in the ring where the next record would be has something that is not a
+//!   record, in all segments: it may have named one. (A block of zeroes is what the ring is
+//!   formatted with, so there the search ends. That is the one case in which damage goes unnoticed:
+//!   the last segment's record wiped out, and nothing in the ring since.)
 
 #![forbid(unsafe_code)]
 
@@ -49,7 +51,8 @@ pub struct Tail<'a> {
 type Visitor<'v> = dyn FnMut(u64, &Record<'_>) -> bool + 'v;
 
 impl Tail<'_> {
-    /// Returns true if there is a record that could only be written when one was durable that cannot be read now.
+    /// Returns true if there is a record that could only be written when one was durable that
+    /// cannot be read now.
     ///
     /// Errors: those of reading `disk`, `ENOMEM`, `EUCLEAN` for a segment that does not exist.
     pub fn is_damaged<D: Disk>(&self, disk: &mut D) -> Result<bool> {
@@ -64,8 +67,8 @@ impl Tail<'_> {
         record.header.durable.get() > self.place.sequence
     }
 
-    /// Calls `each` with the records of this session from the missing one's number on, until it returns true.
-    /// Returns true if it did.
+    /// Calls `each` with the records of this session from the missing one's number on, until it
+    /// returns true. Returns true if it did.
     ///
     /// Errors: as [`Tail::is_damaged`].
     pub fn visit<D: Disk>(&self, disk: &mut D, each: &mut Visitor<'_>) -> Result<bool> {
@@ -120,8 +123,8 @@ impl Tail<'_> {
         Ok(false)
     }
 
-    /// Visits the records in a segment. Each block is looked at, since without the missing record nobody knows where
-    /// the next one is.
+    /// Visits the records in a segment. Each block is looked at, since without the missing record
+    /// nobody knows where the next one is.
     fn visit_blocks<D: Disk>(
         &self,
         disk: &mut D,
@@ -138,8 +141,9 @@ impl Tail<'_> {
         Ok(false)
     }
 
-    /// Adds the segments that begin with a record of this session that is too late, if the missing record may have named
-    /// one: if the ring's block where it would be has something that is not a record.
+    /// Adds the segments that begin with a record of this session that is too late, if the missing
+    /// record may have named one: if the ring's block where it would be has something that is not a
+    /// record.
     fn name_begun_segments<D: Disk>(
         &self,
         disk: &mut D,
@@ -164,7 +168,8 @@ impl Tail<'_> {
         Ok(())
     }
 
-    /// Returns the record in a block, if it is one of this session from the missing one's number on.
+    /// Returns the record in a block, if it is one of this session from the missing one's number
+    /// on.
     fn later<'b>(&self, block: &'b Block, kind: u32) -> Option<Record<'b>> {
         let record = Record::from_block(block).ok()?;
         let header = &record.header;

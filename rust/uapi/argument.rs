@@ -2,8 +2,8 @@
 
 //! The argument of an ioctl as bytes from user space: how many there must be, and what they say.
 //!
-//! The first word is the struct's size as the caller knows it. A longer argument than ours must be zero beyond it; a
-//! shorter one is refused, since all structs are still in their first version.
+//! The first word is the struct's size as the caller knows it. A longer argument than ours must be
+//! zero beyond it; a shorter one is refused, since all structs are still in their first version.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note
 
-//! The ioctl interface of `/dev/preserve-control`, one definition for the module and for user space.
+//! The ioctl interface of `/dev/preserve-control`, one definition for the module and for user
+//! space.
 //!
 //! This file uses nothing but `core` and `zerocopy`; the kernel module compiles it as a module, the
 //! tools by `#[path]`. `include/uapi/dm-preserve.h` says the same for C; a test compares the two.
@@ -12,7 +13,8 @@
 //!   shorter one than the first version of the struct is `EINVAL`. So structs can grow at the end.
 //! - Unknown bits in `flags` and non-zero `reserved` fields are `EINVAL`.
 //! - Positions and lengths are in sectors (512 bytes) or in chunks; the field says which.
-//! - Fields are naturally aligned and structs have no padding, so 32-bit callers need no translation.
+//! - Fields are naturally aligned and structs have no padding, so 32-bit callers need no
+//!   translation.
 //! - Every call needs `CAP_SYS_ADMIN` (`EPERM`).
 //! - `ENODEV`: the device is not an active `preserve` device. `ENOENT`: no such snapshot.
 
@@ -165,10 +167,10 @@ pub struct SnapshotDevice {
 
 /// Argument of [`NR_SNAPSHOT`].
 ///
-/// Errors: `EOPNOTSUPP` for more than one device (not in this version), `EINVAL` for a `keep` above [`MAX_SNAPSHOTS`],
-/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base, `EUCLEAN`
-/// for an unproven one, `EOVERFLOW` when more than 500 were
-/// taken since it, or 2048 since the oldest that is kept; nothing is changed then.
+/// Errors: `EOPNOTSUPP` for more than one device (not in this version), `EINVAL` for a `keep` above
+/// [`MAX_SNAPSHOTS`], `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an
+/// unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when more than 500 were taken since it,
+/// or 2048 since the oldest that is kept; nothing is changed then.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -184,8 +186,8 @@ pub struct TakeSnapshot {
     pub count: u32,
     /// [`SCOPE_FULL`] or [`SCOPE_INCREMENTAL`].
     pub scope: u32,
-    /// How many live snapshots to keep, with this one, at most [`MAX_SNAPSHOTS`]; 0 means 1. If there are more,
-    /// the oldest are dropped in the same instant; their bookmarks stay.
+    /// How many live snapshots to keep, with this one, at most [`MAX_SNAPSHOTS`]; 0 means 1. If
+    /// there are more, the oldest are dropped in the same instant; their bookmarks stay.
     pub keep: u32,
     /// Wait until no write has been in flight for so many milliseconds; 0 does not wait.
     pub idle_ms: u32,
@@ -226,11 +228,12 @@ pub struct Range {
 /// The most ranges one [`EditRanges`] takes.
 pub const MAX_RANGES: u32 = 65536;
 
-/// Argument of [`NR_EDIT`]. The ranges take effect at the next snapshot. With a transient store all do or none; with a persistent
-/// one those of each of the log's records do, in their order: should the store fail, or the power, later ones may be missing.
+/// Argument of [`NR_EDIT`]. The ranges take effect at the next snapshot. With a transient store all
+/// do or none; with a persistent one those of each of the log's records do, in their order: should
+/// the store fail, or the power, later ones may be missing.
 ///
-/// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device; nothing
-/// is changed then.
+/// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device;
+/// nothing is changed then.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -269,10 +272,10 @@ pub struct Extent {
 /// Argument of [`NR_EXTENTS`]: the runs of chunks of which `attributes & mask == value`.
 ///
 /// One call looks at a bounded number of chunks and may return fewer extents than fit, even none;
-/// go on at `next`, which is beyond `start` if there is room for an extent, until it equals the number of chunks of the device.
-/// Each extent has all its `ATTR_*` bits, whatever `mask` asks for. [`ATTR_PRESERVED`] and [`ATTR_GONE`]
-/// say nothing of a bookmark's content, which nobody keeps. A chunk beyond the end that the device had at
-/// `to` has no attributes.
+/// go on at `next`, which is beyond `start` if there is room for an extent, until it equals the
+/// number of chunks of the device. Each extent has all its `ATTR_*` bits, whatever `mask` asks for.
+/// [`ATTR_PRESERVED`] and [`ATTR_GONE`] say nothing of a bookmark's content, which nobody keeps. A
+/// chunk beyond the end that the device had at `to` has no attributes.
 ///
 /// Errors: `ENOENT` when `from` or `to` is unknown, `EINVAL` when `from` is later than `to`,
 /// `EUCLEAN` when one of them is unproven ([`Info::unproven`]).
@@ -289,7 +292,8 @@ pub struct ListExtents {
     pub device: Device,
     /// Changes are counted from this snapshot or bookmark; 0: every chunk counts as changed.
     pub from: u64,
-    /// The snapshot (or bookmark) that is looked at; 0: the present, with the designation as it is now.
+    /// The snapshot (or bookmark) that is looked at; 0: the present, with the designation as it is
+    /// now.
     pub to: u64,
     /// First chunk to look at.
     pub start: u64,
@@ -309,12 +313,15 @@ pub struct ListExtents {
 
 /// Argument of [`NR_READ`].
 ///
-/// Reads up to `sectors` sectors of one kind, at most 64 MiB; the call returns 0 and `sectors` and `kind` say
-/// what was read, which ends at a chunk's end if it is less than was asked for. While the live device is suspended, what is
-/// in the store is read at once; what is on the origin waits for the resume, 30 s at most, and can be interrupted.
+/// Reads up to `sectors` sectors of one kind, at most 64 MiB; the call returns 0 and `sectors` and
+/// `kind` say what was read, which ends at a chunk's end if it is less than was asked for. While
+/// the live device is suspended, what is in the store is read at once; what is on the origin waits
+/// for the resume, 30 s at most, and can be interrupted.
 ///
-/// Errors: `ENOENT` for a bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EUCLEAN` when its content in the
-/// store is damaged or the snapshot unproven ([`Info::unproven`]), `EIO` when a device fails, `ETIMEDOUT` when the live device stayed suspended, `EINTR`.
+/// Errors: `ENOENT` for a bookmark or an unknown id, `ENODATA` when the first chunk is gone,
+/// `EUCLEAN` when its content in the store is damaged or the snapshot unproven
+/// ([`Info::unproven`]), `EIO` when a device fails, `ETIMEDOUT` when the live device stayed
+/// suspended, `EINTR`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -330,7 +337,8 @@ pub struct ReadFrozen {
     pub id: u64,
     /// First sector.
     pub start: u64,
-    /// In: the sectors wanted. Out: how many are of this kind, from `start` on (0 at the end of the device).
+    /// In: the sectors wanted. Out: how many are of this kind, from `start` on (0 at the end of the
+    /// device).
     pub sectors: u64,
     /// Address of the buffer, of at least `sectors` sectors.
     pub buffer: u64,
@@ -340,8 +348,8 @@ pub struct ReadFrozen {
     pub reserved: u32,
 }
 
-/// Argument of [`NR_RELEASE`]. Chunks that the range covers only in part stay preserved; a short last chunk
-/// is covered when the range reaches the end of the device.
+/// Argument of [`NR_RELEASE`]. Chunks that the range covers only in part stay preserved; a short
+/// last chunk is covered when the range reaches the end of the device.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -407,7 +415,8 @@ pub struct Info {
     pub invalidated: u64,
     /// Number of the last event.
     pub event: u64,
-    /// Reads of frozen content that failed because the store's content is damaged, since activation.
+    /// Reads of frozen content that failed because the store's content is damaged, since
+    /// activation.
     pub damaged_reads: u64,
     /// Snapshots and bookmarks up to this id are unproven, 0 for none: the store was not closed,
     /// and may have failed before.

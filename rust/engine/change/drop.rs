@@ -55,8 +55,9 @@ impl Engine {
         Ok(())
     }
 
-    /// The same so that a checkpoint fits, which is then all that says so: there may be no room in the log. Nothing depends on a bookmark
-    /// but what it is asked for, so it does no harm if a power cut brings it back.
+    /// The same so that a checkpoint fits, which is then all that says so: there may be no room in
+    /// the log. Nothing depends on a bookmark but what it is asked for, so it does no harm if a
+    /// power cut brings it back.
     pub(in crate::engine) fn forget_unlogged(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
         let _control = self.state.control();
@@ -92,11 +93,13 @@ impl Engine {
         let id = oldest.id;
         if let Err(error) = self.end_snapshot(id) {
             if error == ENOENT || error == ENODEV {
-                // Somebody else was quicker; or the device has just been suspended, with a checkpoint that has what is here.
+                // Somebody else was quicker; or the device has just been suspended, with a
+                // checkpoint that has what is here.
                 return;
             }
             if self.device.is_persistent() && !self.journal.is_given_up() {
-                // It cannot be logged, and must not take effect before it is: the store is given up, and with it all snapshots.
+                // It cannot be logged, and must not take effect before it is: the store is given
+                // up, and with it all snapshots.
                 return self.store_failed(error);
             }
             // The store is transient or given up; there was no memory. The flag needs none. Freeing

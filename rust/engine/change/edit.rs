@@ -2,7 +2,8 @@
 
 //! Editing the designation, and releasing ranges of a snapshot.
 //!
-//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes effect.
+//! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes
+//! effect.
 
 #![forbid(unsafe_code)]
 
@@ -19,8 +20,8 @@ use kernel::sync::Arc;
 const RELEASED_AT_ONCE: u64 = 1 << 16;
 
 impl Engine {
-    /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that does not
-    /// end within the device.
+    /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that
+    /// does not end within the device.
     fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVVec<Chunks>> {
         let geometry = self.device.geometry();
         let mut runs = KVVec::with_capacity(ranges.len(), GFP_KERNEL)?;
@@ -41,7 +42,8 @@ impl Engine {
     /// Protects or unprotects ranges of sectors, for the next snapshot: protecting rounds outwards,
     /// unprotecting inwards, so that nothing that was to be protected is left out.
     ///
-    /// With a persistent store many ranges are logged in batches, each of which takes effect on its own.
+    /// With a persistent store many ranges are logged in batches, each of which takes effect on its
+    /// own.
     pub(crate) fn edit_designation(
         self: &Arc<Self>,
         ranges: &[(u64, u64)],

@@ -6,14 +6,17 @@
 //!
 //! 1. Everything is allocated; the new timeline is complete.
 //! 2. The gate closes: new writes queue, those under way to the origin end.
-//! 3. The timeline and the present epoch are swapped; snapshots that the new one replaces are dropped.
+//! 3. The timeline and the present epoch are swapped; snapshots that the new one replaces are
+//!    dropped.
 //! 4. The gate opens, and the copier sees to the writes that queued.
 //!
-//! The time that writes are held is that of step 2 and 3, whatever the device's size. With a persistent store
-//! the origin is flushed before step 2 and, shortly, after it, so that what the snapshot shows cannot vanish with
-//! a volatile cache; and step 3 waits until the log has the new epoch. A transient store makes nothing durable.
+//! The time that writes are held is that of step 2 and 3, whatever the device's size. With a
+//! persistent store the origin is flushed before step 2 and, shortly, after it, so that what the
+//! snapshot shows cannot vanish with a volatile cache; and step 3 waits until the log has the new
+//! epoch. A transient store makes nothing durable.
 //!
-//! All here happens under the control lock, in a [`NoIo`] scope, since the copier may need that lock.
+//! All here happens under the control lock, in a [`NoIo`] scope, since the copier may need that
+//! lock.
 
 #![forbid(unsafe_code)]
 
@@ -42,7 +45,8 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Engine {
-    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
+    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is
+    /// its id.
     ///
     /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
     /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
@@ -92,7 +96,8 @@ impl Engine {
         })?;
         let designation = self.next_designation()?;
         let id = snapshot.id;
-        // With `now` the old epochs go, and their space comes back, before the copier looks for some.
+        // With `now` the old epochs go, and their space comes back, before the copier looks for
+        // some.
         let is_taken = self.begin_epoch(
             now,
             Change {
@@ -259,9 +264,9 @@ impl Engine {
         Ok(entries)
     }
 
-    /// Makes entries durable that belong together, before what they say takes effect. Nothing to do with a
-    /// transient store, or one that is given up, which says so itself. The caller holds the control
-    /// lock.
+    /// Makes entries durable that belong together, before what they say takes effect. Nothing to do
+    /// with a transient store, or one that is given up, which says so itself. The caller holds the
+    /// control lock.
     ///
     /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not
     /// given up.

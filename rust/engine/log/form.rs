@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Making records for the [journal](crate::engine::log) of what waits there: entries first, those of control operations before
-//! others, then contents.
+//! Making records for the [journal](crate::engine::log) of what waits there: entries first, those
+//! of control operations before others, then contents.
 //!
-//! All here happens under the journal's lock. A record is launched as soon as it is made; which come first, and
-//! how much is in each, follows from how many are in flight.
+//! All here happens under the journal's lock. A record is launched as soon as it is made; which
+//! come first, and how much is in each, follows from how many are in flight.
 
 #![forbid(unsafe_code)]
 
@@ -133,7 +133,8 @@ impl Engine {
                     count += chunks;
                     self.store
                         .with_segments(|segments| segments.unreserve(chunks));
-                    // Each has counted a header of its own, and may now share one: space comes back.
+                    // Each has counted a header of its own, and may now share one: space comes
+                    // back.
                     self.woken.store(true, Release);
                     if let Some(unsettled) = inner.unsettled.get_mut(slot) {
                         *unsettled = Some(place);
@@ -178,8 +179,9 @@ impl Engine {
         self.launch(inner, formed, Some(write))
     }
 
-    /// The next contents that are still kept. Others go back without a position: those of another epoch, and, when the last snapshot
-    /// is gone, all of them, as there is no segment for them any longer.
+    /// The next contents that are still kept. Others go back without a position: those of another
+    /// epoch, and, when the last snapshot is gone, all of them, as there is no segment for them any
+    /// longer.
     fn next_contents(self: &Arc<Self>, inner: &mut Inner) -> Option<KBox<Io<Copy>>> {
         loop {
             let io = inner.contents.pop()?;
@@ -192,7 +194,8 @@ impl Engine {
         }
     }
 
-    /// Adds the chunks and checksums of a copy to those of the record; `false` when there is no room.
+    /// Adds the chunks and checksums of a copy to those of the record; `false` when there is no
+    /// room.
     fn add_checksums(&self, inner: &mut Inner, io: &Io<Copy>) -> bool {
         let run = io.data.run;
         // CAST: A length in memory.
@@ -223,7 +226,8 @@ impl Engine {
             .filter(|present| present.id == epoch)
             .and_then(|present| present.copies.as_ref());
         let Some(segment) = copies.and_then(|copies| copies.open_segment()) else {
-            // No memory, or the last snapshot has just gone. What waits is looked at again behind a checkpoint.
+            // No memory, or the last snapshot has just gone. What waits is looked at again behind a
+            // checkpoint.
             self.kick_checkpoint();
             return false;
         };

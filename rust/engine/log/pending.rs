@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries that wait for a record of the [journal](crate::engine::log), and the tickets by which it is known when they are durable.
+//! Entries that wait for a record of the [journal](crate::engine::log), and the tickets by which it
+//! is known when they are durable.
 
 #![forbid(unsafe_code)]
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checkpoints: all that is known, written to a persistent store, so that the log before it is not needed any longer.
+//! Checkpoints: all that is known, written to a persistent store, so that the log before it is not
+//! needed any longer.
 //!
 //! # A checkpoint
 //!
 //! Under the control lock, so that snapshots, drops and so on wait:
-//! 1. The gate closes, and opens with the next generation and no dirty region. So marks that were begun under the
-//!    old generation are set. Where the log is then, the *cut*, is where replay will begin.
+//! 1. The gate closes, and opens with the next generation and no dirty region. So marks that were
+//!    begun under the old generation are set. Where the log is then, the *cut*, is where replay
+//!    will begin.
 //! 2. Everything is written to the image area that is not in use, while writes go on, and flushed.
 //! 3. Both superblocks, one after the other, refer to it.
 //! 4. Ring blocks before the cut, and segments that waited at the cut, are free.
@@ -45,7 +47,11 @@ pub(in crate::engine) const NO_MEMORY_MS: u32 = 100;
 
 impl Engine {
     /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
-    pub(in crate::engine) fn checkpoint(self: &Arc<Self>, control: &mut Control, state: u32) -> Result {
+    pub(in crate::engine) fn checkpoint(
+        self: &Arc<Self>,
+        control: &mut Control,
+        state: u32,
+    ) -> Result {
         let mut guard = self.persist.lock();
         let Some(persist) = (*guard).as_mut() else {
             return Ok(());
@@ -97,7 +103,8 @@ impl Engine {
 
     fn save(&self, persist: &mut Persist, known: &State<Copies>, state: u32) -> Result {
         if persist.is_unsure {
-            // It may be the one that counts: its image must not be overwritten before that is known.
+            // It may be the one that counts: its image must not be overwritten before that is
+            // known.
             persist.write_superblocks(self.device.store())?;
         }
         persist.clear_ring(self.device.store())?;
@@ -136,8 +143,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes room in the ring before control entries are logged, if it is short. The caller holds the control
-    /// lock.
+    /// Makes room in the ring before control entries are logged, if it is short. The caller holds
+    /// the control lock.
     pub(in crate::engine) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
         let is_logging = self.device.is_persistent() && !self.journal.has_failed();
         if is_logging && self.journal.ring().0 <= RING_RESERVE / 2 {
@@ -148,8 +155,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is forgotten. Nothing to do for a
-    /// transient store. `ENODEV` while the device is not active, `EIO` when the store has failed or now does.
+    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is
+    /// forgotten. Nothing to do for a transient store. `ENODEV` while the device is not active,
+    /// `EIO` when the store has failed or now does.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.device.is_persistent() {
@@ -201,8 +209,8 @@ impl Engine {
         }
     }
 
-    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the oldest snapshot. `false`
-    /// when there is neither.
+    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the
+    /// oldest snapshot. `false` when there is neither.
     fn forget_something(self: &Arc<Self>) -> bool {
         let timeline = self.state.timeline();
         if timeline.latest().is_none() {
@@ -226,8 +234,8 @@ impl Engine {
         true
     }
 
-    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The caller holds the
-    /// control lock, and has just made the checkpoint.
+    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The
+    /// caller holds the control lock, and has just made the checkpoint.
     fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
         let timeline: Arc<Timeline> = self.state.timeline();
         for snapshot in timeline.snapshots() {

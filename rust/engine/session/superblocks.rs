@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store's superblocks, and finding out what it holds when a table is loaded. Nothing is written for that.
+//! A persistent store's superblocks, and finding out what it holds when a table is loaded. Nothing
+//! is written for that.
 //!
 //! What becomes of it then is in [`session`](crate::engine::session).
 
@@ -54,8 +55,8 @@ pub(in crate::engine) struct Persist {
     pub(super) image_is_exact: bool,
     /// A session is under way.
     pub(in crate::engine) is_open: bool,
-    /// The disk says that it is. Before, nothing may be logged: it would not be replayed, and might be written over what the last
-    /// session's image still needs.
+    /// The disk says that it is. Before, nothing may be logged: it would not be replayed, and might
+    /// be written over what the last session's image still needs.
     pub(in crate::engine) has_begun: bool,
     /// A session has been begun, on the disk or not, since the store was found.
     pub(super) has_tried: bool,
@@ -79,7 +80,10 @@ pub(in crate::engine) struct Recovered {
 }
 
 /// The state of a device that nothing is known of.
-pub(in crate::engine) fn new_state(shape: Geometry, default_protected: bool) -> Result<State<Copies>> {
+pub(in crate::engine) fn new_state(
+    shape: Geometry,
+    default_protected: bool,
+) -> Result<State<Copies>> {
     let first = Epoch {
         id: 0,
         marks: Arc::new(Bitmap::new(shape.chunks())?, GFP_KERNEL)?,
@@ -241,8 +245,9 @@ fn fitting_layout(
 
 /// A store that begins anew. Nothing is written yet.
 ///
-/// Where it has been a store before, numbers go on, and the image that counts is left alone: the first superblock
-/// written counts at once, and if the power goes before that, the store is what it was.
+/// Where it has been a store before, numbers go on, and the image that counts is left alone: the
+/// first superblock written counts at once, and if the power goes before that, the store is what it
+/// was.
 fn format(
     store_device: &BlockDevice,
     shape: Geometry,
@@ -275,8 +280,8 @@ fn format(
             is_open: false,
             has_begun: false,
             has_tried: false,
-            // A store that was ours has records there, or zeroes; and what is left of it must not look other than it is before
-            // the first superblock is written.
+            // A store that was ours has records there, or zeroes; and what is left of it must not
+            // look other than it is before the first superblock is written.
             is_ring_unknown: before.is_none(),
             is_unsure: false,
             is_failing: false,
@@ -327,7 +332,8 @@ pub(super) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -
 const _: () = assert!(crate::store::HEAD_SECTORS * crate::maps::SECTOR_BYTES == PIECE_BYTES as u64);
 
 impl Persist {
-    /// Zeroes the ring of a store that was blank: recovery looks on in the segments where it finds something else than a record or zeroes.
+    /// Zeroes the ring of a store that was blank: recovery looks on in the segments where it finds
+    /// something else than a record or zeroes.
     pub(super) fn clear_ring(&mut self, device: &BlockDevice) -> Result {
         if !self.is_ring_unknown {
             return Ok(());
@@ -352,10 +358,11 @@ impl Persist {
         StoreDisk::new(device, &mut self.io)
     }
 
-    /// Writes both superblocks, one after the other, so that at any moment one of them is whole, and the image that
-    /// it refers to there.
+    /// Writes both superblocks, one after the other, so that at any moment one of them is whole,
+    /// and the image that it refers to there.
     ///
-    /// After a failure the next one has the same number, and so goes to the places in the same order.
+    /// After a failure the next one has the same number, and so goes to the places in the same
+    /// order.
     pub(in crate::engine) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
         let mut buffer = crate::store::Buffer::new()?;
         if !core::mem::replace(&mut self.is_unsure, true) {
@@ -373,7 +380,8 @@ impl Persist {
         Ok(())
     }
 
-    /// Says that tracking is broken. One superblock that can still be written is enough, as it is later than the other.
+    /// Says that tracking is broken. One superblock that can still be written is enough, as it is
+    /// later than the other.
     pub(in crate::engine) fn write_broken(&mut self, device: &BlockDevice) -> Result {
         self.superblock.state = U32::new(STATE_BROKEN);
         self.image_is_exact = false;

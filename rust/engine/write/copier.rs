@@ -2,37 +2,40 @@
 
 //! The copier: preserves what writes are about to overwrite.
 //!
-//! One work item per engine does everything here, so that its state needs no finer lock. Reads and writes
-//! are asynchronous; their completion only puts them back and lets the work run.
+//! One work item per engine does everything here, so that its state needs no finer lock. Reads and
+//! writes are asynchronous; their completion only puts them back and lets the work run.
 //!
 //! # States of a bio
 //!
 //! 1. *Pending*: to be looked at.
 //! 2. *Parked*: the gate is closed; pending again when it has opened.
-//! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a region* to be announced in the
-//!    log, or *for the store* to be written or given up when it is failing: pending again when that
-//!    ends.
+//! 3. *Waiting for a claim*, *for a copy slot*, *for space* or, with a persistent store, *for a
+//!    region* to be announced in the log, or *for the store* to be written or given up when it is
+//!    failing: pending again when that ends.
 //! 4. *Submitted* to the origin, inside the gate, all its chunks marked.
 //!
 //! # Rounds
 //!
-//! The work goes in rounds. Each sees to everything once, so that nobody waits longer than a round for what
-//! has happened already, however much is under way. Those who wait may be many, so a round looks at them
-//! only after what they wait for:
+//! The work goes in rounds. Each sees to everything once, so that nobody waits longer than a round
+//! for what has happened already, however much is under way. Those who wait may be many, so a round
+//! looks at them only after what they wait for:
 //!
 //! - parked bios, and copies that could not settle: when the gate can be entered;
-//! - bios that wait for a region: when an announcement has ended, or they were woken and the log has failed;
+//! - bios that wait for a region: when an announcement has ended, or they were woken and the log
+//!   has failed;
 //! - bios that wait for space or for the store: when they were woken ([`Engine::kick`]);
 //! - bios that wait for a slot: as many as there are free slots.
 //!
 //! A run of the work ends after some rounds, and goes on behind what else is queued.
 //!
-//! What happens to a copy, and to the claim on its chunks, is in [`copy`](crate::engine::write::copy); how a region is announced, in
-//! [`announce`](crate::engine::write::regions); who waits for what, and has which slot, in [`claims`](crate::engine::write::waiting).
+//! What happens to a copy, and to the claim on its chunks, is in
+//! [`copy`](crate::engine::write::copy); how a region is announced, in
+//! [`announce`](crate::engine::write::regions); who waits for what, and has which slot, in
+//! [`claims`](crate::engine::write::waiting).
 //!
 //! A chunk has at most one claim. Things are taken in the order claim (with slot and space checked
-//! before), and nothing is waited for while holding any of them, so there is no deadlock: a bio that has
-//! to wait holds nothing.
+//! before), and nothing is waited for while holding any of them, so there is no deadlock: a bio
+//! that has to wait holds nothing.
 
 #![forbid(unsafe_code)]
 
@@ -120,7 +123,8 @@ impl Engine {
         while let Some(io) = finished.pop() {
             self.advance_copy(slow, io);
         }
-        // All that has been read by now in as few records as can be: one header and one durable write for many.
+        // All that has been read by now in as few records as can be: one header and one durable
+        // write for many.
         self.log_added();
         self.use_slots(slow);
         // Those that become pending meanwhile wait for the next round.
@@ -145,14 +149,15 @@ impl Engine {
         let woken = self.woken.load(Relaxed) && self.woken.xchg(false, Full);
         self.open_regions(slow, woken);
         if woken {
-            // Space may have come, the store may have been given up, or the bios have to go back to device-mapper: they
-            // find out.
+            // Space may have come, the store may have been given up, or the bios have to go back to
+            // device-mapper: they find out.
             slow.pending.append(&mut slow.wait_store);
             slow.pending.append(&mut slow.wait_space);
         }
     }
 
-    /// Gives free slots to those who wait for one: to as many as there are, since there may be many more who wait.
+    /// Gives free slots to those who wait for one: to as many as there are, since there may be many
+    /// more who wait.
     fn use_slots(self: &Arc<Self>, slow: &mut Slow) {
         while !slow.idle.is_empty() {
             let Some(bio) = slow.wait_slot.pop() else {
@@ -268,8 +273,8 @@ impl Engine {
         Step::Again
     }
 
-    /// Starts the copy of a run, and of some more runs of the same bio if it is long. The bio waits for
-    /// the first.
+    /// Starts the copy of a run, and of some more runs of the same bio if it is long. The bio waits
+    /// for the first.
     fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks, epoch: u64) {
         let chunks = self.chunks_of(&bio);
         let Some(mut at) = self.start_copy(slow, bio, run, epoch) else {
@@ -297,8 +302,8 @@ impl Engine {
         }
     }
 
-    /// Starts one copy that `bio` waits for: the chunk up to which it goes. If it cannot start, the bio waits
-    /// for what is missing.
+    /// Starts one copy that `bio` waits for: the chunk up to which it goes. If it cannot start, the
+    /// bio waits for what is missing.
     fn start_copy(
         self: &Arc<Self>,
         slow: &mut Slow,
@@ -323,7 +328,8 @@ impl Engine {
                 None
             }
             Begun::NoMemory => {
-                // What is kept cannot come from a reserve: the snapshot is given up, never the write.
+                // What is kept cannot come from a reserve: the snapshot is given up, never the
+                // write.
                 self.give_up_oldest(c"out of memory for its index");
                 slow.pending.push(bio);
                 None

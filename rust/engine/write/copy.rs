@@ -7,16 +7,19 @@
 //! 1. *Reading* from the origin. If that fails for several chunks, the first is read alone; if that
 //!    fails too, the chunk is gone: marked without a copy. With a persistent store that is logged
 //!    first: *losing*. (Not lost if nobody needs it any longer by then.)
-//! 2. *Writing* to the store: with a persistent one by way of the [journal](crate::engine::log), which gives it a place and
-//!    has it back when its record is durable. If that fails, the store is lost, and all snapshots with it.
-//! 3. *Settling*: inside the gate, if the epoch in which need was decided is still present: chunks not
-//!    marked in the meantime are indexed, then marked; then the claim is given up, and the bios that
-//!    waited for it are submitted, all in one stay. If the epoch has ended, the claim is given up and
-//!    need is decided again. While the gate is closed the copy is *unsettled*; it settles when it has opened.
+//! 2. *Writing* to the store: with a persistent one by way of the [journal](crate::engine::log),
+//!    which gives it a place and has it back when its record is durable. If that fails, the store
+//!    is lost, and all snapshots with it.
+//! 3. *Settling*: inside the gate, if the epoch in which need was decided is still present: chunks
+//!    not marked in the meantime are indexed, then marked; then the claim is given up, and the bios
+//!    that waited for it are submitted, all in one stay. If the epoch has ended, the claim is given
+//!    up and need is decided again. While the gate is closed the copy is *unsettled*; it settles
+//!    when it has opened.
 //!
-//! A copy takes what is short when it begins, and waits for nothing: slot, space, leaves for the marks. Room in
-//! the index is made right before it settles, for the worst case, and nobody can use it first: only the
-//! copier adds to an index, one copy after the other. The [copier](crate::engine::write::copier) drives it.
+//! A copy takes what is short when it begins, and waits for nothing: slot, space, leaves for the
+//! marks. Room in the index is made right before it settles, for the worst case, and nobody can use
+//! it first: only the copier adds to an index, one copy after the other. The
+//! [copier](crate::engine::write::copier) drives it.
 
 #![forbid(unsafe_code)]
 
@@ -48,8 +51,8 @@ pub(crate) struct Copy {
     /// Contents for which space is reserved in a persistent store.
     pub(crate) reserved: u64,
     pub(crate) status: Status,
-    /// The epoch's copies: keeps the space from going to somebody else while it is written. Set from
-    /// `Engine::reserve` until the claim is given up.
+    /// The epoch's copies: keeps the space from going to somebody else while it is written. Set
+    /// from `Engine::reserve` until the claim is given up.
     pub(crate) copies: Option<Arc<Copies>>,
     /// Set while in flight only, or the engine would own itself.
     engine: Option<Arc<Engine>>,
@@ -88,8 +91,8 @@ impl Copy {
 impl IoDone for Copy {
     fn done(mut io: KBox<Io<Self>>, status: Status) {
         io.data.status = status;
-        // Not the last reference: shutting down waits for all copies, then for all `done`s (which are RCU
-        // read-side sections), with a reference of its own.
+        // Not the last reference: shutting down waits for all copies, then for all `done`s (which
+        // are RCU read-side sections), with a reference of its own.
         if let Some(engine) = io.data.engine.take() {
             engine.finished.push(io);
             engine.kick_copier();
@@ -110,8 +113,14 @@ pub(in crate::engine) enum Begun {
 }
 
 impl Engine {
-    /// Claims a run, as long as there is space for, and starts reading it. Outside the gate: allocates.
-    pub(in crate::engine) fn begin(self: &Arc<Self>, slow: &mut Slow, run: Chunks, epoch: u64) -> Begun {
+    /// Claims a run, as long as there is space for, and starts reading it. Outside the gate:
+    /// allocates.
+    pub(in crate::engine) fn begin(
+        self: &Arc<Self>,
+        slow: &mut Slow,
+        run: Chunks,
+        epoch: u64,
+    ) -> Begun {
         let Some(mut io) = slow.idle.pop() else {
             return Begun::NoSlot;
         };
@@ -132,8 +141,8 @@ impl Engine {
         Begun::Copying(slot, run.end)
     }
 
-    /// Takes the space that a copy needs, and makes sure of the leaves for its marks. The result is the part of the run that
-    /// there is space for.
+    /// Takes the space that a copy needs, and makes sure of the leaves for its marks. The result is
+    /// the part of the run that there is space for.
     fn reserve(
         self: &Arc<Self>,
         copy: &mut Copy,
@@ -167,7 +176,8 @@ impl Engine {
         }))
     }
 
-    /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken after it.
+    /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken
+    /// after it.
     fn give_back(self: &Arc<Self>, copy: &mut Copy, run: Chunks, keep: u64) {
         if self.device.is_persistent() {
             let reserved = copy.reserved;
@@ -209,7 +219,8 @@ impl Engine {
         io.submit(self.device.store(), Direction::Write, sector, bytes);
     }
 
-    /// First sector and length in bytes of a run on the origin; the last chunk of the device may be short.
+    /// First sector and length in bytes of a run on the origin; the last chunk of the device may be
+    /// short.
     fn extent(&self, run: Chunks) -> (u64, u32) {
         let geometry = self.device.geometry();
         let bytes = geometry.sectors_of(run) * crate::maps::SECTOR_BYTES;
@@ -281,8 +292,8 @@ impl Engine {
         }
     }
 
-    /// The epoch in which need was decided has ended, and with it the place in the store; or there was
-    /// none, as nothing was needed any longer.
+    /// The epoch in which need was decided has ended, and with it the place in the store; or there
+    /// was none, as nothing was needed any longer.
     fn is_stale(&self, io: &Io<Copy>) -> bool {
         io.data.copies.is_none() || !self.state.keeps_copies(io.data.epoch)
     }
@@ -361,7 +372,8 @@ impl Engine {
         self.abandon(slow, io);
     }
 
-    /// Chunks could not be read before they were overwritten: they have no frozen content any longer.
+    /// Chunks could not be read before they were overwritten: they have no frozen content any
+    /// longer.
     pub(super) fn tell_lost(self: &Arc<Self>, chunks: u64) {
         self.device.counters().gone.add(chunks);
         pr_warn!(
@@ -372,8 +384,8 @@ impl Engine {
     }
 }
 
-/// Makes room in the index for a copy's run, in whatever pieces it will be: between two there is a chunk that others
-/// have marked. May sleep.
+/// Makes room in the index for a copy's run, in whatever pieces it will be: between two there is a
+/// chunk that others have marked. May sleep.
 fn make_index_room(copy: &Copy, run: Chunks) -> Result {
     let copies = copy.copies.as_ref();
     copies.map_or(Ok(()), |copies| {
@@ -381,8 +393,8 @@ fn make_index_room(copy: &Copy, run: Chunks) -> Result {
     })
 }
 
-/// Indexes the chunks of a run that nobody has marked meanwhile, and marks them. Contents are `step` positions long. Fails only
-/// if there is no room, possibly with a part indexed and marked.
+/// Indexes the chunks of a run that nobody has marked meanwhile, and marks them. Contents are
+/// `step` positions long. Fails only if there is no room, possibly with a part indexed and marked.
 fn index(present: &Present, run: Chunks, copy: &Copy, step: u64) -> Result {
     let Some(copies) = &copy.copies else {
         return Ok(());

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Announcing regions in a persistent store's log, so that chunks which nobody needs may be written.
+//! Announcing regions in a persistent store's log, so that chunks which nobody needs may be
+//! written.
 //!
 //! # States of a region, in an epoch and checkpoint generation
 //!
 //! 1. *Unknown*: a write of a chunk in it has to wait, unless the chunk is marked.
 //! 2. *Announced*: its record is on its way. Whoever needs it waits.
-//! 3. *Open*: the record is durable, and the region is set in the map that the gate protects. Chunks may be marked
-//!    and written: recovery would take them for changed.
+//! 3. *Open*: the record is durable, and the region is set in the map that the gate protects.
+//!    Chunks may be marked and written: recovery would take them for changed.
 //!
 //! The next epoch and the next checkpoint begin with all regions unknown.
 
@@ -62,8 +63,8 @@ impl Announcements {
 }
 
 impl Engine {
-    /// Announces the regions of a run in the log, those that are not being announced already. The bio waits; should
-    /// nothing be under way that ends its waiting, it is looked at again.
+    /// Announces the regions of a run in the log, those that are not being announced already. The
+    /// bio waits; should nothing be under way that ends its waiting, it is looked at again.
     pub(super) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks) {
         let Some(present) = self.state.enter() else {
             slow.parked.push(bio);
@@ -90,8 +91,8 @@ impl Engine {
         }
     }
 
-    /// Announces a region, unless that is under way. Whether its end, or the end of the waiting for room in the log, will
-    /// let the work run.
+    /// Announces a region, unless that is under way. Whether its end, or the end of the waiting for
+    /// room in the log, will let the work run.
     fn announce_region(
         self: &Arc<Self>,
         slow: &mut Slow,
@@ -120,7 +121,8 @@ impl Engine {
             epoch: known.epoch,
             generation: known.generation,
         };
-        // Without a ticket the log has failed, which giving it up ends: there is always room for so few entries.
+        // Without a ticket the log has failed, which giving it up ends: there is always room for so
+        // few entries.
         if let Some(ticket) = self.log(Whose::Copier, &[entry]) {
             known.ticket = ticket;
             // There is room.
@@ -129,8 +131,8 @@ impl Engine {
         true
     }
 
-    /// Lets chunks be marked in regions whose announcement is durable. `woken`: something else has happened that those
-    /// who wait for a region may wait for.
+    /// Lets chunks be marked in regions whose announcement is durable. `woken`: something else has
+    /// happened that those who wait for a region may wait for.
     pub(super) fn open_regions(&self, slow: &mut Slow, woken: bool) {
         if slow.regions.announced.is_empty() && slow.regions.waiting.is_empty() {
             return;
@@ -148,12 +150,14 @@ impl Engine {
                 // The leaf exists: `announce` has prepared it.
                 regions.set(known.region);
             }
-            // One whose epoch or generation has ended stays too, so that the log never has more of them.
+            // One whose epoch or generation has ended stays too, so that the log never has more of
+            // them.
             !durable && !failed
         });
         let ended = slow.regions.announced.len() < before;
-        // Who still has to wait will do so again. As long as nothing has changed for them they are left alone, as they may be many; who was
-        // refused, as too many regions were being announced, waits for the end of one of these too.
+        // Who still has to wait will do so again. As long as nothing has changed for them they are
+        // left alone, as they may be many; who was refused, as too many regions were being
+        // announced, waits for the end of one of these too.
         if ended || (woken && failed) {
             slow.pending.append(&mut slow.regions.waiting);
         }

@@ -2,8 +2,8 @@
 
 //! The copier's state: its slots, the claims on chunks, and the bios that wait for either.
 //!
-//! A copy in flight has a slot, with the memory for its content, and a claim on its chunks. A slot has one claim at most, and a
-//! chunk is in one.
+//! A copy in flight has a slot, with the memory for its content, and a claim on its chunks. A slot
+//! has one claim at most, and a chunk is in one.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,8 @@ const RESERVE_BYTES: u64 = 4 << 20;
 const MAX_SLOTS: u64 = 64;
 const MIN_SLOTS: u64 = 4;
 
-/// A bio of a live device that the copier holds. Its state is the way out of the gate, if it is inside.
+/// A bio of a live device that the copier holds. Its state is the way out of the gate, if it is
+/// inside.
 pub(in crate::engine) type HeldBio = Bio<Option<Ticket>>;
 
 /// The chunks that a copy is about, and who waits for it.
@@ -135,7 +136,8 @@ impl Slow {
         !self.claims.is_empty()
     }
 
-    /// Ends a copy: gives up the claim. Those who wait for a slot get it one by one, in the [copier](crate::engine::write::copier).
+    /// Ends a copy: gives up the claim. Those who wait for a slot get it one by one, in the
+    /// [copier](crate::engine::write::copier).
     pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
         io.data.copies = None;
         let mut claims = self.claims.iter();

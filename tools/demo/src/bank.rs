@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The database: accounts, and transfers between them. Money is moved, never made, and each account's balance
-//! follows from its transfers; so a database torn at any place gives itself away.
+//! The database: accounts, and transfers between them. Money is moved, never made, and each
+//! account's balance follows from its transfers; so a database torn at any place gives itself away.
 
 #![forbid(unsafe_code)]
 

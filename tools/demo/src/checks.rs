@@ -72,8 +72,8 @@ pub fn filesystem_and_database(least: u64, most: u64) -> Result<()> {
     Ok(())
 }
 
-/// Chunks in the store that are out of the snapshot's scope. On a persistent store a scope takes effect with the next
-/// checkpoint; until then all that is protected is preserved.
+/// Chunks in the store that are out of the snapshot's scope. On a persistent store a scope takes
+/// effect with the next checkpoint; until then all that is protected is preserved.
 pub fn out_of_scope(moved: &Moved, id: u64, scope: Scope, total: usize) -> Result<Chunks> {
     match scope {
         Scope::Full => Ok(Chunks::none(total)),
@@ -84,8 +84,8 @@ pub fn out_of_scope(moved: &Moved, id: u64, scope: Scope, total: usize) -> Resul
     }
 }
 
-/// The store has only what had to be preserved; returns how many chunks. `early` was out of scope, but in the store
-/// when the scope took effect.
+/// The store has only what had to be preserved; returns how many chunks. `early` was out of scope,
+/// but in the store when the scope took effect.
 pub fn store(setup: &Setup, moved: &Moved, id: u64, scope: Scope, early: &Chunks) -> Result<usize> {
     let total = setup.chunks;
     let preserved = maps::map("preserved", &format!("--snapshot {id}"), total)?;

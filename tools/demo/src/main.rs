@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `demo`: backups of a live filesystem while it is written to, across a reboot and a power cut, step by step, with every
-//! claim checked. Runs as root inside virtual machines (`make demo`); a claim that does not hold ends it with status 1.
+//! `demo`: backups of a live filesystem while it is written to, across a reboot and a power cut,
+//! step by step, with every claim checked. Runs as root inside virtual machines (`make demo`); a
+//! claim that does not hold ends it with status 1.
 
 #![forbid(unsafe_code)]
 
@@ -36,7 +37,8 @@ use story::Story;
 use tell::heading;
 use writers::Writers;
 
-/// Backups of a live filesystem; the three parts run one after the other, in guests with the same disks
+/// Backups of a live filesystem; the three parts run one after the other, in guests with the same
+/// disks
 #[derive(Parser)]
 enum Part {
     /// New disks; ends with a clean shutdown
@@ -71,7 +73,8 @@ fn demo(part: &Part) -> Result<()> {
         Part::AfterPowerCut => restart::run_after(End::PowerCut)?,
     };
     let writers = Writers::start()?;
-    // From a snapshot of full scope everything could be read; one of incremental scope preserves what the backup reads.
+    // From a snapshot of full scope everything could be read; one of incremental scope preserves
+    // what the backup reads.
     let scopes: &[Scope] = match part {
         Part::First => &[Scope::Full; 3],
         Part::AfterShutdown => &[Scope::Incremental],

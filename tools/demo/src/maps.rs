@@ -109,8 +109,8 @@ pub fn file_extents(files: &[&str], total: usize) -> Result<Chunks> {
     Ok(chunks)
 }
 
-/// The chunks that a stream really carries, frame by frame. The content is passed over: whether it is whole is
-/// for `preserve apply` to see, and what it is shows in the copy.
+/// The chunks that a stream really carries, frame by frame. The content is passed over: whether it
+/// is whole is for `preserve apply` to see, and what it is shows in the copy.
 pub fn stream(path: &str, total: usize) -> Result<Chunks> {
     let mut file = BufReader::new(File::open(path)?);
     let header: RawHeader = get(&mut file)?;

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Claims about what a backup moved: exactly what counts as changed and is protected, no change missed.
+//! Claims about what a backup moved: exactly what counts as changed and is protected, no change
+//! missed.
 //!
-//! What counts as changed was written, maybe with the content that was there; after a power cut also what may have been written.
+//! What counts as changed was written, maybe with the content that was there; after a power cut
+//! also what may have been written.
 
 #![forbid(unsafe_code)]
 
@@ -29,7 +31,8 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// Exactly what counts as changed and is protected was moved; nothing of swap and scratch files was.
+    /// Exactly what counts as changed and is protected was moved; nothing of swap and scratch files
+    /// was.
     pub fn check(setup: &Setup, from: u64, id: u64, stream: &str) -> Result<Self> {
         let total = setup.chunks;
         let pair = format!("--from {from} --snapshot {id}");
@@ -86,8 +89,8 @@ impl Moved {
         Ok(moved)
     }
 
-    /// No change was missed: what differs between the copy, before it is brought forward, and the snapshot, was moved.
-    /// Returns how many more were moved.
+    /// No change was missed: what differs between the copy, before it is brought forward, and the
+    /// snapshot, was moved. Returns how many more were moved.
     pub fn must_have_all_that_differs(&self, setup: &Setup, frozen: &Frozen) -> Result<usize> {
         if self.from == 0 {
             return Ok(0);

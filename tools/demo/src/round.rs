@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One round: writers at work, a snapshot, a backup read from it, the copy brought forward, all of it checked.
+//! One round: writers at work, a snapshot, a backup read from it, the copy brought forward, all of
+//! it checked.
 
 #![forbid(unsafe_code)]
 
@@ -75,7 +76,8 @@ impl Round {
         }
         let_them_write(setup, writers, from)?;
 
-        // The freeze lets everything committed reach the device, so the copy must have no less than this.
+        // The freeze lets everything committed reach the device, so the copy must have no less than
+        // this.
         let committed = bank::transfers(bank::PATH)?;
         let waited = maps::status("waited_writes")?;
         let (id, snapshot_time) = take_snapshot(scope)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Before the first snapshot: the live device, its filesystem, what is on it, and what of it is unprotected.
+//! Before the first snapshot: the live device, its filesystem, what is on it, and what of it is
+//! unprotected.
 
 #![forbid(unsafe_code)]
 

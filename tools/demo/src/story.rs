@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a guest leaves for the next one, on the disk with the copy: what has happened, and what must be there again.
+//! What a guest leaves for the next one, on the disk with the copy: what has happened, and what
+//! must be there again.
 
 #![forbid(unsafe_code)]
 

@@ -46,7 +46,8 @@ pub(crate) fn exercise(known: &Known, layout: &Layout) -> bool {
     Segments::new(*layout, &owned).is_ok()
 }
 
-/// Whether going on with its numbers leaves them in the format's range. Only a forged store gets near the limit.
+/// Whether going on with its numbers leaves them in the format's range. Only a forged store gets
+/// near the limit.
 pub(crate) fn can_go_on(known: &Known) -> bool {
     let present = known.timeline.present().map_or(0, |epoch| epoch.id);
     let rising = [

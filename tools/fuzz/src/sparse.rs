@@ -6,9 +6,9 @@
 //! flags (1 byte), { block's number (2 bytes), length (2), its first bytes }
 //! ```
 //!
-//! What is not there is zero. The flags leave out what is put right otherwise: superblock 1 is a copy of superblock
-//! 0 ([`ONE`]), records have the checksum of the one before ([`UNLINKED`]) and those of their contents ([`TORN`]); a
-//! block has its checksum in any case.
+//! What is not there is zero. The flags leave out what is put right otherwise: superblock 1 is a
+//! copy of superblock 0 ([`ONE`]), records have the checksum of the one before ([`UNLINKED`]) and
+//! those of their contents ([`TORN`]); a block has its checksum in any case.
 
 #![forbid(unsafe_code)]
 
@@ -178,8 +178,8 @@ impl Disk for Sparse {
     }
 }
 
-/// The input for a store of [`BLOCKS`] blocks, with the blocks that `wanted` asks for. Contents are left out: they
-/// become zeroes, with checksums to match.
+/// The input for a store of [`BLOCKS`] blocks, with the blocks that `wanted` asks for. Contents are
+/// left out: they become zeroes, with checksums to match.
 pub(crate) fn encode(bytes: &[u8], wanted: impl Fn(u64, &Block) -> bool) -> Vec<u8> {
     let mut input = vec![0];
     for (at, block) in (0u16..).zip(bytes.as_chunks::<BLOCK_BYTES>().0) {

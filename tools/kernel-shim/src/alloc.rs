@@ -85,8 +85,8 @@ pub mod host {
             1..=8 => 8,
             65..=96 => 96,
             129..=192 => 192,
-            // kvmalloc turns to vmalloc, in whole pages, where large blocks are scarce; what it takes
-            // when they are not is the larger figure.
+            // kvmalloc turns to vmalloc, in whole pages, where large blocks are scarce; what it
+            // takes when they are not is the larger figure.
             bytes => bytes.next_power_of_two(),
         }
     }
@@ -99,7 +99,8 @@ pub mod host {
         result
     }
 
-    /// Runs `f` with all allocations failing that would bring the usage above what it is now by more than `bytes`.
+    /// Runs `f` with all allocations failing that would bring the usage above what it is now by
+    /// more than `bytes`.
     pub fn within<R>(bytes: usize, f: impl FnOnce() -> R) -> R {
         // CAST: A size in memory.
         let limit = USAGE.get().exact.saturating_add(bytes as i64);

@@ -58,8 +58,9 @@ pub mod host {
         static WHILE_POPULATING: RefCell<Option<Hook>> = const { RefCell::new(None) };
     }
 
-    /// Has this thread's next [`populate`](super::SetOnce::populate) run `hook` at the moment when it
-    /// has won, but what it puts there cannot be seen yet. Stands for another thread that runs then.
+    /// Has this thread's next [`populate`](super::SetOnce::populate) run `hook` at the moment when
+    /// it has won, but what it puts there cannot be seen yet. Stands for another thread that runs
+    /// then.
     pub fn while_populating(hook: impl FnOnce() + 'static) {
         WHILE_POPULATING.set(Some(Box::new(hook)));
     }
@@ -73,8 +74,8 @@ pub mod host {
 
 /// A value that is set at most once.
 ///
-/// As in the kernel, and unlike `OnceLock`, the loser of a race does not wait for the winner: `populate`
-/// returns `false` although `as_ref` may still be `None`.
+/// As in the kernel, and unlike `OnceLock`, the loser of a race does not wait for the winner:
+/// `populate` returns `false` although `as_ref` may still be `None`.
 pub struct SetOnce<T> {
     init: Atomic<u32>,
     value: OnceLock<T>,

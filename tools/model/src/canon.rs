@@ -2,9 +2,9 @@
 
 //! States that differ only in the names of writers, readers or contents, folded into one.
 //!
-//! No rule looks at a content or at who is who, so a permutation of equal writers, or of the numbers that
-//! stand for contents, maps runs to runs. Any choice of representative is sound; a better one only
-//! leaves fewer states.
+//! No rule looks at a content or at who is who, so a permutation of equal writers, or of the
+//! numbers that stand for contents, maps runs to runs. Any choice of representative is sound; a
+//! better one only leaves fewer states.
 
 #![forbid(unsafe_code)]
 
@@ -38,8 +38,8 @@ impl State {
         highest + 1
     }
 
-    /// Every place that holds a content of `chunk`. The first is always content 0, which fields without
-    /// a meaning hold too.
+    /// Every place that holds a content of `chunk`. The first is always content 0, which fields
+    /// without a meaning hold too.
     fn contents(&mut self, chunk: usize, mut visit: impl FnMut(&mut Content)) {
         for epoch in &mut self.epochs[..self.count as usize] {
             visit(&mut epoch.start[chunk]);

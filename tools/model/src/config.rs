@@ -9,8 +9,8 @@ use crate::state::Chunks;
 /// How a bio over several chunks works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// Claims all it needs (rising order), and marks nothing unless it is submitted in the same stay.
-    /// Closed marks are exact.
+    /// Claims all it needs (rising order), and marks nothing unless it is submitted in the same
+    /// stay. Closed marks are exact.
     Whole,
     /// Claims what is free, marks it, gives up the claims, goes round. Never waits while holding a
     /// claim; a mark may be left behind in an epoch in which the bio was not submitted after all.

@@ -42,7 +42,8 @@ impl Turn<'_> {
         Some("claims, decides need")
     }
 
-    /// Decides need, outside the gate, for what it has claimed; keeps the claims on what it will copy.
+    /// Decides need, outside the gate, for what it has claimed; keeps the claims on what it will
+    /// copy.
     fn decide(&mut self) {
         let copy = self.needed();
         let present = self.state.present() as u8;
@@ -77,8 +78,9 @@ impl Turn<'_> {
         }
         let rest = self.missing() & !me.claims;
         if self.whole() && rest & self.needed() != 0 {
-            // What else the bio covers was marked when it looked, and no longer is: an epoch has begun.
-            // Marking its own part now would leave marks in an epoch that never sees the write.
+            // What else the bio covers was marked when it looked, and no longer is: an epoch has
+            // begun. Marking its own part now would leave marks in an epoch that never sees the
+            // write.
             self.restart();
             return Some(
                 "enters, finds other chunks needed meanwhile, leaves, gives up its claims",
@@ -121,9 +123,9 @@ impl Turn<'_> {
             return Some("sees more chunks needed, gives up its claims");
         }
         let present = self.state.present();
-        // Somebody may have marked and written a chunk without a claim, while it was not needed, in an
-        // epoch that is closed by now: what was read is then not what this epoch began with. Of the
-        // epochs before the record's, the last decision has seen the same.
+        // Somebody may have marked and written a chunk without a claim, while it was not needed, in
+        // an epoch that is closed by now: what was read is then not what this epoch began with. Of
+        // the epochs before the record's, the last decision has seen the same.
         let since = match self.is(Trap::StaleContent) {
             true => present,
             false => self.me().decided as usize,
@@ -168,8 +170,8 @@ impl Turn<'_> {
         Some(self.leave_or_submit())
     }
 
-    /// What was read of chunks that are no longer claimed is forgotten, so that it cannot tell equal
-    /// states apart.
+    /// What was read of chunks that are no longer claimed is forgotten, so that it cannot tell
+    /// equal states apart.
     fn clear_unclaimed(&mut self) {
         let me = self.me();
         for chunk in each(!me.claims) {

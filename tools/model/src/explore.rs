@@ -2,9 +2,10 @@
 
 //! The search: every state once, remembered by a 64-bit fingerprint.
 //!
-//! [`prove`] goes depth first, which also finds runs that go in circles; [`hunt`] goes breadth first, so
-//! that what it finds is as short as possible. With n states the chance that two share a fingerprint, and
-//! one of them goes unseen, is about n*n / 2^65: one in ten thousand for sixty million.
+//! [`prove`] goes depth first, which also finds runs that go in circles; [`hunt`] goes breadth
+//! first, so that what it finds is as short as possible. With n states the chance that two share a
+//! fingerprint, and one of them goes unseen, is about n*n / 2^65: one in ten thousand for sixty
+//! million.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! 64 bits for a state. States are made of hundreds of small numbers, one byte each: these are packed into words
-//! and mixed with a wide multiplication, which takes a fraction of the standard hasher's time.
+//! 64 bits for a state. States are made of hundreds of small numbers, one byte each: these are
+//! packed into words and mixed with a wide multiplication, which takes a fraction of the standard
+//! hasher's time.
 
 #![forbid(unsafe_code)]
 

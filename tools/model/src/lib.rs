@@ -9,9 +9,11 @@
 //!
 //! - [`config`]: who takes part, and how small the world is;
 //! - [`state`]: the timeline, the parties, and what only the checker knows;
-//! - `timeline`: need and marks; `turn`, `writer`, `copier`, `reader`, `keeper`: the parties' steps;
+//! - `timeline`: need and marks; `turn`, `writer`, `copier`, `reader`, `keeper`: the parties'
+//!   steps;
 //! - [`model`]: all steps that a state allows; `canon`: states that differ in names only;
-//! - [`invariant`]: what must hold; [`explore`]: the search; [`trap`]: known mistakes, to be caught;
+//! - [`invariant`]: what must hold; [`explore`]: the search; [`trap`]: known mistakes, to be
+//!   caught;
 //! - [`trace`]: a counterexample for people.
 //!
 //! [`crash`] is a second, smaller machine for what survives a crash: the log, checkpoints, replay.

@@ -2,7 +2,8 @@
 
 //! The way of a frozen read: rule 5.
 //!
-//! `Start -capture-> Look -> Lookup -> Done`, or `Look -> Reading -> Arrived -capture-> Look -> ...`
+//! `Start -capture-> Look -> Lookup -> Done`, or
+//! `Look -> Reading -> Arrived -capture-> Look -> ...`
 
 #![forbid(unsafe_code)]
 

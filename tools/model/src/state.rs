@@ -2,8 +2,8 @@
 
 //! One state of the model: the engine, the parties, and what only the checker knows.
 //!
-//! Everything is `Copy` and of fixed size, so that a state is cheap to branch from and to hash. Sets of
-//! chunks are bit masks; contents are small numbers of which only equality means anything.
+//! Everything is `Copy` and of fixed size, so that a state is cheap to branch from and to hash.
+//! Sets of chunks are bit masks; contents are small numbers of which only equality means anything.
 
 #![forbid(unsafe_code)]
 

@@ -49,7 +49,8 @@ impl State {
             })
     }
 
-    /// The oldest epoch of a list of `end` epochs, at or after `first`, that marks `chunk` (rule 5).
+    /// The oldest epoch of a list of `end` epochs, at or after `first`, that marks `chunk` (rule
+    /// 5).
     pub(crate) fn oldest_mark(&self, first: usize, end: usize, chunk: usize) -> Option<usize> {
         (first..end).find(|&number| self.epochs[number].marks & (1 << chunk) != 0)
     }

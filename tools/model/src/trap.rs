@@ -100,7 +100,8 @@ traps! {
 }
 
 impl Trap {
-    /// Variants that were thought to be mistakes and are none: the rest of the protocol covers for them.
+    /// Variants that were thought to be mistakes and are none: the rest of the protocol covers for
+    /// them.
     pub const HARMLESS: &'static [Trap] = &[Trap::NoClaimsButRecheck];
 
     /// The trap of that name.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The protocol survives crashes, every known mistake does not, and for the reason for which it is one.
+//! The protocol survives crashes, every known mistake does not, and for the reason for which it is
+//! one.
 
 #![forbid(unsafe_code)]
 
@@ -101,8 +102,8 @@ fn harmless_variants_break_nothing() {
     }
 }
 
-/// With all marks saved before the index, a saved mark of a chunk that was copied has its copy saved too, and
-/// replay may ask the marks. The protocol's rule needs no order.
+/// With all marks saved before the index, a saved mark of a chunk that was copied has its copy
+/// saved too, and replay may ask the marks. The protocol's rule needs no order.
 #[test]
 fn the_order_of_saving_matters_only_to_a_replay_that_asks_marks() {
     let saves = |config: &Config, saves| Config { saves, ..*config };
@@ -157,7 +158,8 @@ fn the_situations_that_matter_occur() {
     });
 }
 
-/// A loss takes effect when it is durable: else a crash leaves a write of which neither a copy nor a loss is known.
+/// A loss takes effect when it is durable: else a crash leaves a write of which neither a copy nor
+/// a loss is known.
 #[test]
 fn i1_a_chunk_is_not_gone_before_that_is_durable() {
     happens(&GONE, "a loss that a crash leaves in the log", |state| {
@@ -183,8 +185,8 @@ fn i1_a_chunk_is_not_gone_before_that_is_durable() {
         .is_none());
 }
 
-/// A snapshot that is given up while the store is good is so when it is durable: else a crash brings it back, without
-/// what was overwritten meanwhile.
+/// A snapshot that is given up while the store is good is so when it is durable: else a crash
+/// brings it back, without what was overwritten meanwhile.
 #[test]
 fn i1_a_snapshot_is_not_given_up_before_that_is_durable() {
     let given_up = |state: &State| !state.now.snapshots[0].live;

@@ -43,8 +43,8 @@ fn nothing_breaks_in_the_odd_worlds() {
     explore(WORLDS.iter().skip(1).step_by(2));
 }
 
-/// What has been shown never to break must also happen: a situation that the model cannot reach proves
-/// nothing.
+/// What has been shown never to break must also happen: a situation that the model cannot reach
+/// proves nothing.
 fn happens(config: &Config, what: &str, judge: impl Fn(&State) -> bool) {
     let model = Model::new(config, None);
     let outcome = search(&model, |state, _| judge(state).then_some("reached"));

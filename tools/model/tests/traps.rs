@@ -111,8 +111,9 @@ fn harmless_variants_break_nothing() {
     }
 }
 
-/// While need shrinks only from one epoch to the next, claims alone keep the copiers right; the recheck
-/// is what a drop or release in the middle of a copy asks for. So the two guard against different things.
+/// While need shrinks only from one epoch to the next, claims alone keep the copiers right; the
+/// recheck is what a drop or release in the middle of a copy asks for. So the two guard against
+/// different things.
 #[test]
 fn the_recheck_is_for_need_that_shrinks() {
     let steady = Config {

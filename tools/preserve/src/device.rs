@@ -84,7 +84,8 @@ pub fn block_device(path: &Path) -> Result<Device> {
     })
 }
 
-/// Has a block device be opened only if nothing uses it: one that is mounted, or used by a live device, is busy.
+/// Has a block device be opened only if nothing uses it: one that is mounted, or used by a live
+/// device, is busy.
 pub fn exclusive(options: &mut OpenOptions) -> &mut OpenOptions {
     // CAST: A bit. O_EXCL without O_CREAT.
     options.custom_flags(OFlags::EXCL.bits() as i32)

@@ -15,8 +15,8 @@ use crate::error::Context;
 use crate::Error;
 use crate::Result;
 
-/// Finds out whether a device can be created: device mapper is there, has the target (it loads the module, if that is
-/// installed), and has nothing of this name.
+/// Finds out whether a device can be created: device mapper is there, has the target (it loads the
+/// module, if that is installed), and has nothing of this name.
 pub fn ready(name: &str, target: &str) -> Result<()> {
     dmsetup(&["target-version", target]).map_err(|e| match e {
         Error::Failed(text) => Error::Failed(format!(
@@ -38,13 +38,14 @@ const LIVE: &str = "PRESERVE-";
 /// And that of a view, by which the udev rules know it.
 const VIEW: &str = "PRESERVE-VIEW-";
 
-/// The DM UUID of a live device, of which `key` is the store's UUID, or its generation if that keeps nothing.
+/// The DM UUID of a live device, of which `key` is the store's UUID, or its generation if that
+/// keeps nothing.
 pub fn live_uuid(key: Uuid) -> String {
     format!("{LIVE}{key}")
 }
 
-/// The DM UUID of a view. `live`: that of the live device, if it has one; `taken`: those that there are, as a snapshot may
-/// have several views.
+/// The DM UUID of a view. `live`: that of the live device, if it has one; `taken`: those that there
+/// are, as a snapshot may have several views.
 pub fn view_uuid(live: Option<&str>, generation: Uuid, snapshot: u64, taken: &[String]) -> String {
     let generation = generation.to_string();
     let key = live.and_then(|live| live.strip_prefix(LIVE));
@@ -62,7 +63,8 @@ pub fn set_uuid(name: &str, uuid: &str) -> Result<()> {
     dmsetup(&["rename", name, "--setuuid", uuid]).map(drop)
 }
 
-/// Creates a device with one target over its whole length; returns its node. A view is read-only, and has a DM UUID.
+/// Creates a device with one target over its whole length; returns its node. A view is read-only,
+/// and has a DM UUID.
 pub fn create(name: &str, sectors: u64, target: &str, view_uuid: Option<&str>) -> Result<PathBuf> {
     let table = format!("0 {sectors} {target}");
     let mut args = vec!["create", name, "--table", &table];

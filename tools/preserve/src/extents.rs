@@ -57,7 +57,8 @@ impl<'a, S: Source> Extents<'a, S> {
 
     fn fetch(&mut self) -> Result<()> {
         let (batch, next) = self.source.list(self.query, self.next)?;
-        // A listing that stands still would never end, one out of bounds would be read out of bounds.
+        // A listing that stands still would never end, one out of bounds would be read out of
+        // bounds.
         let fits = |e: &Extent| {
             e.start >= self.next && e.start.checked_add(e.len).is_some_and(|end| end <= next)
         };

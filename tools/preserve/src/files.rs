@@ -43,8 +43,8 @@ pub struct Found {
     pub notices: Vec<String>,
 }
 
-/// Locates files, and directories with all that is in them, on a live device. Of directories only files whose name
-/// matches one of `globs` count; without any, all do.
+/// Locates files, and directories with all that is in them, on a live device. Of directories only
+/// files whose name matches one of `globs` count; without any, all do.
 pub fn locate(device: &Mapped, paths: &[PathBuf], globs: &[Pattern], edit: Edit) -> Result<Found> {
     let mut found = Found::default();
     if let Some(glob) = globs.iter().find(|glob| glob.as_str().contains('/')) {
@@ -60,7 +60,8 @@ pub fn locate(device: &Mapped, paths: &[PathBuf], globs: &[Pattern], edit: Edit)
     Ok(found)
 }
 
-/// Something that the walk has come to. What vanished since, below what the user named, is none of our business any more.
+/// Something that the walk has come to. What vanished since, below what the user named, is none of
+/// our business any more.
 fn visit(
     device: &Mapped,
     entry: walkdir::Result<DirEntry>,

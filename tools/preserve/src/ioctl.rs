@@ -56,9 +56,10 @@ pub enum Call<'a> {
 pub fn call(fd: BorrowedFd<'_>, mut call: Call<'_>) -> io::Result<()> {
     let (request, argument) = prepare(&mut call);
     // SAFETY: `argument` points to a struct that `call` borrows exclusively until the end of this
-    // function, initialised and as large as the request (and its `size` field) says. The addresses in
-    // it, with their counts, were set by `prepare` from slices that `call` borrows as long; the kernel
-    // writes only to those borrowed exclusively, and every bit pattern is valid in all of them.
+    // function, initialised and as large as the request (and its `size` field) says. The addresses
+    // in it, with their counts, were set by `prepare` from slices that `call` borrows as long; the
+    // kernel writes only to those borrowed exclusively, and every bit pattern is valid in all of
+    // them.
     let result = unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) };
     match result {
         0.. => Ok(()),

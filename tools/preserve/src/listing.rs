@@ -64,7 +64,8 @@ impl<S: Source> Serialize for Elements<'_, S> {
     }
 }
 
-/// Writes one object with all extents that a query finds. What was written before a failure is no whole JSON.
+/// Writes one object with all extents that a query finds. What was written before a failure is no
+/// whole JSON.
 pub fn write<S: Source>(source: &S, query: Query, mut out: impl Write) -> Result<()> {
     let mut found = Extents::new(source, query)?.peekable();
     // What is wrong with the query shows at once: nothing is written then.

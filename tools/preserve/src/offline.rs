@@ -55,8 +55,8 @@ pub fn open(path: &Path, access: Access, hint: &str) -> Result<File> {
         opened => opened.context(|| format!("cannot open {shown}"))?,
     };
     if device {
-        // The live device writes past the cache of whoever has had this one open all the time. If that does not
-        // work, there is nothing that could be done about it.
+        // The live device writes past the cache of whoever has had this one open all the time. If
+        // that does not work, there is nothing that could be done about it.
         let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
     } else if access != Access::Shared {
         lock(&file, path, access == Access::Write, hint)?;
@@ -64,8 +64,8 @@ pub fn open(path: &Path, access: Access, hint: &str) -> Result<File> {
     Ok(file)
 }
 
-/// Keeps other preserves from an image until the file is closed; not `alone`, only those that write to it. Nothing else heeds
-/// that, but two writers that know no better are these.
+/// Keeps other preserves from an image until the file is closed; not `alone`, only those that write
+/// to it. Nothing else heeds that, but two writers that know no better are these.
 pub fn lock(file: &File, path: &Path, alone: bool, hint: &str) -> Result<()> {
     let locked = match alone {
         true => file.try_lock(),

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a snapshot copy stands: a small JSON file beside it, which is also the journal of applying.
+//! Where a snapshot copy stands: a small JSON file beside it, which is also the journal of
+//! applying.
 //!
 //! The file is replaced whole, durably, three states in a row: at X; at X and applying the stream
-//! with digest D; at Y. While a stream is being applied, only that very stream (or a full one) fits.
+//! with digest D; at Y. While a stream is being applied, only that very stream (or a full one)
+//! fits.
 
 #![forbid(unsafe_code)]
 

@@ -53,7 +53,8 @@ pub fn repair(path: &Path, quiet: bool) -> Result<Repaired> {
     storefmt::repair(file, &bars).map_err(|e| explain(path, e))
 }
 
-/// The snapshot that a rollback is under way to; `None` also for what cannot be read, or is no store.
+/// The snapshot that a rollback is under way to; `None` also for what cannot be read, or is no
+/// store.
 pub fn rollback_under_way(store: &mut File) -> Option<u64> {
     storefmt::rollback_under_way(store, &storefmt::Silent).unwrap_or(None)
 }

@@ -93,7 +93,8 @@ fn the_report_as_json() {
     );
 }
 
-/// A snapshot has what later epochs copied too; a bookmark has nothing, an incremental one its base.
+/// A snapshot has what later epochs copied too; a bookmark has nothing, an incremental one its
+/// base.
 #[test]
 fn snapshots_are_listed() {
     let mut builder = full();

@@ -22,7 +22,8 @@ fn assert_log(report: &Value, records: u64, end: &str, behind: u64) {
     );
 }
 
-/// Seven records: snapshot, segment, copy of 5 to 7, copy of 2000, snapshot, segment, copy of 5 and 100.
+/// Seven records: snapshot, segment, copy of 5 to 7, copy of 2000, snapshot, segment, copy of 5
+/// and 100.
 #[test]
 fn the_log_is_replayed() {
     let report = check(&mut full());
@@ -39,7 +40,8 @@ fn guessed_marks_are_told() {
     let mut builder = full();
     builder.protect(0, 1000, false).unwrap();
     builder.snapshot().unwrap();
-    // Of chunks 0 to 1023 the older snapshots need all but 5 and 100, which have been written since both.
+    // Of chunks 0 to 1023 the older snapshots need all but 5 and 100, which have been written since
+    // both.
     builder.region(0).unwrap();
     assert_eq!(check(&mut builder)["log"]["guessed"], 2);
     for id in [1, 2] {

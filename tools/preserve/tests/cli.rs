@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The command as scripts see it: exit codes, what goes where, pipes. Needs neither root nor the module.
+//! The command as scripts see it: exit codes, what goes where, pipes. Needs neither root nor the
+//! module.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From a live device (in memory) to a snapshot copy and onwards: every history ends in equal content, and
-//! what does not fit changes nothing.
+//! From a live device (in memory) to a snapshot copy and onwards: every history ends in equal
+//! content, and what does not fit changes nothing.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
@@ -304,8 +304,8 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..Default::default() })]
 
-    /// After each backup the copy equals the snapshot in every protected chunk, exactly what is changed
-    /// and protected was moved, and no byte of a chunk that was never protected.
+    /// After each backup the copy equals the snapshot in every protected chunk, exactly what is
+    /// changed and protected was moved, and no byte of a chunk that was never protected.
     #[test]
     fn copies_follow_any_history(steps in proptest::collection::vec(step(), 1..40), look in 1u64..12) {
         let (mut fake, copy) = (Fake::new(9 * CHUNK + 1024), Copy::new());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `create` looks at device mapper and the name before it touches a device. Needs no module; the devices have nodes, but no driver.
+//! `create` looks at device mapper and the name before it touches a device. Needs no module; the
+//! devices have nodes, but no driver.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Files are found on the device of their filesystem; here that of the build directory, whatever it is.
+//! Files are found on the device of their filesystem; here that of the build directory, whatever it
+//! is.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C header says the same as `uapi.rs`: a small C program, compiled from a list of names, prints what
-//! C makes of the header, and the same list says what Rust makes of `uapi.rs`.
+//! The C header says the same as `uapi.rs`: a small C program, compiled from a list of names,
+//! prints what C makes of the header, and the same list says what Rust makes of `uapi.rs`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]

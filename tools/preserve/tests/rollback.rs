@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `rollback` and `check --repair` as scripts see them: exit codes, what is said, and what is written.
+//! `rollback` and `check --repair` as scripts see them: exit codes, what is said, and what is
+//! written.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]

@@ -76,7 +76,8 @@ pub(crate) fn snapshot(
     })
 }
 
-/// Whether this is the origin, and nobody has written to it behind the store's back, as far as that can be told.
+/// Whether this is the origin, and nobody has written to it behind the store's back, as far as that
+/// can be told.
 pub(crate) fn fits(origin: &mut Origin<'_>, superblock: &Superblock, known: &Known) -> Result<()> {
     if origin.sectors < known.sectors {
         return Err(Error::Refused(format!(

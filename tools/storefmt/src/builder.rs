@@ -22,6 +22,8 @@ use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::ON_ERROR_BLOCK;
+use dm_preserve_core::format::ON_ERROR_CONTINUE;
 use dm_preserve_core::format::STATE_BROKEN;
 use dm_preserve_core::format::STATE_CLOSED;
 use dm_preserve_core::format::STATE_OPEN;
@@ -39,8 +41,6 @@ use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageWriter;
 use dm_preserve_core::store::Logbook;
 use dm_preserve_core::store::Place;
-use dm_preserve_core::format::ON_ERROR_BLOCK;
-use dm_preserve_core::format::ON_ERROR_CONTINUE;
 
 /// A disk in memory.
 struct Memory(Vec<u8>);
@@ -267,7 +267,8 @@ impl Builder {
         self.record(&[Entry::Segment { segment, epoch }])
     }
 
-    /// Contents of chunks, each filled with a byte. The block of the record's header; the contents follow.
+    /// Contents of chunks, each filled with a byte. The block of the record's header; the contents
+    /// follow.
     pub fn copy(&mut self, contents: &[(u64, u8)]) -> Built<u64> {
         let bytes = self.layout.chunk_blocks as usize * BLOCK_BYTES;
         let filled = |fill: u8| vec![fill; bytes];

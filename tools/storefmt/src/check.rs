@@ -24,8 +24,8 @@ use dm_preserve_core::format::STATE_ROLLBACK;
 use dm_preserve_core::format::SUPERBLOCKS;
 use dm_preserve_core::maps::SECTOR_BYTES;
 
-/// Checks all of a store. What cannot be read at all, or is no store, is an error; what is damaged is
-/// in the report.
+/// Checks all of a store. What cannot be read at all, or is no store, is an error; what is damaged
+/// is in the report.
 pub fn check(medium: impl Medium, progress: &dyn Progress) -> Result<Report> {
     host::within(MEMORY, || check_all(medium, progress))
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changing what a store says of itself, as the module's checkpoints do: at any moment one superblock is whole, and names
-//! a whole image.
+//! Changing what a store says of itself, as the module's checkpoints do: at any moment one
+//! superblock is whole, and names a whole image.
 //!
-//! 1. [`mirror`]: both superblocks say what counts. Where one is damaged, or the power went between the two, the other
-//!    one is the only one there is: it must not be the first to be overwritten.
+//! 1. [`mirror`]: both superblocks say what counts. Where one is damaged, or the power went between
+//!    the two, the other one is the only one there is: it must not be the first to be overwritten.
 //! 2. [`image`]: a new image, in the area that neither of them names.
 //! 3. [`superblocks`]: both, one after the other, with a flush between.
 
@@ -26,7 +26,8 @@ use dm_preserve_core::store::Buffer;
 use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageWriter;
 
-/// Copies the superblock in place `best` of `pair` to the other place, if that has anything else. Whether it did.
+/// Copies the superblock in place `best` of `pair` to the other place, if that has anything else.
+/// Whether it did.
 pub(crate) fn mirror(store: &mut Store<'_>, pair: &Pair, best: usize) -> Result<bool> {
     let [a, b] = pair;
     if a.valid().is_some() && a.valid() == b.valid() {
@@ -52,8 +53,8 @@ pub(crate) fn mirror(store: &mut Store<'_>, pair: &Pair, best: usize) -> Result<
     Ok(true)
 }
 
-/// Writes what is known to the image area that is not in use. The result is a superblock that names it, for
-/// [`superblocks`].
+/// Writes what is known to the image area that is not in use. The result is a superblock that names
+/// it, for [`superblocks`].
 pub(crate) fn image(
     store: &mut Store<'_>,
     superblock: &Superblock,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Every preserved content against its record. That a walk through a segment ends is only a damage if the index has a
-//! content behind that place.
+//! Every preserved content against its record. That a walk through a segment ends is only a damage
+//! if the index has a content behind that place.
 
 #![forbid(unsafe_code)]
 

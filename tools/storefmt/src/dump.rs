@@ -29,8 +29,8 @@ use dm_preserve_core::format::SUPERBLOCKS;
 use dm_preserve_core::store::LogReader;
 use dm_preserve_core::store::Tail;
 
-/// Hands every line to `out`, which may end the dump with an error. Lines of the kind `trouble` say what could
-/// not be shown.
+/// Hands every line to `out`, which may end the dump with an error. Lines of the kind `trouble` say
+/// what could not be shown.
 pub fn dump<E: From<Error>>(
     medium: impl Medium,
     progress: &dyn Progress,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of a live device, less what has come to an end. Epochs stay as they are: none is needed less for it by a
-//! snapshot that is left.
+//! What is known of a live device, less what has come to an end. Epochs stay as they are: none is
+//! needed less for it by a snapshot that is left.
 
 #![forbid(unsafe_code)]
 
@@ -74,7 +74,8 @@ pub(crate) fn up_to(known: &Known, last: &Snapshot) -> Result<Known> {
     with_timeline(known, timeline)
 }
 
-/// Without some contents, each an epoch and a chunk. What was marked stays so: without its copy it is gone.
+/// Without some contents, each an epoch and a chunk. What was marked stays so: without its copy it
+/// is gone.
 pub(crate) fn without(
     known: &Known,
     layout: &Layout,

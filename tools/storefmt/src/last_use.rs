@@ -7,11 +7,11 @@
 use uuid::Uuid;
 
 use crate::medium::Medium;
-use dm_preserve_core::format::STATE_OPEN;
 use crate::store::Progress;
 use crate::store::Result;
 use crate::store::Store;
 use crate::supers;
+use dm_preserve_core::format::STATE_OPEN;
 
 /// See the [module's documentation](self).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store while it is not in use: what `preserve check`, `preserve dump` and `preserve rollback` do.
+//! A persistent store while it is not in use: what `preserve check`, `preserve dump` and
+//! `preserve rollback` do.
 //!
-//! The format, the layout, the checkpoint's image and the replay of the log are the module's own files,
-//! compiled unchanged over `tools/kernel-shim`: a store that passes here is one that the module takes, and for
-//! the same reasons. Only a rollback and a repair write, both as the module does its checkpoints.
+//! The format, the layout, the checkpoint's image and the replay of the log are the module's own
+//! files, compiled unchanged over `tools/kernel-shim`: a store that passes here is one that the
+//! module takes, and for the same reasons. Only a rollback and a repair write, both as the module
+//! does its checkpoints.
 
 #![forbid(unsafe_code)]
 

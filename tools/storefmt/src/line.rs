@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A line of a dump: a kind and named values, with lines below it. As text `kind name=value ...`, as JSON an
-//! object.
+//! A line of a dump: a kind and named values, with lines below it. As text `kind name=value ...`,
+//! as JSON an object.
 
 #![forbid(unsafe_code)]
 

@@ -25,7 +25,8 @@ impl Check<'_, '_> {
             &mut self.store,
             &self.superblock,
             &self.layout,
-            // Nobody says here how large the device is; that it fits into memory is all that is asked.
+            // Nobody says here how large the device is; that it fits into memory is all that is
+            // asked.
             u64::MAX,
             &new_copies,
         );

@@ -22,8 +22,8 @@ pub trait Medium {
     fn write_at(&mut self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Makes durable what was written.
     fn sync(&mut self) -> io::Result<()>;
-    /// Has what is read from now on come from the device itself: what the system remembers of it may be what a bad cable or
-    /// bad memory has made of it.
+    /// Has what is read from now on come from the device itself: what the system remembers of it
+    /// may be what a bad cable or bad memory has made of it.
     fn forget(&mut self) -> io::Result<()>;
 }
 
@@ -44,8 +44,9 @@ impl Medium for File {
         self.sync_all()
     }
 
-    /// The page cache drops what is on the device already, of files and block devices alike. Reads with `O_DIRECT` would go
-    /// past it too, but not all file systems have that, and those that have differ in what they ask of a buffer.
+    /// The page cache drops what is on the device already, of files and block devices alike. Reads
+    /// with `O_DIRECT` would go past it too, but not all file systems have that, and those that
+    /// have differ in what they ask of a buffer.
     fn forget(&mut self) -> io::Result<()> {
         self.sync_all()?;
         Ok(rustix::fs::fadvise(self, 0, None, Advice::DontNeed)?)

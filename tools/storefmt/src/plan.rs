@@ -102,8 +102,8 @@ impl<'a> Plan<'a> {
         Ok(plan)
     }
 
-    /// The designation that decides what a reader of the snapshot sees: that of its instant, or if unprotected chunks are
-    /// preserved too, that of now.
+    /// The designation that decides what a reader of the snapshot sees: that of its instant, or if
+    /// unprotected chunks are preserved too, that of now.
     fn visible(&self) -> &'a Designation {
         match self.snapshot.keep_unprotected {
             true => &self.known.designation,

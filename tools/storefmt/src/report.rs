@@ -85,7 +85,8 @@ pub struct Identity {
     pub generation: Uuid,
     /// open, closed, broken or rollback.
     pub state: &'static str,
-    /// The snapshot that a rollback is under way to, which must be finished before anything else is done.
+    /// The snapshot that a rollback is under way to, which must be finished before anything else is
+    /// done.
     pub rollback: Option<u64>,
     /// What is done when not even a failure can be recorded in the store: continue or block.
     pub on_error: &'static str,

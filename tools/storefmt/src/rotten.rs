@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The repair of contents that are not what their checksum says: what still is not when it is read again goes.
+//! The repair of contents that are not what their checksum says: what still is not when it is read
+//! again goes.
 
 #![forbid(unsafe_code)]
 
@@ -72,7 +73,8 @@ impl Repair<'_> {
         Ok(())
     }
 
-    /// The contents, each an epoch and a chunk, that are not what their checksum says the second time either.
+    /// The contents, each an epoch and a chunk, that are not what their checksum says the second
+    /// time either.
     fn still_rotten(&mut self, layout: &Layout) -> Step<BTreeSet<(u64, u64)>> {
         let rotten = self.done.report.rotten.clone();
         let mut buffer = content::buffer(layout);

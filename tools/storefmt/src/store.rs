@@ -55,7 +55,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 /// Told how far the work is.
 pub trait Progress {
-    /// Another part of the work begins: how many bytes it will read from the store, if that is known.
+    /// Another part of the work begins: how many bytes it will read from the store, if that is
+    /// known.
     fn part(&self, what: &'static str, bytes: Option<u64>);
     /// Bytes were read.
     fn read(&self, bytes: u64);
@@ -69,7 +70,8 @@ impl Progress for Silent {
     fn read(&self, _: u64) {}
 }
 
-/// Most bytes that maps and indexes of a store may take, so that a forged one cannot drive a machine out of memory.
+/// Most bytes that maps and indexes of a store may take, so that a forged one cannot drive a
+/// machine out of memory.
 pub(crate) const MEMORY: usize = 4 << 30;
 
 /// An open store.

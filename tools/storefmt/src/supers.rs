@@ -6,23 +6,23 @@
 
 use std::cmp::Reverse;
 
-use dm_preserve_core::store::Buffer;
-use dm_preserve_core::format::Layout;
 use crate::medium::Medium;
-use dm_preserve_core::format::Invalid;
-use dm_preserve_core::format::Superblock;
-use dm_preserve_core::format::STATE_BROKEN;
-use dm_preserve_core::format::STATE_CLOSED;
-use dm_preserve_core::format::STATE_OPEN;
-use dm_preserve_core::format::STATE_ROLLBACK;
-use dm_preserve_core::format::SUPERBLOCKS;
-use dm_preserve_core::format::ON_ERROR_BLOCK;
-use dm_preserve_core::format::ON_ERROR_CONTINUE;
 use crate::report::SuperblockReport;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Silent;
 use crate::store::Store;
+use dm_preserve_core::format::Invalid;
+use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::Superblock;
+use dm_preserve_core::format::ON_ERROR_BLOCK;
+use dm_preserve_core::format::ON_ERROR_CONTINUE;
+use dm_preserve_core::format::STATE_BROKEN;
+use dm_preserve_core::format::STATE_CLOSED;
+use dm_preserve_core::format::STATE_OPEN;
+use dm_preserve_core::format::STATE_ROLLBACK;
+use dm_preserve_core::format::SUPERBLOCKS;
+use dm_preserve_core::store::Buffer;
 
 /// What is in the place of a superblock.
 pub(crate) enum Seen {
@@ -53,7 +53,8 @@ impl Seen {
         }
     }
 
-    /// Nobody has anything of what is there, whoever wrote it. What is foreign or unsupported is somebody's.
+    /// Nobody has anything of what is there, whoever wrote it. What is foreign or unsupported is
+    /// somebody's.
     pub(crate) fn is_lost(&self) -> bool {
         matches!(self.status(), "blank" | "damaged" | "unreadable")
     }
@@ -86,8 +87,9 @@ pub fn store_uuid(medium: impl Medium) -> Result<Option<[u8; 16]>> {
     Ok(superblock.map(|superblock| superblock.store))
 }
 
-/// Which counts: the later valid one, as in [`recover`](dm_preserve_core::store::superblocks::superblock). `None` when both are
-/// damaged; what is no store at all is an error.
+/// Which counts: the later valid one, as in
+/// [`recover`](dm_preserve_core::store::superblocks::superblock). `None` when both are damaged;
+/// what is no store at all is an error.
 pub(crate) fn choose(pair: &Pair) -> Result<Option<usize>> {
     let valid = (0..)
         .zip(pair)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The contents of an epoch, in the order in which they stand in its segments, each with what its record says of it.
+//! The contents of an epoch, in the order in which they stand in its segments, each with what its
+//! record says of it.
 //!
-//! A segment begins with a record's header; contents follow, then the next header, and so on. What does not go on like
-//! that (another epoch's, an earlier session's, torn) ends the walk.
+//! A segment begins with a record's header; contents follow, then the next header, and so on. What
+//! does not go on like that (another epoch's, an earlier session's, torn) ends the walk.
 
 #![forbid(unsafe_code)]
 
@@ -37,7 +38,8 @@ pub(crate) struct Walked {
 }
 
 impl Walk<'_> {
-    /// Hands each content of a segment and its first block to `each`. `None` when there is no such segment.
+    /// Hands each content of a segment and its first block to `each`. `None` when there is no such
+    /// segment.
     pub(crate) fn segment(
         &self,
         store: &mut Store<'_>,

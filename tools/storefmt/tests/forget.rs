@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A second look comes from the device. A program of its own, as what a process reads is counted for all of its threads.
+//! A second look comes from the device. A program of its own, as what a process reads is counted
+//! for all of its threads.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether the machine is as it was before a test: no device, no reference, no kernel report, no leak.
+//! Whether the machine is as it was before a test: no device, no reference, no kernel report, no
+//! leak.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What tests (and the demo) of `dm-preserve.ko` are made of: devices that go away by themselves, direct
-//! I/O, contents that tell where they belong, the control device, and the kernel's log.
+//! What tests (and the demo) of `dm-preserve.ko` are made of: devices that go away by themselves,
+//! direct I/O, contents that tell where they belong, the control device, and the kernel's log.
 //!
 //! Every file but [`raw`] forbids unsafe code.
 

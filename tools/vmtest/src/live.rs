@@ -49,8 +49,8 @@ pub struct Status {
     pub used: u64,
     /// Sectors that it can hold.
     pub total: u64,
-    /// The numbers that follow: chunk sectors, latest, snapshots, changed, backup, protected, preserved,
-    /// waited, gone, invalidated, damaged, unproven.
+    /// The numbers that follow: chunk sectors, latest, snapshots, changed, backup, protected,
+    /// preserved, waited, gone, invalidated, damaged, unproven.
     pub numbers: [u64; 12],
 }
 
@@ -122,8 +122,8 @@ impl Live {
         self.kind == Kind::Persistent
     }
 
-    /// Has incremental scopes take effect that have not done so, and dropped contents' space come back: with a persistent
-    /// store a checkpoint does both.
+    /// Has incremental scopes take effect that have not done so, and dropped contents' space come
+    /// back: with a persistent store a checkpoint does both.
     pub fn settle(&self) -> Result<()> {
         match self.kind {
             Kind::Transient => Ok(()),
@@ -248,7 +248,8 @@ impl Live {
         })
     }
 
-    /// Waits until no content is in the store any more: a dropped one's space may come back a bit later.
+    /// Waits until no content is in the store any more: a dropped one's space may come back a bit
+    /// later.
     pub fn wait_store_empty(&self) -> Result<()> {
         self.settle()?;
         cmd::wait_until(

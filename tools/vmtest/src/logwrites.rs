@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device that logs all writes to it in the order in which they came to last (dm-log-writes), and what a crash could have
-//! left on it.
+//! A device that logs all writes to it in the order in which they came to last (dm-log-writes), and
+//! what a crash could have left on it.
 //!
-//! A write comes into the log when it is completed with FUA, or when a flush is completed that was begun after the write's completion:
-//! just before that flush. So any prefix of the log is what is there at least at some moment, when a volatile cache is lost as a whole. Of
-//! the writes that stand before a flush, any part may be there before it is completed; and of a write with FUA any sectors.
+//! A write comes into the log when it is completed with FUA, or when a flush is completed that was
+//! begun after the write's completion: just before that flush. So any prefix of the log is what is
+//! there at least at some moment, when a volatile cache is lost as a whole. Of the writes that
+//! stand before a flush, any part may be there before it is completed; and of a write with FUA any
+//! sectors.
 //!
-//! A write with FUA stands before writes of the same sectors that it came after, while these are in the cache: there must be none.
+//! A write with FUA stands before writes of the same sectors that it came after, while these are in
+//! the cache: there must be none.
 //!
-//! Two flushes at once would be logged in the order of their completion, and what came to last with the first to *begin* might
-//! stand behind the second. So flushes pass one thread (dm-delay's), and then a queue that completes them in its order (the loop device's).
+//! Two flushes at once would be logged in the order of their completion, and what came to last with
+//! the first to *begin* might stand behind the second. So flushes pass one thread (dm-delay's), and
+//! then a queue that completes them in its order (the loop device's).
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `vmtest`: the tests of `dm-preserve.ko` that need a kernel. Runs as root inside a virtual machine
-//! (`scripts/vm --module --tools -- /bin/vmtest run`).
+//! `vmtest`: the tests of `dm-preserve.ko` that need a kernel. Runs as root inside a virtual
+//! machine (`scripts/vm --module --tools -- /bin/vmtest run`).
 
 #![forbid(unsafe_code)]
 
@@ -47,7 +47,8 @@ impl Part {
         (1..=of).contains(&number).then_some(Self { number, of })
     }
 
-    /// Whether it has the test in place `index`. Neighbours are much alike, so each is in another share.
+    /// Whether it has the test in place `index`. Neighbours are much alike, so each is in another
+    /// share.
     pub fn has(&self, index: usize) -> bool {
         index % self.of + 1 == self.number
     }
@@ -112,7 +113,8 @@ fn run() -> Result<ExitCode> {
         "run" => runner::run_all(&pattern.unwrap_or_default(), &env),
         // One test in this process: what `run` starts, with a time limit around it.
         runner::ONE => runner::run_one(&pattern.context(USAGE)?, &env),
-        // With the disks of scripts/powercut: looks at what a power cut has left, and goes on until the next one.
+        // With the disks of scripts/powercut: looks at what a power cut has left, and goes on until
+        // the next one.
         "powercut" | "powercut-check" => {
             runner::load_module()?;
             let last = verb == "powercut-check";

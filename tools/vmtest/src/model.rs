@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a live device with its snapshots must do, in memory: contents by stamps, marks, need, and what
-//! frozen reads return.
+//! What a live device with its snapshots must do, in memory: contents by stamps, marks, need, and
+//! what frozen reads return.
 
 #![forbid(unsafe_code)]
 
@@ -162,8 +162,8 @@ impl Model {
         self.designation[chunks].fill(protect);
     }
 
-    /// A snapshot is taken; the base makes it incremental. With it, so many are kept; the result is the
-    /// ids of those that are dropped.
+    /// A snapshot is taken; the base makes it incremental. With it, so many are kept; the result is
+    /// the ids of those that are dropped.
     pub fn take(&mut self, id: u64, base: Option<u64>, keep: usize) -> Vec<u64> {
         let chunks = self.chunks();
         let marks = std::mem::replace(&mut self.marks, vec![false; chunks]);
@@ -215,7 +215,8 @@ impl Model {
         self.closed.last().cloned().unwrap_or_else(none)
     }
 
-    /// Whether a backup from one point to another has to look at a chunk; 0 as `from` has it look at all.
+    /// Whether a backup from one point to another has to look at a chunk; 0 as `from` has it look
+    /// at all.
     pub fn changed(&self, chunk: usize, from: u64, to: u64) -> bool {
         let protected = |point: u64| match point {
             0 => self.designation[chunk],

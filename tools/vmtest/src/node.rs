@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Block device nodes. Nothing under /dev is opened before it is known to be a block device: opening a
-//! missing one for writing would make a file there, and the test would test that.
+//! Block device nodes. Nothing under /dev is opened before it is known to be a block device:
+//! opening a missing one for writing would make a file there, and the test would test that.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Contents that tell where they belong: each sector is made from a *stamp* and its own number, so a
-//! sector in the wrong place, an old one and a torn one all differ from what is expected. Stamp 0 is zeroes.
+//! Contents that tell where they belong: each sector is made from a *stamp* and its own number, so
+//! a sector in the wrong place, an old one and a torn one all differ from what is expected. Stamp 0
+//! is zeroes.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The ioctls that the safe library does not offer: discard, and deliberately malformed requests to the
-//! control device. The only file here with unsafe code.
+//! The ioctls that the safe library does not offer: discard, and deliberately malformed requests to
+//! the control device. The only file here with unsafe code.
 
 #![allow(unsafe_code)]
 
@@ -86,9 +86,10 @@ fn address_offset(nr: u32) -> Option<usize> {
     }
 }
 
-/// Makes request `nr` of the control device with these bytes as its argument, in which an address, if
-/// this request has one, is replaced by `address`; `memory` is what `Scratch` begins with. The device must
-/// be so small that nothing it can return exceeds 1 MiB. The result is the argument afterwards.
+/// Makes request `nr` of the control device with these bytes as its argument, in which an address,
+/// if this request has one, is replaced by `address`; `memory` is what `Scratch` begins with. The
+/// device must be so small that nothing it can return exceeds 1 MiB. The result is the argument
+/// afterwards.
 pub fn malformed(
     fd: BorrowedFd<'_>,
     nr: u32,
@@ -135,9 +136,10 @@ pub fn unknown(fd: BorrowedFd<'_>, magic: u32, nr: u32) -> io::Result<()> {
 }
 
 fn request(fd: BorrowedFd<'_>, request: c_ulong, argument: usize) -> io::Result<()> {
-    // SAFETY: The kernel writes at most one struct of the interface (some 150 bytes) to `argument`, and
-    // what a small device can return to an address in it: `ARGUMENT` and `SCRATCH` bytes are there. All other
-    // addresses made here belong to nobody in this process, so the kernel's checks turn them down.
+    // SAFETY: The kernel writes at most one struct of the interface (some 150 bytes) to `argument`,
+    // and what a small device can return to an address in it: `ARGUMENT` and `SCRATCH` bytes are
+    // there. All other addresses made here belong to nobody in this process, so the kernel's checks
+    // turn them down.
     result(unsafe { libc::ioctl(fd.as_raw_fd(), request as _, argument) })
 }
 

@@ -34,7 +34,8 @@ pub struct Spec<'a> {
     pub args: &'a [&'a str],
     /// The origin is a loop device, which has write-zeroes and is cheap while zero.
     pub sparse: bool,
-    /// The disks have a volatile cache, so that flushes reach them. Others have none, and the block layer ends a flush.
+    /// The disks have a volatile cache, so that flushes reach them. Others have none, and the block
+    /// layer ends a flush.
     pub cached: bool,
     /// Whether what the store holds is to last.
     pub kind: Kind,
@@ -43,13 +44,14 @@ pub struct Spec<'a> {
 /// What [`Spec::mb`] makes.
 static PERSISTENT: AtomicBool = AtomicBool::new(false);
 
-/// From now on, stores are persistent where a test does not say otherwise. A test is a process of its own.
+/// From now on, stores are persistent where a test does not say otherwise. A test is a process of
+/// its own.
 pub fn use_persistent_stores() {
     PERSISTENT.store(true, Ordering::Relaxed);
 }
 
-/// What a persistent store has beyond twice the contents it is to take, in MiB: log, checkpoints, and a segment of each
-/// of many epochs that is not full.
+/// What a persistent store has beyond twice the contents it is to take, in MiB: log, checkpoints,
+/// and a segment of each of many epochs that is not full.
 const AROUND_MB: u64 = 64;
 
 impl Spec<'_> {
@@ -293,14 +295,15 @@ impl Rig {
         self.open()
     }
 
-    /// Nothing reaches the disks from here on, as when the power goes, and the live device finds that out.
+    /// Nothing reaches the disks from here on, as when the power goes, and the live device finds
+    /// that out.
     pub fn cut(&self, store_first: bool) -> Result<()> {
         self.hold(store_first)?;
         self.fail_disks()
     }
 
-    /// Nothing reaches the disks from here on: one of the two devices first, then the other. What has been submitted to a
-    /// disk gets there; everything else waits.
+    /// Nothing reaches the disks from here on: one of the two devices first, then the other. What
+    /// has been submitted to a disk gets there; everything else waits.
     pub fn hold(&self, store_first: bool) -> Result<()> {
         let both = match store_first {
             true => [&self.store, &self.origin],

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A small random number generator (SplitMix64), so that a seed means the same everywhere and for ever.
+//! A small random number generator (SplitMix64), so that a seed means the same everywhere and for
+//! ever.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs tests, each in a process of its own: one that hangs or dies is a failed test, and the next ones
-//! still run. After each the machine must be as clean as before.
+//! Runs tests, each in a process of its own: one that hangs or dies is a failed test, and the next
+//! ones still run. After each the machine must be as clean as before.
 
 #![forbid(unsafe_code)]
 

@@ -26,7 +26,8 @@ pub fn write(shared: &Shared) -> Result<()> {
         .context("cannot run sqlite3")?;
     let mut sql = child.stdin.take().context("no pipe to sqlite3")?;
     let mut random = Random(0x0dd0_ba11);
-    // FULL: a transaction is on the disk when it is over. Checkpoints come often, so that the main file changes.
+    // FULL: a transaction is on the disk when it is over. Checkpoints come often, so that the main
+    // file changes.
     sql.write_all(b".timeout 20000\nPRAGMA synchronous=FULL;\nPRAGMA wal_autocheckpoint=200;\n")?;
     // A full pipe makes us wait, so that we are never far ahead.
     while shared.next(3) {

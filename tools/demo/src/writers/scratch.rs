@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Scratch files, rewritten in place: their content never moves, so what was unprotected stays the right place.
+//! Scratch files, rewritten in place: their content never moves, so what was unprotected stays the
+//! right place.
 
 #![forbid(unsafe_code)]
 

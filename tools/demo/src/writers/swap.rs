@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A program that uses more memory than it can have: it takes new memory all the time, and gives the oldest back when it
-//! has a lot or the swap file is nearly full. Each page knows what it is, and is asked before it goes:
-//! what comes back from the swap file must be what went there.
+//! A program that uses more memory than it can have: it takes new memory all the time, and gives
+//! the oldest back when it has a lot or the swap file is nearly full. Each page knows what it is,
+//! and is asked before it goes: what comes back from the swap file must be what went there.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,8 @@ const RELIEF: usize = 8;
 
 /// Writes until told to stop.
 pub fn write(shared: &Shared) -> Result<()> {
-    // Such memory goes to swap before cached files go, and early, so that nobody else has to wait for memory.
+    // Such memory goes to swap before cached files go, and early, so that nobody else has to wait
+    // for memory.
     for (name, value) in [("swappiness", "190"), ("watermark_scale_factor", "200")] {
         fs::write(format!("/proc/sys/vm/{name}"), value).context(name)?;
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Applying a stream to a copy, with any state file beside it (I7): afterwards the copy is where the stream leads to, or
-//! its state says so no more than before.
+//! Applying a stream to a copy, with any state file beside it (I7): afterwards the copy is where
+//! the stream leads to, or its state says so no more than before.
 //!
 //! ```text
 //! flags (1 byte), length of the copy in KiB (1), length of the state file (2), the state file, a stream as in `stream`

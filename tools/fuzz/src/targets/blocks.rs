@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A block of each kind: the seal, a superblock and its layout, a record and its entries, a block of an image.
+//! A block of each kind: the seal, a superblock and its layout, a record and its entries, a block
+//! of an image.
 
 #![forbid(unsafe_code)]
 

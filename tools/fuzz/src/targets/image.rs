@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A checkpoint as items, whatever they are and say; what loads is saved, and must load again as the same.
+//! A checkpoint as items, whatever they are and say; what loads is saved, and must load again as
+//! the same.
 //!
 //! ```text
 //! sectors (8 bytes), { kind (1 byte), three words (24), length (2), data }

@@ -23,6 +23,6 @@ pub use seeds::Seed;
 pub use store::store;
 pub use stream::stream;
 
-/// Most bytes that the module's code may take for an input: far more than a store of two MiB should need, far
-/// less than a forged length can ask for.
+/// Most bytes that the module's code may take for an input: far more than a store of two MiB should
+/// need, far less than a forged length can ask for.
 const MEMORY: usize = 64 << 20;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inputs to begin with: stores that the module's code has made, their checkpoints and blocks, streams, and examples of
-//! what people write.
+//! Inputs to begin with: stores that the module's code has made, their checkpoints and blocks,
+//! streams, and examples of what people write.
 
 #![forbid(unsafe_code)]
 
@@ -127,7 +127,8 @@ fn superblock(bytes: &[u8]) -> Option<(Superblock, Layout)> {
     Some((superblock, Layout::from_superblock(&superblock)?))
 }
 
-/// The number of the first record behind a checkpoint, and its items as the target `image` takes them.
+/// The number of the first record behind a checkpoint, and its items as the target `image` takes
+/// them.
 fn image_seed(bytes: &[u8], superblock: &Superblock, layout: &Layout) -> Option<(u64, Vec<u8>)> {
     let mut disk = Sparse::default();
     for at in 0..BLOCKS {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A whole store: recovery as the module does it, the checkpoint that would follow and recovery of that; then `check` and
-//! `dump`, which must come to the same end.
+//! A whole store: recovery as the module does it, the checkpoint that would follow and recovery of
+//! that; then `check` and `dump`, which must come to the same end.
 
 #![forbid(unsafe_code)]
 

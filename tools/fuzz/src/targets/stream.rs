@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A backup stream: what is read lies within the device and in order, and is the same when it is written again.
+//! A backup stream: what is read lies within the device and in order, and is the same when it is
+//! written again.
 //!
 //! ```text
 //! flags (1 byte), header (96), { frame (32), payload }
@@ -20,7 +21,8 @@ use crate::input::Input;
 const RAW: u8 = 1;
 const HEADER: usize = 96;
 const FRAME: usize = 32;
-/// A payload that is not there in full becomes this long, so that short inputs have long extents too.
+/// A payload that is not there in full becomes this long, so that short inputs have long extents
+/// too.
 const PADDED: usize = 64 << 10;
 
 /// `data` is the stream without digests.

@@ -283,7 +283,8 @@ fn threads_that_set_bits_at_once_count_right() {
                 .map(|thread| {
                     let bitmap = &bitmap;
                     scope.spawn(move || {
-                        // Each thread sets three of four bits, in its own order; so every bit is fought for.
+                        // Each thread sets three of four bits, in its own order; so every bit is
+                        // fought for.
                         let mine = (0..BITS).map(|n| (n * 7919 + thread * 1000 + round) % BITS);
                         let mine = mine.filter(|bit| bit % THREADS != thread);
                         let set = |bit: &u64| loop {
@@ -307,8 +308,9 @@ fn threads_that_set_bits_at_once_count_right() {
     }
 }
 
-/// Two threads prepare the same leaf: what the loser's `prepare` promises must hold at once, although
-/// the winner is not done. Otherwise its `set` has no effect, and the write goes unmarked (I3).
+/// Two threads prepare the same leaf: what the loser's `prepare` promises must hold at once,
+/// although the winner is not done. Otherwise its `set` has no effect, and the write goes unmarked
+/// (I3).
 #[test]
 fn a_bit_can_be_set_after_prepare_whoever_made_the_leaf() {
     let bitmap = Arc::new(Bitmap::new(100).unwrap());

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Crashes: at any disk operation of random histories, a crash leaves what can be recovered, and what comes
-//! out is right. Covers I1, I2 and I3 for persistent stores, rules 1, 3, 4 and 6.
+//! Crashes: at any disk operation of random histories, a crash leaves what can be recovered, and
+//! what comes out is right. Covers I1, I2 and I3 for persistent stores, rules 1, 3, 4 and 6.
 //!
-//! Some histories are long; there a crash is tried at one in two operations. Thousands are short: there it is tried at each
-//! operation, and each time with several outcomes of what the disks had not made durable.
+//! Some histories are long; there a crash is tried at one in two operations. Thousands are short:
+//! there it is tried at each operation, and each time with several outcomes of what the disks had
+//! not made durable.
 //!
-//! `CRASH_SEED` plays one long history only, `CRASH_STEPS` sets its length, `CRASH_SHORT_SEED` plays a short one.
+//! `CRASH_SEED` plays one long history only, `CRASH_STEPS` sets its length, `CRASH_SHORT_SEED`
+//! plays a short one.
 
 #![forbid(unsafe_code)]
 
@@ -65,7 +67,8 @@ fn play(seeds: impl Iterator<Item = u64>) -> Totals {
     totals
 }
 
-/// Nothing that crashes are to come upon is left out: whatever is interrupted is found done once and undone once.
+/// Nothing that crashes are to come upon is left out: whatever is interrupted is found done once
+/// and undone once.
 #[test]
 fn i1_i2_i3_after_crashes_at_every_disk_operation() {
     let seeds = seeds("CRASH_SHORT_SEED", "CRASH_SHORT_SEEDS", 2000);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Damaged stores: a torn tail and damage in the middle are told apart, superblocks stand in for one another,
-//! and nothing that a store may hold makes recovery panic (I8).
+//! Damaged stores: a torn tail and damage in the middle are told apart, superblocks stand in for
+//! one another, and nothing that a store may hold makes recovery panic (I8).
 
 #![forbid(unsafe_code)]
 
@@ -78,8 +78,8 @@ fn is_blank(disk: &SimDisk, at: u64) -> bool {
     disk.get(at).unwrap().iter().all(|byte| *byte == 0)
 }
 
-/// Whatever block of a record is damaged: if a later record says that it was durable, that is damage, and
-/// otherwise it is where the log ends. One case is left out: see `beyond.rs`.
+/// Whatever block of a record is damaged: if a later record says that it was durable, that is
+/// damage, and otherwise it is where the log ends. One case is left out: see `beyond.rs`.
 #[test]
 fn damage_in_the_middle_is_not_a_torn_tail() {
     let (mut tails, mut middles, mut hidden) = (0, 0, 0);
@@ -184,7 +184,8 @@ fn reformatted_stores_do_not_see_what_was_there() {
     }
 }
 
-/// Where one superblock is damaged, the next is written to its place first, whatever the number of the whole one: it is the only one.
+/// Where one superblock is damaged, the next is written to its place first, whatever the number of
+/// the whole one: it is the only one.
 #[test]
 fn i1_i3_a_whole_superblock_is_overwritten_last() {
     let world = busy(3, 6);

@@ -2,8 +2,8 @@
 
 //! The designation against a vector of booleans.
 //!
-//! Covers I6 as far as the map goes: exactly the chunks asked for are protected, and a snapshot's map
-//! never changes.
+//! Covers I6 as far as the map goes: exactly the chunks asked for are protected, and a snapshot's
+//! map never changes.
 
 #![forbid(unsafe_code)]
 

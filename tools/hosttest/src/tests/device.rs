@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device in memory that does with a timeline what the kernel module does: claims aside, and one thing
-//! at a time. For the tests of the timeline and the worked examples.
+//! A device in memory that does with a timeline what the kernel module does: claims aside, and one
+//! thing at a time. For the tests of the timeline and the worked examples.
 
 #![forbid(unsafe_code)]
 

@@ -2,8 +2,8 @@
 
 //! The seed's worked examples, figures 7A/7B and 8A/8B (paragraphs 0081 to 0116), step by step.
 //!
-//! Six storage locations, of which number 3 is not protected. Covers I1 and I6, and I7 as far as that the
-//! snapshot copy goes from one consistent state to the next.
+//! Six storage locations, of which number 3 is not protected. Covers I1 and I6, and I7 as far as
+//! that the snapshot copy goes from one consistent state to the next.
 
 #![forbid(unsafe_code)]
 
@@ -122,12 +122,14 @@ fn example(keep_unprotected: bool) -> Example {
     assert_eq!(example.snapshot_map(), [3, 4, 6]);
     assert_eq!(example.store(), []);
 
-    // 0087, 0105: the snapshot at T1. The snapshot map becomes the backup map (142), and is cleared.
+    // 0087, 0105: the snapshot at T1. The snapshot map becomes the backup map (142), and is
+    // cleared.
     let t1 = example.device.snapshot(None, 1).unwrap();
     assert_eq!(example.backup_map(t0, t1), [3, 4, 6]);
     assert_eq!(example.snapshot_map(), [0; 0]);
 
-    // 0089, 0106: data blocks 144. Block 1 is copied to snapshot storage (146); 3b only in figure 7 (148).
+    // 0089, 0106: data blocks 144. Block 1 is copied to snapshot storage (146); 3b only in figure 7
+    // (148).
     example.write(&[(1, "1a"), (3, "3c")]);
     let preserved: &[(u64, &str)] = match keep_unprotected {
         true => &[(1, "1"), (3, "3b")],
@@ -142,7 +144,8 @@ fn example(keep_unprotected: bool) -> Example {
     assert_eq!(example.sent, [(4, "4b"), (6, "6a")]);
     assert_eq!(example.copy(), ["1", "2", "-", "4b", "5", "6a"]);
 
-    // 0095, 0112: data blocks 156. 4b and 6a are copied; 1 was already, and 1a is lost (0096, 0113).
+    // 0095, 0112: data blocks 156. 4b and 6a are copied; 1 was already, and 1a is lost (0096,
+    // 0113).
     example.write(&[(1, "1b"), (4, "4c"), (6, "6b")]);
     let preserved: &[(u64, &str)] = match keep_unprotected {
         true => &[(1, "1"), (3, "3b"), (4, "4b"), (6, "6a")],
@@ -157,7 +160,8 @@ fn example(keep_unprotected: bool) -> Example {
     assert_eq!(example.device.read(t1, chunk(1)), Frozen::Data("1"));
     assert_eq!(example.device.read(t1, chunk(3)), Frozen::Hole);
 
-    // 0101, 0114: the snapshot at T2: the backup map is 162, snapshot map (164) and storage are cleared.
+    // 0101, 0114: the snapshot at T2: the backup map is 162, snapshot map (164) and storage are
+    // cleared.
     let t2 = example.device.snapshot(None, 1).unwrap();
     assert_eq!(example.backup_map(t1, t2), [1, 3, 4, 6]);
     assert_eq!(example.snapshot_map(), [0; 0]);
@@ -173,7 +177,8 @@ fn example(keep_unprotected: bool) -> Example {
 #[test]
 fn figures_7a_and_7b() {
     let mut example = example(true);
-    // In figure 7 designation may come after the snapshot: what was stored unprotected can be read then.
+    // In figure 7 designation may come after the snapshot: what was stored unprotected can be read
+    // then.
     let latest = example.device.timeline.latest().unwrap().id;
     example.write(&[(3, "3d")]);
     assert_eq!(example.store(), [(3, "3c")]);
@@ -199,7 +204,8 @@ fn figures_8a_and_8b() {
     assert_eq!(example.device.read(next, chunk(3)), Frozen::Data("3d"));
 }
 
-/// The seed's own order: no snapshot before T1. The backup map is what was written up to then (0088).
+/// The seed's own order: no snapshot before T1. The backup map is what was written up to then
+/// (0088).
 #[test]
 fn the_first_snapshot_has_a_backup_map() {
     let mut example = Example::new(false);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I8: stores that somebody has made with care, and what they must not get out of recovery: memory or time without a
-//! bound, or a place in the log that cannot be.
+//! I8: stores that somebody has made with care, and what they must not get out of recovery: memory
+//! or time without a bound, or a place in the log that cannot be.
 
 #![forbid(unsafe_code)]
 
@@ -27,13 +27,13 @@ use dm_preserve_core::maps::Geometry;
 use dm_preserve_core::store::load;
 use dm_preserve_core::store::save;
 use dm_preserve_core::store::Disk;
-use dm_preserve_core::store::Tail;
 use dm_preserve_core::store::ImageReader;
 use dm_preserve_core::store::ImageWriter;
 use dm_preserve_core::store::Logbook;
 use dm_preserve_core::store::Place;
 use dm_preserve_core::store::State;
 use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::Tail;
 use dm_preserve_core::store::Trouble;
 use kernel::alloc::host;
 use kernel::prelude::*;
@@ -102,7 +102,8 @@ impl Disk for Counting {
     }
 }
 
-/// Behind the end of a log, each block is read once or twice, however often later records name its segment.
+/// Behind the end of a log, each block is read once or twice, however often later records name its
+/// segment.
 #[test]
 fn i8_segments_named_again_and_again() {
     let World {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I8: the on-disk format. What is written is read again; what was changed on the way is an error or, with a
-//! checksum to match, anything but a panic. Tests run with overflow checks.
+//! I8: the on-disk format. What is written is read again; what was changed on the way is an error
+//! or, with a checksum to match, anything but a panic. Tests run with overflow checks.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finding the checksum of a content in the store (I1: content that is not what was written is never shown).
+//! Finding the checksum of a content in the store (I1: content that is not what was written is
+//! never shown).
 
 #![forbid(unsafe_code)]
 

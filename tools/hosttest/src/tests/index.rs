@@ -19,8 +19,8 @@ use kernel::prelude::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// Adds a run the way the kernel does, and says how often room was missing. Neither the insertion nor
-/// the installation of room may allocate, for they happen under a lock.
+/// Adds a run the way the kernel does, and says how often room was missing. Neither the insertion
+/// nor the installation of room may allocate, for they happen under a lock.
 fn insert(index: &mut Index, run: Chunks, position: u64) -> usize {
     let mut missed = 0;
     while let Some(missing) = index.missing(run, 1) {
@@ -141,8 +141,8 @@ proptest! {
         prop_assert_eq!(host::usage().exact, before, "memory was lost");
     }
 
-    /// A copy settles with the room that was made for half of its chunks, rounded up, whichever of them others
-    /// have marked meanwhile: in pieces, none of which needs memory.
+    /// A copy settles with the room that was made for half of its chunks, rounded up, whichever of
+    /// them others have marked meanwhile: in pieces, none of which needs memory.
     #[test]
     fn any_pieces_of_a_run_fit(
         copies in proptest::collection::vec((1..=16u64, any::<u16>()), 1..4 * MAX_RUNS),
@@ -191,7 +191,8 @@ proptest! {
                 drop(index.grow(Room::new(missing).unwrap()));
             }
             index.insert(run, at as u64 * 2).unwrap();
-            // Now and then all room asked for so far arrives, once more; the oldest is no use by then.
+            // Now and then all room asked for so far arrives, once more; the oldest is no use by
+            // then.
             if at % 13 == 12 || at + 1 == chunks.len() {
                 for room in late.drain(..) {
                     drop(index.grow(room));
@@ -345,7 +346,8 @@ fn room_for_many_entries_suffices_for_them() {
     }
 }
 
-/// Some of a run's chunks may be in the index, also the first one, and that in the last entry of a full list.
+/// Some of a run's chunks may be in the index, also the first one, and that in the last entry of a
+/// full list.
 #[test]
 fn room_beside_chunks_that_are_there() {
     let mut index = Index::new(1);
@@ -396,9 +398,9 @@ fn scattered(count: u64, sparsity: u64) -> Vec<u64> {
         .collect()
 }
 
-/// Adds single chunks one after the other. With the allocator's rounding they never take more than the design promises, at
-/// most 12 bytes each, and the first node and block of each region (2^28 chunks) besides. The result is what a chunk
-/// takes in the end.
+/// Adds single chunks one after the other. With the allocator's rounding they never take more than
+/// the design promises, at most 12 bytes each, and the first node and block of each region (2^28
+/// chunks) besides. The result is what a chunk takes in the end.
 fn cost(name: &str, index: &mut Index, chunks: &[u64]) -> f64 {
     let before = host::usage().rounded - index.memory() as i64;
     let regions = chunks.iter().max().map_or(0, |last| last / REGION + 1);
@@ -423,7 +425,8 @@ fn cost(name: &str, index: &mut Index, chunks: &[u64]) -> f64 {
     per_chunk
 }
 
-/// At any time, whatever the order and however far apart they are. See the figures with `--nocapture`.
+/// At any time, whatever the order and however far apart they are. See the figures with
+/// `--nocapture`.
 #[test]
 fn memory_per_scattered_chunk() {
     for bits in 0..=18 {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! I8: numbers that rise, at their limit. Superblock, image and log may have any below [`MAX_NUMBER`]; one that is not is
-//! refused, and going on with the largest overflows nothing (tests run with overflow checks).
+//! I8: numbers that rise, at their limit. Superblock, image and log may have any below
+//! [`MAX_NUMBER`]; one that is not is refused, and going on with the largest overflows nothing
+//! (tests run with overflow checks).
 
 #![forbid(unsafe_code)]
 
@@ -143,8 +144,8 @@ fn i8_numbers_of_the_log() {
     }
 }
 
-/// Behind the last epoch and the last snapshot there is none: what would come next is refused, at the latest when it is
-/// recovered.
+/// Behind the last epoch and the last snapshot there is none: what would come next is refused, at
+/// the latest when it is recovered.
 #[test]
 fn i8_nothing_follows_the_last_number() {
     let last = MAX_NUMBER - 1;
@@ -155,12 +156,14 @@ fn i8_nothing_follows_the_last_number() {
         assert!(is_refused(&recovered(&mut world.store)), "{epoch}");
         world = snapshot(last, last);
     }
-    // With its next id at the limit it cannot be saved either: not with a smaller one that would come again.
+    // With its next id at the limit it cannot be saved either: not with a smaller one that would
+    // come again.
     let saved = reloaded(&world, |_| ());
     assert_eq!(saved, Err(EUCLEAN));
 }
 
-/// Entries that only name an epoch, a generation or an id, and what a record says of what is durable, may say anything.
+/// Entries that only name an epoch, a generation or an id, and what a record says of what is
+/// durable, may say anything.
 #[test]
 fn i8_numbers_that_are_only_compared() {
     for (number, _) in NUMBERS {

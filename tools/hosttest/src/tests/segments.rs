@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The segments against a simple model: who owns what, and that a reservation is always honoured when the
-//! records are formed, whatever their number, order and size.
+//! The segments against a simple model: who owns what, and that a reservation is always honoured
+//! when the records are formed, whatever their number, order and size.
 
 #![forbid(unsafe_code)]
 
@@ -93,8 +93,8 @@ impl Store {
                 self.take()?;
             }
             let now = left.min(most).min(self.log.room());
-            // A record for each part costs a header more than was reserved; only cuts at a segment's end
-            // are paid for.
+            // A record for each part costs a header more than was reserved; only cuts at a
+            // segment's end are paid for.
             let now = if now < left && now < self.log.room() {
                 left.min(self.log.room())
             } else {

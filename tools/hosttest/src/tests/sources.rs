@@ -8,8 +8,8 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
-/// Names of the kernel crate that include files which the kernel's build generates. Distributions ship the
-/// crate's metadata for building modules, but not those.
+/// Names of the kernel crate that include files which the kernel's build generates. Distributions
+/// ship the crate's metadata for building modules, but not those.
 const GENERATED: [&str; 6] = [
     "generated_arch_",
     "warn_on!",

@@ -67,7 +67,8 @@ proptest! {
         for op in ops {
             match op {
                 Op::Take(area, wanted) => {
-                    // Whether there was a segment: one of this area's with room, or one of nobody's.
+                    // Whether there was a segment: one of this area's with room, or one of
+                    // nobody's.
                     let owned = |set: &BTreeSet<u64>| set.iter().map(|at| at / segment).collect::<BTreeSet<_>>();
                     let in_use: usize = taken.iter().map(|set| owned(set).len()).sum();
                     let room = owned(&taken[area]).len() as u64 * segment - taken[area].len() as u64;

@@ -2,9 +2,9 @@
 
 //! Writers, readers and snapshots at once, on real threads.
 //!
-//! Covers I1: what a frozen read by rule 5 returns, with a look before and a look after the read of the
-//! origin, is the content at the instant. The gate is a lock here, and so is a claim; the looks take none,
-//! as in the module.
+//! Covers I1: what a frozen read by rule 5 returns, with a look before and a look after the read of
+//! the origin, is the content at the instant. The gate is a lock here, and so is a claim; the looks
+//! take none, as in the module.
 
 #![forbid(unsafe_code)]
 

@@ -2,9 +2,9 @@
 
 //! Random histories of a device against a naive one that keeps a full copy for each snapshot.
 //!
-//! Covers I1 (a frozen read returns the content at the instant or says that there is none; and it does
-//! return what rule 2 says is needed), I3 while running (a changed chunk is marked since every snapshot and
-//! bookmark), I6 (what nobody needs is not copied), and the rules 1, 2, 3 and 5.
+//! Covers I1 (a frozen read returns the content at the instant or says that there is none; and it
+//! does return what rule 2 says is needed), I3 while running (a changed chunk is marked since every
+//! snapshot and bookmark), I6 (what nobody needs is not copied), and the rules 1, 2, 3 and 5.
 
 #![forbid(unsafe_code)]
 
@@ -224,8 +224,8 @@ fn check(device: &Device<u32>, naive: &Naive) -> Result<(), TestCaseError> {
             .map(|epoch| (FIRST_EPOCH + epoch, epoch >= copies_from))
             .collect()
     };
-    // What the latest snapshot closed stays for the backup map: from the snapshot before it, whatever has
-    // become of that one.
+    // What the latest snapshot closed stays for the backup map: from the snapshot before it,
+    // whatever has become of that one.
     let before = naive.records.iter().rev().nth(1).map_or(0, |r| r.epoch);
     prop_assert_eq!(epochs, from(marks_from.min(before)), "rule 1");
     prop_assert_eq!(
@@ -503,7 +503,8 @@ fn many_snapshots_at_once() {
     }
 }
 
-/// A drop from the middle frees nothing that an older snapshot needs; with the oldest go its epochs' copies.
+/// A drop from the middle frees nothing that an older snapshot needs; with the oldest go its
+/// epochs' copies.
 #[test]
 fn what_a_drop_frees() {
     let mut device = Device::new(vec![0; 3], true, false);
@@ -536,8 +537,8 @@ fn what_a_drop_frees() {
     assert!(copied(&device).is_empty());
 }
 
-/// A drop that got no further than the flag, for want of memory, is completed by the next change, and such
-/// a snapshot does not count as kept.
+/// A drop that got no further than the flag, for want of memory, is completed by the next change,
+/// and such a snapshot does not count as kept.
 #[test]
 fn a_half_done_drop_is_completed_by_the_next_change() {
     let mut device = Device::new(vec![0; 3], true, false);

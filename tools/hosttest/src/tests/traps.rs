@@ -14,8 +14,8 @@ use super::sim::Trap;
 const SEEDS: u64 = 200;
 const STEPS: u64 = 3000;
 
-/// That of a seed; in every other history records are slow and snapshots few, so that what is not durable
-/// yet has time to do harm.
+/// That of a seed; in every other history records are slow and snapshots few, so that what is not
+/// durable yet has time to do harm.
 fn trapped(seed: u64, trap: Trap) -> Config {
     let mut config = config(seed, Some(trap));
     if trap == Trap::EarlySegments {

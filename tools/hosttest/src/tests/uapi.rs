@@ -9,8 +9,9 @@ use dm_preserve_core::uapi::Device;
 use std::mem::offset_of;
 use zerocopy::IntoBytes;
 
-/// Says a struct's fields in order, and checks that each lies right behind the one before, naturally
-/// aligned, and that nothing follows the last one. So the layout is the same for 32-bit callers.
+/// Says a struct's fields in order, and checks that each lies right behind the one before,
+/// naturally aligned, and that nothing follows the last one. So the layout is the same for 32-bit
+/// callers.
 macro_rules! layout {
     ($name:ident $size:literal: $($field:ident)*) => {{
         let value = uapi::$name::default();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! States that differ only in the names of writers or contents, folded into one, as in the run-time model.
+//! States that differ only in the names of writers or contents, folded into one, as in the run-time
+//! model.
 
 #![forbid(unsafe_code)]
 
@@ -40,8 +41,8 @@ impl State {
         highest + 1
     }
 
-    /// Every place that holds a content of `chunk`. The first is always content 0, which fields without
-    /// a meaning hold too.
+    /// Every place that holds a content of `chunk`. The first is always content 0, which fields
+    /// without a meaning hold too.
     fn contents(&mut self, chunk: usize, mut visit: impl FnMut(&mut Content)) {
         for truth in &mut self.truth {
             visit(&mut truth.start[chunk]);

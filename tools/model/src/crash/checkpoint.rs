@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A checkpoint: begun with the gate closed and drained, saved while writes go on, made the root in one step.
+//! A checkpoint: begun with the gate closed and drained, saved while writes go on, made the root in
+//! one step.
 
 #![forbid(unsafe_code)]
 
@@ -42,7 +43,8 @@ impl Model {
             true => next,
             false => unsettled.fold(next, |cut, writer| cut.min(writer.due - 1)),
         };
-        // What is marked is final, and so is what no write is left to touch: that may be saved at any time.
+        // What is marked is final, and so is what no write is left to touch: that may be saved at
+        // any time.
         let left = state
             .writers
             .iter()

@@ -87,8 +87,8 @@ pub const REGION: Config = Config {
     ..SMALL
 };
 
-/// A snapshot is dropped, and what it needed with it: chunk 0 is then written without a copy, perhaps in a region
-/// that the other chunk has made dirty already.
+/// A snapshot is dropped, and what it needed with it: chunk 0 is then written without a copy,
+/// perhaps in a region that the other chunk has made dirty already.
 pub const DROPPED: Config = Config {
     name: "crash-dropped",
     writers: &[0b01, 0b10],

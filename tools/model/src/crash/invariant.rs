@@ -86,7 +86,8 @@ fn contents(state: &State) -> Option<Broken> {
     None
 }
 
-/// I2, for the writes under way. That recovery finds the copies of those that have ended is seen in crashes.
+/// I2, for the writes under way. That recovery finds the copies of those that have ended is seen in
+/// crashes.
 fn submitted(state: &State) -> Option<Broken> {
     let flying = state
         .writers
@@ -105,7 +106,8 @@ fn submitted(state: &State) -> Option<Broken> {
     None
 }
 
-/// Whether the copy of `chunk` for that epoch is in the root, or in the part of the log that is durable.
+/// Whether the copy of `chunk` for that epoch is in the root, or in the part of the log that is
+/// durable.
 fn durable(state: &State, number: usize, chunk: usize) -> bool {
     let log = &state.log.records[..state.log.durable as usize];
     let logged = log.iter().any(|record| match record {
@@ -117,8 +119,8 @@ fn durable(state: &State, number: usize, chunk: usize) -> bool {
     logged || state.root.timeline.epochs[number].copies[chunk].is_some()
 }
 
-/// I3, since every snapshot and bookmark: up to now, whatever the origin's cache may lose, and up to every
-/// later one.
+/// I3, since every snapshot and bookmark: up to now, whatever the origin's cache may lose, and up
+/// to every later one.
 fn changes(state: &State) -> Option<Broken> {
     let count = state.now.count as usize;
     for chunk in each(!0) {

@@ -17,8 +17,9 @@ use crate::crash::state::Truth;
 use crate::crash::trap::Trap;
 
 impl Model {
-    /// Closes the gate, waits until it has drained, flushes the origin, and logs the new epoch. Waiting is no
-    /// step of its own: that nobody enters while it lasts is a run in which nobody happens to.
+    /// Closes the gate, waits until it has drained, flushes the origin, and logs the new epoch.
+    /// Waiting is no step of its own: that nobody enters while it lasts is a run in which nobody
+    /// happens to.
     pub(crate) fn take(&self, mut state: State) -> Option<State> {
         let taking = self.config.snapshots.get(state.now.present())?;
         if !self.free(&state) || state.writers.iter().any(|writer| writer.inside()) {
@@ -193,7 +194,8 @@ impl Model {
         Some(state)
     }
 
-    /// Logs that the oldest snapshot is given up, for a write that finds the store full; the write looks again.
+    /// Logs that the oldest snapshot is given up, for a write that finds the store full; the write
+    /// looks again.
     pub(crate) fn begin_to_give_up(&self, mut state: State) -> Option<State> {
         if !self.config.scarce || !self.free(&state) {
             return None;

@@ -22,8 +22,8 @@ impl Log {
         self.len
     }
 
-    /// Somebody goes on because so many records are durable. Completions that nobody looks at are no steps:
-    /// a crash keeps at least what was seen, and as much more as it likes.
+    /// Somebody goes on because so many records are durable. Completions that nobody looks at are
+    /// no steps: a crash keeps at least what was seen, and as much more as it likes.
     pub(crate) fn see(&mut self, due: u8) {
         self.durable = self.durable.max(due);
     }

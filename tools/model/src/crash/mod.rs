@@ -2,8 +2,9 @@
 
 //! The crash side of the protocol: the log, checkpoints, crashes at any moment, replay.
 //!
-//! A second state machine beside the run-time one, with the same explorer. It keeps of the run-time protocol what
-//! decides what is on disk: decisions and the gate; and adds the log, the root, the origin's cache.
+//! A second state machine beside the run-time one, with the same explorer. It keeps of the run-time
+//! protocol what decides what is on disk: decisions and the gate; and adds the log, the root, the
+//! origin's cache.
 //!
 //! - [`config`]: the small worlds; [`state`]: memory, log, root, origin, parties;
 //! - `timeline`: marks, need and control records, the same for memory and replay; `log`;

@@ -87,7 +87,8 @@ impl Machine for Model {
     type State = State;
     type Action = Action;
 
-    /// Snapshot 0 has just been taken of a device on which every chunk holds content 0, and is in the root.
+    /// Snapshot 0 has just been taken of a device on which every chunk holds content 0, and is in
+    /// the root.
     fn first(&self) -> State {
         let mut now = Timeline {
             designation: self.config.protected,

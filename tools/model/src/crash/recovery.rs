@@ -2,8 +2,8 @@
 
 //! A crash, and what recovery makes of the root and the log.
 //!
-//! Replay is a function of both and writes nothing, so a crash before its checkpoint is durable is one more
-//! crash from the same place.
+//! Replay is a function of both and writes nothing, so a crash before its checkpoint is durable is
+//! one more crash from the same place.
 
 #![forbid(unsafe_code)]
 
@@ -32,9 +32,9 @@ struct Present {
 impl Model {
     /// Every way in which the machine can crash now, recovery's reading and replaying included.
     ///
-    /// What is not known to be durable may be lost: any tail of the log, and of each chunk of the origin any writes
-    /// since the last flush. A chunk that loses none may still do so in the next crash: without a power cut, the
-    /// volatile cache lives on.
+    /// What is not known to be durable may be lost: any tail of the log, and of each chunk of the
+    /// origin any writes since the last flush. A chunk that loses none may still do so in the next
+    /// crash: without a power cut, the volatile cache lives on.
     pub(crate) fn crash(&self, state: &State, mut take: impl FnMut(State)) {
         if state.crashes == 0 {
             return;
@@ -183,8 +183,8 @@ impl Model {
 }
 
 impl Timeline {
-    /// Marks what may have been written in the present epoch: what has a record, and what nobody needs of a
-    /// dirty region.
+    /// Marks what may have been written in the present epoch: what has a record, and what nobody
+    /// needs of a dirty region.
     fn close(&mut self, present: &Present) {
         let free = match present.dirty {
             true => each(!self.needed()).fold(0, |set, chunk| set | 1 << chunk),

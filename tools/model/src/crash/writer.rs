@@ -11,8 +11,9 @@
 //!                                            +- a new one -------> Start
 //! ```
 //!
-//! Inside the gate: `Direct`, `Indexed`, `Flying`. Between a decision and its record anything may happen.
-//! Reading and logging are one step: what is read early is read while the chunk is unmarked, and right.
+//! Inside the gate: `Direct`, `Indexed`, `Flying`. Between a decision and its record anything may
+//! happen. Reading and logging are one step: what is read early is read while the chunk is
+//! unmarked, and right.
 
 #![forbid(unsafe_code)]
 

@@ -2,9 +2,9 @@
 
 //! Brings a snapshot copy (an image or a block device) from one snapshot to the next.
 //!
-//! The stream is staged and verified whole before anything is touched. Then the copy's state file says
-//! "applying", the content is written and synced, and the state file says where the copy is now. After a crash
-//! in between, applying the same stream again finishes the work.
+//! The stream is staged and verified whole before anything is touched. Then the copy's state file
+//! says "applying", the content is written and synced, and the state file says where the copy is
+//! now. After a crash in between, applying the same stream again finishes the work.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A stream that is at hand whole and has been verified; one from a pipe is spooled beside the state file.
+//! A stream that is at hand whole and has been verified; one from a pipe is spooled beside the
+//! state file.
 
 #![forbid(unsafe_code)]
 
@@ -83,7 +84,8 @@ impl Staged {
         &self.path
     }
 
-    /// Reads it again, and hands each extent's first byte and content to `take`. An error when it is not what was verified.
+    /// Reads it again, and hands each extent's first byte and content to `take`. An error when it
+    /// is not what was verified.
     pub fn read(&self, take: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         match read(&self.file, take)? == self.contents {
             true => Ok(()),
@@ -215,7 +217,8 @@ mod tests {
         stream
     }
 
-    /// What is applied is what was verified, whatever comes to the same path; a file written over is noticed.
+    /// What is applied is what was verified, whatever comes to the same path; a file written over
+    /// is noticed.
     #[test]
     fn i7_a_stream_that_changes_after_its_verification() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Takes a backup: a stream of the chunks that changed and are protected, as they were at a snapshot.
+//! Takes a backup: a stream of the chunks that changed and are protected, as they were at a
+//! snapshot.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a backup has moved, to be released when it is safely written. Remembered, not asked for again: by then other
-//! chunks may be protected, or the base forgotten.
+//! What a backup has moved, to be released when it is safely written. Remembered, not asked for
+//! again: by then other chunks may be protected, or the base forgotten.
 
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,8 @@ impl Moved {
         }
     }
 
-    /// Tells the device that the snapshot which `header` leads to need not preserve this any longer.
+    /// Tells the device that the snapshot which `header` leads to need not preserve this any
+    /// longer.
     pub fn release<S: Source>(&self, source: &S, header: &Header) -> Result<()> {
         // Ids begin anew with a generation.
         if source.identity()?.generation != header.generation {

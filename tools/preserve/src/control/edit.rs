@@ -16,8 +16,8 @@ use dm_preserve_core::uapi::EDIT_UNPROTECT;
 use dm_preserve_core::uapi::MAX_RANGES;
 
 impl Live {
-    /// Protects or unprotects ranges. All are within the device, or nothing is changed; so many that they take several steps
-    /// may be edited in part, which the error says.
+    /// Protects or unprotects ranges. All are within the device, or nothing is changed; so many
+    /// that they take several steps may be edited in part, which the error says.
     pub fn edit(&self, edit: Edit, ranges: &[Range]) -> Result<()> {
         check(self.name(), ranges, self.info()?.origin_sectors)?;
         let flags = if edit == Edit::Unprotect {

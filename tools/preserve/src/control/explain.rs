@@ -17,7 +17,8 @@ pub fn suspended(name: &str, what: &str) -> Error {
     ))
 }
 
-/// What an ioctl's failure means: `what` was tried on the device `name` and its snapshot `id` (0: none in particular).
+/// What an ioctl's failure means: `what` was tried on the device `name` and its snapshot `id` (0:
+/// none in particular).
 pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
     let cannot = format!("{name}: cannot {what}");
     match e.raw_os_error().map(Errno::from_raw_os_error) {

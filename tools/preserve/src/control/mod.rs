@@ -149,7 +149,8 @@ impl Live {
             && id <= info.unproven
     }
 
-    /// Returns true if it is a preserve device that is suspended. One that was never active counts as well.
+    /// Returns true if it is a preserve device that is suspended. One that was never active counts
+    /// as well.
     fn is_suspended(&self) -> bool {
         let mut info = Info {
             device: self.mapped.device,
@@ -161,7 +162,8 @@ impl Live {
         }
     }
 
-    /// Fails if the device is suspended: for what would wait for its resume, and could not be interrupted.
+    /// Fails if the device is suspended: for what would wait for its resume, and could not be
+    /// interrupted.
     pub fn check_active(&self, what: &str) -> Result<()> {
         match self.is_suspended() {
             true => Err(suspended(self.name(), what)),

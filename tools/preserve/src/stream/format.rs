@@ -111,7 +111,8 @@ impl Header {
         self.origin_bytes.div_ceil(u64::from(self.chunk_bytes))
     }
 
-    /// Where a run of chunks lies: first byte and length. `None` when it is empty or not within the device.
+    /// Where a run of chunks lies: first byte and length. `None` when it is empty or not within the
+    /// device.
     pub fn place(&self, start: u64, chunks: u64) -> Option<(u64, u64)> {
         let end = start
             .checked_add(chunks)

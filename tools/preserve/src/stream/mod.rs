@@ -6,15 +6,16 @@
 //! header, digest, { data frame, payload, digest }, end frame, digest
 //! ```
 //!
-//! A *digest* is the BLAKE3 hash (32 bytes) of everything before it, from the stream's first byte on.
-//! So one kind of checksum proves each extent as soon as it has been read, the order and
-//! completeness of the extents, and at the end the whole stream. The last one is the stream's identity.
+//! A *digest* is the BLAKE3 hash (32 bytes) of everything before it, from the stream's first byte
+//! on. So one kind of checksum proves each extent as soon as it has been read, the order and
+//! completeness of the extents, and at the end the whole stream. The last one is the stream's
+//! identity.
 //!
 //! Numbers are little-endian. Extents are in rising order, do not overlap, and consist of whole
 //! chunks; only the origin's last chunk may be short. The layout is in [`format`].
 //!
-//! A full stream (`from` is 0) carries everything protected, an increment what changed since `from` and
-//! is protected. What is not in the stream stays as it is in the copy.
+//! A full stream (`from` is 0) carries everything protected, an increment what changed since `from`
+//! and is protected. What is not in the stream stays as it is in the copy.
 
 #![forbid(unsafe_code)]
 

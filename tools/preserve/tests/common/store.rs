@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Persistent stores in temporary files, made with the module's code, and the command's word on them.
+//! Persistent stores in temporary files, made with the module's code, and the command's word on
+//! them.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
@@ -81,8 +82,8 @@ pub fn empty() -> Builder {
     Builder::new(BLOCKS, CHUNKS * 8, 8).unwrap()
 }
 
-/// With two snapshots (1 and 2): chunks 5, 6, 7 and 2000 copied in the epoch of the first, 5 and 100 in that of the
-/// second. All of that is in the log. Segments 0 and 1.
+/// With two snapshots (1 and 2): chunks 5, 6, 7 and 2000 copied in the epoch of the first, 5 and
+/// 100 in that of the second. All of that is in the log. Segments 0 and 1.
 pub fn full() -> Builder {
     let mut builder = empty();
     builder.snapshot().unwrap();

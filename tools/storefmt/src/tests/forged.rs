@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whatever is in a store, a check ends, and so does the look before a rollback (I8). Checksums do not help against
-//! whoever can compute them: each field of each kind of block gets values that nobody wrote, under a checksum that is right.
+//! Whatever is in a store, a check ends, and so does the look before a rollback (I8). Checksums do
+//! not help against whoever can compute them: each field of each kind of block gets values that
+//! nobody wrote, under a checksum that is right.
 
 #![forbid(unsafe_code)]
 
@@ -18,7 +19,8 @@ use dm_preserve_core::format::BLOCK_BYTES;
 
 const VALUES: [u64; 6] = [0, 1, 77, 1 << 40, 1 << 63, u64::MAX];
 
-/// A store with something of everything, in its checkpoint and again in its log; the blocks of both.
+/// A store with something of everything, in its checkpoint and again in its log; the blocks of
+/// both.
 fn store() -> (Builder, Vec<u64>) {
     let mut builder = Builder::new(1024, 5000 * 8, 8).unwrap();
     everything(&mut builder, 0);

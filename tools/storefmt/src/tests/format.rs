@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `Documentation/on-disk-format.rst` says the same as the code: every table is compared, and every field,
-//! kind and flag has its row.
+//! `Documentation/on-disk-format.rst` says the same as the code: every table is compared, and every
+//! field, kind and flag has its row.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,8 @@ use dm_preserve_core::format::*;
 use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageWriter;
 
-/// Compares a table with a struct that begins at `base`. The pattern does not compile when a field is missing here.
+/// Compares a table with a struct that begins at `base`. The pattern does not compile when a field
+/// is missing here.
 macro_rules! structure {
     ($heading:literal, $base:expr, $rust:ident { $($field:ident),* $(,)? }) => {
         let value = $rust::new_zeroed();
@@ -268,7 +269,8 @@ impl Disk for Written {
     }
 }
 
-/// A new kind does not compile until it is here; then the list below is not as long as the document's.
+/// A new kind does not compile until it is here; then the list below is not as long as the
+/// document's.
 fn name(kind: ItemKind) -> &'static str {
     match kind {
         ItemKind::Bitmap => "bitmap",

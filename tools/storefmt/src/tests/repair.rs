@@ -33,7 +33,8 @@ fn check(disks: &mut Disks) -> Report {
     report.unwrap()
 }
 
-/// A store with two snapshots in a checkpoint: chunks 0 and 1 were overwritten after the first, 1 and 2 after the second.
+/// A store with two snapshots in a checkpoint: chunks 0 and 1 were overwritten after the first, 1
+/// and 2 after the second.
 fn world() -> World {
     let mut world = World::new(40 * 8, 8);
     world.snapshot();
@@ -120,7 +121,8 @@ fn a_lost_superblock_is_written_again() {
     }
 }
 
-/// Somebody may want it. The other superblock counts, but a commit would write both, so nothing else is repaired either.
+/// Somebody may want it. The other superblock counts, but a commit would write both, so nothing
+/// else is repaired either.
 #[test]
 fn a_foreign_superblock_is_left_alone() {
     for at in [0, 1] {
@@ -164,7 +166,8 @@ fn a_superblock_that_cannot_be_written_is_an_error() {
     assert!(disks.store() == before);
 }
 
-/// A whole superblock that is read wrong when it is to be copied must not take the other place like that.
+/// A whole superblock that is read wrong when it is to be copied must not take the other place like
+/// that.
 #[test]
 fn only_what_counts_is_copied() {
     let mut world = world();

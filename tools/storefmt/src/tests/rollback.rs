@@ -46,7 +46,8 @@ fn listed(disks: &mut Disks) -> Vec<u64> {
     live.map(|snapshot| snapshot.id).collect()
 }
 
-/// A rollback to `id` is complete: the origin is at it, what is as old is there still, and what is newer is not.
+/// A rollback to `id` is complete: the origin is at it, what is as old is there still, and what is
+/// newer is not.
 #[track_caller]
 fn assert_done(world: &World, disks: &mut Disks, before: &[u8], id: u64) {
     let snap = world.live().find(|snap| snap.id == id).unwrap();
@@ -56,8 +57,8 @@ fn assert_done(world: &World, disks: &mut Disks, before: &[u8], id: u64) {
     assert_eq!(listed(disks), left);
 }
 
-/// To the latest, from there to the one before, and so on: what a rollback leaves of the store is right. (I1, I3: a change
-/// that was not marked would not be written back.)
+/// To the latest, from there to the one before, and so on: what a rollback leaves of the store is
+/// right. (I1, I3: a change that was not marked would not be written back.)
 #[test]
 fn i1_i3_rollbacks_bring_back_what_was_there() {
     let (mut rolled, mut written) = (0, 0);
@@ -88,9 +89,9 @@ fn i1_i3_rollbacks_bring_back_what_was_there() {
     assert!(rolled > 250 && written > 1000);
 }
 
-/// At any write or flush the power goes, some of what was on its way survives, and again while that is finished: the module
-/// takes the store for what it was or for what it is to be, or refuses it; and the same command brings the origin to the
-/// snapshot. (I7, for an origin.)
+/// At any write or flush the power goes, some of what was on its way survives, and again while that
+/// is finished: the module takes the store for what it was or for what it is to be, or refuses it;
+/// and the same command brings the origin to the snapshot. (I7, for an origin.)
 #[test]
 fn i7_an_interrupted_rollback_is_refused_and_finished() {
     let (mut before_it, mut between, mut after) = (0, 0, 0);
@@ -215,7 +216,8 @@ fn what_cannot_be_right_is_refused() {
     refused(&mut world.disks(), Some(id), "tracking was lost");
 }
 
-/// Gone or damaged contents are an error; or they stay as they are, and everything else is brought back.
+/// Gone or damaged contents are an error; or they stay as they are, and everything else is brought
+/// back.
 #[test]
 fn lost_contents_are_left_only_if_that_is_asked_for() {
     let (mut world, id) = small();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device in memory with its store: every snapshot keeps a whole copy, which is what a rollback must bring back.
+//! A device in memory with its store: every snapshot keeps a whole copy, which is what a rollback
+//! must bring back.
 
 #![forbid(unsafe_code)]
 

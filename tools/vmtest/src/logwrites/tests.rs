@@ -18,7 +18,8 @@ use crate::pattern::SECTOR;
 
 const NAME: &str = "vmtest-logwrites";
 
-/// A log of these entries; the sectors of data of the first are filled with 10, 11, ..., those of the second with 20, ...
+/// A log of these entries; the sectors of data of the first are filled with 10, 11, ..., those of
+/// the second with 20, ...
 fn log(name: &str, entries: &[[u64; 3]], cut: u64) -> Result<Log> {
     let path = std::env::temp_dir().join(format!("{NAME}-{name}-{}", std::process::id()));
     let mut bytes = Vec::new();

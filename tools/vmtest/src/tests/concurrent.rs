@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Writers, readers of frozen content and snapshots, all at once. What a view has shown once it must
-//! show for ever; what fio has written it must read back.
+//! Writers, readers of frozen content and snapshots, all at once. What a view has shown once it
+//! must show for ever; what fio has written it must read back.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events reach everybody who waits: the ioctl, `dmsetup wait`, polls of `state` and `event`, and uevents.
+//! Events reach everybody who waits: the ioctl, `dmsetup wait`, polls of `state` and `event`, and
+//! uevents.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The worked examples of the seed: figures 7A/7B (unprotected blocks are preserved too, and left out
-//! when reading) and 8A/8B (only protected blocks are preserved), step by step on six chunks.
+//! The worked examples of the seed: figures 7A/7B (unprotected blocks are preserved too, and left
+//! out when reading) and 8A/8B (only protected blocks are preserved), step by step on six chunks.
 //!
 //! Chunks are counted from 1 here, as in the figures; block `3b` is the third content of chunk 3.
 
@@ -103,8 +103,8 @@ impl Example {
         })
     }
 
-    /// From time 0 to the end of the second backup. `stored` is what the store holds after the writes
-    /// that follow the first snapshot.
+    /// From time 0 to the end of the second backup. `stored` is what the store holds after the
+    /// writes that follow the first snapshot.
     fn run(mut self, stored: [&[&str]; 2], unprotected_stored: bool) -> Result<Self> {
         self.is("at time 0", &["1", "2", "3", "4", "5", "6"], &[], &[], &[])?;
         self.write(&["3a", "4a"])?;
@@ -134,7 +134,8 @@ impl Example {
         let at_2 = ["1b", "2", "3c", "4c", "5", "6b"];
         self.is("1b 4c 6b", &at_2, &[1, 3, 4, 6], &[3, 4, 6], stored[1])?;
         self.frozen(&frozen)?;
-        // Block 1a was never frozen, and must be nowhere; 3b only where unprotected blocks are kept.
+        // Block 1a was never frozen, and must be nowhere; 3b only where unprotected blocks are
+        // kept.
         ensure!(!self.on_store("1a")?, "block 1a is in the store");
         ensure!(
             self.on_store("3b")? == unprotected_stored,

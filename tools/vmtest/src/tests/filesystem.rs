@@ -45,7 +45,8 @@ struct Kind {
     options: &'static str,
     /// Checks the copy of a snapshot, without changing it.
     check: &'static [&'static str],
-    /// A frozen filesystem has something in its log, by design: it is mounted once before it is checked.
+    /// A frozen filesystem has something in its log, by design: it is mounted once before it is
+    /// checked.
     replay: bool,
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A full store with `on_full=block`: the writes wait, and everything that can give them space does.
+//! A full store with `on_full=block`: the writes wait, and everything that can give them space
+//! does.
 
 #![forbid(unsafe_code)]
 
@@ -218,8 +219,8 @@ fn one_write() -> Result<()> {
     disk.check(0, &stamps(2, sectors))
 }
 
-/// The write that waits goes back to device-mapper; another one is held up on the origin, so the suspend cannot end, until it
-/// is interrupted. Then the first one waits as before.
+/// The write that waits goes back to device-mapper; another one is held up on the origin, so the
+/// suspend cannot end, until it is interrupted. Then the first one waits as before.
 fn interrupted() -> Result<()> {
     let blocked = blocked()?;
     let rig = &blocked.rig;
@@ -250,7 +251,8 @@ fn interrupted() -> Result<()> {
     blocked.unblocked().map(drop)
 }
 
-/// A suspend that flushes waits for the write that waits for space; a message that lets the write go gets through meanwhile.
+/// A suspend that flushes waits for the write that waits for space; a message that lets the write
+/// go gets through meanwhile.
 fn flushing(what: impl Fn(u64, u64) -> String) -> Result<()> {
     let blocked = blocked()?;
     let name = blocked.rig.dm.name();

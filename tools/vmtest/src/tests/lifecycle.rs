@@ -39,7 +39,8 @@ pub const TESTS: &[Test] = &[
     both(slow("devices_come_and_go_many_times", 240, come_and_go)),
 ];
 
-/// How long fio may take, on the slowest machine and a kernel that checks itself. What hangs is ended by the test's own limit.
+/// How long fio may take, on the slowest machine and a kernel that checks itself. What hangs is
+/// ended by the test's own limit.
 pub const LIMIT: Duration = Duration::from_secs(600);
 
 /// fio over the whole device, with a snapshot being preserved.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The tests, a file for each group. The invariants of the design (section 12) that a running module can
-//! show have tests whose names begin with theirs: `i1_`, `i3_`, `i4_`, `i6_`, `i7_`, `i8_`.
+//! The tests, a file for each group. The invariants of the design (section 12) that a running
+//! module can show have tests whose names begin with theirs: `i1_`, `i3_`, `i4_`, `i6_`, `i7_`,
+//! `i8_`.
 
 #![forbid(unsafe_code)]
 

@@ -125,7 +125,8 @@ fn history(rig: &Rig, disk: &Disk) -> Result<()> {
     Ok(())
 }
 
-/// The store is closed then: what was logged would not be replayed. Every control is refused, and after a power cut nothing is missing.
+/// The store is closed then: what was logged would not be replayed. Every control is refused, and
+/// after a power cut nothing is missing.
 fn refused_while_suspended(_: &Env) -> Result<()> {
     let (mut rig, disk) = rig(&[])?;
     let first = rig.control.snapshot_keeping(None, 8)?;
@@ -275,7 +276,8 @@ fn suspended(_: &Env) -> Result<()> {
     before.compare(&Portrait::of(&rig)?)
 }
 
-/// Preserved are only chunks that changed since the base, from the checkpoint on, and after removals and crashes.
+/// Preserved are only chunks that changed since the base, from the checkpoint on, and after
+/// removals and crashes.
 fn narrows(_: &Env) -> Result<()> {
     let (mut rig, disk) = rig(&[])?;
     let base = rig.snapshot()?;

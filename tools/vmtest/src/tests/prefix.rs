@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A snapshot is one instant. A writer writes the numbers 1, 2, 3, ... to its slots in turn, each when the
-//! one before is done. Whatever instant is frozen, the slots must hold a prefix of that sequence: a snapshot that
-//! has a later write but not an earlier one is none.
+//! A snapshot is one instant. A writer writes the numbers 1, 2, 3, ... to its slots in turn, each
+//! when the one before is done. Whatever instant is frozen, the slots must hold a prefix of that
+//! sequence: a snapshot that has a later write but not an earlier one is none.
 
 #![forbid(unsafe_code)]
 
@@ -38,8 +38,8 @@ const SLOTS: u64 = 40;
 const CHUNK: u64 = 8;
 const SECTORS: u64 = WRITERS * SLOTS * CHUNK;
 
-/// Where a writer puts a number: a chunk for each of its slots, with those of the other writers between
-/// them, and not always at the same place within the chunk.
+/// Where a writer puts a number: a chunk for each of its slots, with those of the other writers
+/// between them, and not always at the same place within the chunk.
 fn sector(writer: u64, number: u64) -> u64 {
     ((number % SLOTS) * WRITERS + writer) * CHUNK + number % 3
 }
@@ -75,8 +75,8 @@ fn with_writers(rig: &Rig, work: impl FnOnce(&[AtomicU64]) -> Result<()>) -> Res
     })
 }
 
-/// What the slots of a writer hold must be what they hold after some number of its writes, which is at
-/// least `least` and at most `most`.
+/// What the slots of a writer hold must be what they hold after some number of its writes, which is
+/// at least `least` and at most `most`.
 fn check_prefix(bytes: &[u8], writer: u64, least: u64, most: u64) -> Result<()> {
     let slot = |number: u64| {
         let at = sector(writer, number);

@@ -3,9 +3,9 @@
 //! A frozen read that is held up on its way to the origin while the chunk is overwritten.
 //!
 //! The origin is a dm-delay device that holds up reads, and nothing else. At time 0 a chunk is
-//! overwritten: the copy's read arrives after D, and the write follows at once. At D/2 the chunk, which is not
-//! marked yet, is read through the view (or by ioctl): that read gets to the disk after 3D/2, and finds the
-//! new content. Only the second look tells.
+//! overwritten: the copy's read arrives after D, and the write follows at once. At D/2 the chunk,
+//! which is not marked yet, is read through the view (or by ioctl): that read gets to the disk
+//! after 3D/2, and finds the new content. Only the second look tells.
 
 #![forbid(unsafe_code)]
 
@@ -64,7 +64,8 @@ fn race() -> Result<Race> {
 }
 
 impl Race {
-    /// Overwrites the second and third of four chunks; `at_half` happens in the middle of the copy's read.
+    /// Overwrites the second and third of four chunks; `at_half` happens in the middle of the
+    /// copy's read.
     fn run<T: Send + 'static>(
         &self,
         at_half: impl FnOnce() -> Result<T> + Send + 'static,
@@ -123,7 +124,8 @@ fn ioctl_read(_: &Env) -> Result<()> {
     pattern::check(bytes, 0, &vec![1; sectors as usize])
 }
 
-/// The snapshot that the read is about is dropped before the data arrives: no content is right any more.
+/// The snapshot that the read is about is dropped before the data arrives: no content is right any
+/// more.
 fn new_snapshot(_: &Env) -> Result<()> {
     let race = race()?;
     let disk = Disk::open_ro(race.view.path())?;

@@ -88,8 +88,8 @@ fn apply(id: u64) -> Result<()> {
     preserve(&["apply", &stream(id), COPY]).map(drop)
 }
 
-/// The copy equals the view wherever it is protected. The snapshot's scope must be full, or what is out
-/// of it may be gone.
+/// The copy equals the view wherever it is protected. The snapshot's scope must be full, or what is
+/// out of it may be gone.
 fn copy_equals_view(rig: &Rig, id: u64) -> Result<()> {
     let view = rig.view("vt-copied", id, &[])?;
     let frozen = Disk::open_ro(view.path())?.read(0, rig.sectors())?;

@@ -314,7 +314,8 @@ fn scopes(_: &Env) -> Result<()> {
     let since_full = keep(Some(full))?;
     rig.settle()?;
     rig.control.drop_snapshot(base)?;
-    // The second wants everything but what is released for it; the first of the others wants chunk 5.
+    // The second wants everything but what is released for it; the first of the others wants
+    // chunk 5.
     rig.control.release(full, 0, 400)?;
     rig.control.release(since_full, 80, 40)?;
     disk.stamp_all(rig.sectors(), 4)?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A reload to another target waits for writes, and the table is loaded again meanwhile: it must not become active as if nothing
-//! had been written past it.
+//! A reload to another target waits for writes, and the table is loaded again meanwhile: it must
+//! not become active as if nothing had been written past it.
 
 #![forbid(unsafe_code)]
 

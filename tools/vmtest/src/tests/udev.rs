@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Names that stay: DM UUIDs, and which device a filesystem's UUID leads to. The rules of udev and device-mapper are
-//! Debian's, ours are those that are installed. `udevadm test` does for a device what udevd does for an event of it; the daemon
-//! itself needs more than the test kernel has.
+//! Names that stay: DM UUIDs, and which device a filesystem's UUID leads to. The rules of udev and
+//! device-mapper are Debian's, ours are those that are installed. `udevadm test` does for a device
+//! what udevd does for an event of it; the daemon itself needs more than the test kernel has.
 
 #![forbid(unsafe_code)]
 

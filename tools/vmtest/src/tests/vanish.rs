@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The origin or the store goes away under a busy device: errors for those concerned, and nothing else.
+//! The origin or the store goes away under a busy device: errors for those concerned, and nothing
+//! else.
 
 #![forbid(unsafe_code)]
 

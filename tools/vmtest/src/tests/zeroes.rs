@@ -184,7 +184,8 @@ fn overlapping(_: &Env) -> Result<()> {
             (half, half),
         ];
         let jobs = ranges.map(|(start, len)| {
-            // Each through an open file of its own, or the page cache's lock would put them in a row.
+            // Each through an open file of its own, or the page cache's lock would put them in a
+            // row.
             let disk = rig.disk();
             scope.spawn(move || -> Result<()> { Ok(disk?.zero(start, len)?) })
         });

@@ -68,8 +68,8 @@ const OUTCOMES: &[[Fate; 2]] = &[
     [Fate::Any, Fate::Any],
 ];
 
-/// For a short history: a store that is soon full, little time between one action and the next, and a crash
-/// at every disk operation.
+/// For a short history: a store that is soon full, little time between one action and the next, and
+/// a crash at every disk operation.
 pub(crate) fn short(seed: u64) -> Config {
     let mut config = config(seed, None);
     config.layout.segments = 1 + seed % 4;

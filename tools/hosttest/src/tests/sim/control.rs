@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Snapshots, drops and all else that changes what the device must remember: one at a time, each durable
-//! before it takes effect.
+//! Snapshots, drops and all else that changes what the device must remember: one at a time, each
+//! durable before it takes effect.
 
 #![forbid(unsafe_code)]
 
@@ -220,7 +220,8 @@ impl World {
         Ok(())
     }
 
-    /// Narrows the scopes that may be: those of snapshots before which all epochs were saved as closed.
+    /// Narrows the scopes that may be: those of snapshots before which all epochs were saved as
+    /// closed.
     pub(crate) fn narrow(&mut self) -> Step {
         let early = self.trapped(Trap::EarlyNarrow);
         let timeline = self.timeline.clone();

@@ -46,7 +46,8 @@ pub(crate) struct Config {
     pub(crate) keep: u64,
     /// The power goes tentatively at one in so many disk operations; 0 for never.
     pub(crate) check_every: u64,
-    /// What then becomes of writes to the origin and to the store that are not durable: one try each.
+    /// What then becomes of writes to the origin and to the store that are not durable: one try
+    /// each.
     pub(crate) outcomes: &'static [[Fate; 2]],
     /// The power goes really after fewer disk operations.
     pub(crate) life: u64,
@@ -207,7 +208,8 @@ impl World {
         first.unwrap_or(self.logbook.place().sequence)
     }
 
-    /// Called before every disk operation: the power may go, really or just to see what would be left.
+    /// Called before every disk operation: the power may go, really or just to see what would be
+    /// left.
     pub(crate) fn disk_op(&mut self) -> Step {
         self.totals.operations += 1;
         if self.config.check_every > 0 && self.rng.once_in(self.config.check_every) {

@@ -2,10 +2,10 @@
 
 //! A disk with a volatile cache.
 //!
-//! A write is under way until it completes; then it is in the cache, or on the medium if it was forced
-//! there. A flush brings the cache to the medium. When the power goes, each write under way or in the cache
-//! is kept, lost or torn, independently of the others: of a torn one some sectors are there, a prefix or any,
-//! and the one that was being written may be unreadable rubbish.
+//! A write is under way until it completes; then it is in the cache, or on the medium if it was
+//! forced there. A flush brings the cache to the medium. When the power goes, each write under way
+//! or in the cache is kept, lost or torn, independently of the others: of a torn one some sectors
+//! are there, a prefix or any, and the one that was being written may be unreadable rubbish.
 
 #![forbid(unsafe_code)]
 

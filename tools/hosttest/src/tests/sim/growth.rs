@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The store grows while everything goes on: superblocks with the larger layout first, then the segments beyond
-//! the old end are used. A crash in between leaves segments that nothing refers to, which the next session finds.
+//! The store grows while everything goes on: superblocks with the larger layout first, then the
+//! segments beyond the old end are used. A crash in between leaves segments that nothing refers to,
+//! which the next session finds.
 
 #![forbid(unsafe_code)]
 
@@ -47,8 +48,9 @@ impl World {
         self.logbook.layout = grown;
     }
 
-    /// The device of the store may have become larger than the layout that was recovered says. The superblocks
-    /// that begin the session have the new one, and nothing is logged before they are durable.
+    /// The device of the store may have become larger than the layout that was recovered says. The
+    /// superblocks that begin the session have the new one, and nothing is logged before they are
+    /// durable.
     pub(crate) fn grow_at_start(&mut self) {
         let grown = self.segments.layout().grown(self.store.blocks());
         if self.config.growth > 0 && grown != self.segments.layout() {

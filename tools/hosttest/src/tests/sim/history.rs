@@ -49,8 +49,8 @@ pub(crate) fn busy(seed: u64, records: u64) -> World {
     world
 }
 
-/// Plays a history of so many steps on a new store in place of what was on the disk; the result has what is
-/// there in the end.
+/// Plays a history of so many steps on a new store in place of what was on the disk; the result has
+/// what is there in the end.
 pub(crate) fn run_on(
     config: &Config,
     steps: u64,

@@ -2,9 +2,9 @@
 
 //! A device and its store in memory, whose power can go at any moment.
 //!
-//! The device follows the protocol as the module does, over the module's own files: log, segments, image,
-//! recovery. What the kernel does in parallel happens here in small steps, in an order that a seed decides.
-//! [`Trap`]s break a rule each; the tests see to it that the checks notice.
+//! The device follows the protocol as the module does, over the module's own files: log, segments,
+//! image, recovery. What the kernel does in parallel happens here in small steps, in an order that
+//! a seed decides. [`Trap`]s break a rule each; the tests see to it that the checks notice.
 
 #![forbid(unsafe_code)]
 
@@ -49,8 +49,8 @@ pub(super) enum Trap {
     CutAtNext,
     /// The origin is not flushed at the snapshot.
     NoOriginFlush,
-    /// An image has the index of its cut, and replay takes a chunk's mark of the present epoch for proof that
-    /// its copy is there.
+    /// An image has the index of its cut, and replay takes a chunk's mark of the present epoch for
+    /// proof that its copy is there.
     AskPresentMarks,
     /// A drop takes effect before its record is durable.
     EarlyDrop,

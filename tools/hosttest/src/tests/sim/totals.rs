@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What histories have done, and what crashes came upon: so that it can be seen that they were not idle.
+//! What histories have done, and what crashes came upon: so that it can be seen that they were not
+//! idle.
 
 #![forbid(unsafe_code)]
 

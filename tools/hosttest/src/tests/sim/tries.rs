@@ -23,8 +23,8 @@ impl World {
         some.iter().try_for_each(|fates| self.try_crash(*fates))
     }
 
-    /// What would be left, and whether that can be recovered; now and then also when the power goes again while that is
-    /// done.
+    /// What would be left, and whether that can be recovered; now and then also when the power goes
+    /// again while that is done.
     fn try_crash(&mut self, [of_origin, of_store]: [Fate; 2]) -> Step {
         let origin = self.origin.crash_as(of_origin, &mut self.rng);
         let mut store = self.store.crash_as(of_store, &mut self.rng);

@@ -109,8 +109,8 @@ impl Known {
         })
     }
 
-    /// For a trap: the chunks that the image has marks for, but would have no copies of if its index were that of the
-    /// cut; and the number of their epoch.
+    /// For a trap: the chunks that the image has marks for, but would have no copies of if its
+    /// index were that of the cut; and the number of their epoch.
     fn marked_in_image(
         &self,
         store: &mut SimDisk,

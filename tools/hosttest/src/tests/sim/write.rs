@@ -169,7 +169,8 @@ impl World {
         self.log_entries(&[entry], RING_RESERVE, what).map(drop)
     }
 
-    /// Chunks that wait for their record, decided anew: those that nobody needs any longer are given up.
+    /// Chunks that wait for their record, decided anew: those that nobody needs any longer are
+    /// given up.
     fn choose_copies(&mut self) -> Vec<u64> {
         let waiting = self.claims.iter().filter(|(_, claim)| !claim.logged);
         let waiting: Vec<u64> = waiting.map(|(chunk, _)| *chunk).collect();
@@ -192,8 +193,8 @@ impl World {
         chosen
     }
 
-    /// Whether what was read for a claim is what the chunk has still: unless a drop has let a write pass, which
-    /// then has marked the chunk.
+    /// Whether what was read for a claim is what the chunk has still: unless a drop has let a write
+    /// pass, which then has marked the chunk.
     fn is_valid(&self, chunk: u64) -> bool {
         let (from, present) = (self.claims[&chunk].read_in, self.present().id);
         let all_there = self.timeline.epochs(from, u64::MAX).count() as u64 == present - from + 1;

@@ -24,7 +24,8 @@ pub struct Apply {
     /// Let a full stream replace what the target holds
     #[arg(long)]
     pub overwrite: bool,
-    /// Where the copy's position is kept; TARGET.preserve.json without it, necessary for block devices
+    /// Where the copy's position is kept; TARGET.preserve.json without it, necessary for block
+    /// devices
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
 }

@@ -39,8 +39,9 @@ pub struct Store {
 pub struct Check {
     #[command(flatten)]
     pub store: Store,
-    /// Write: a lost superblock is made again from the other one; contents that read wrong twice are no longer found, and their
-    /// chunks gone. What cannot be repaired for certain is left alone
+    /// Write: a lost superblock is made again from the other one; contents that read wrong twice
+    /// are no longer found, and their chunks gone. What cannot be repaired for certain is left
+    /// alone
     #[arg(long, conflicts_with = "force_in_use")]
     pub repair: bool,
 }

@@ -11,9 +11,9 @@ use clap::ValueEnum;
 use preserve::control::Live;
 use preserve::device;
 use preserve::dm;
+use preserve::notes::Verdict;
 use preserve::source::Source;
 use preserve::store;
-use preserve::notes::Verdict;
 use preserve::uapi::Device;
 use preserve::units;
 use preserve::Error;
@@ -32,7 +32,8 @@ pub struct Create {
     /// Block device that holds the data
     #[arg(long)]
     pub origin: PathBuf,
-    /// Block device that takes old contents, and what must last: a new one, or that of an earlier activation
+    /// Block device that takes old contents, and what must last: a new one, or that of an earlier
+    /// activation
     #[arg(long)]
     pub store: PathBuf,
     /// The store begins anew: snapshots on it, or whatever else it holds, are lost

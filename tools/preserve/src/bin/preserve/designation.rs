@@ -30,7 +30,8 @@ use crate::output::Output;
 pub struct Designation {
     /// The live device
     pub name: String,
-    /// START+LEN, in sectors or with units: 2048+8, 1M+4K. Protecting rounds outwards to chunks, unprotecting inwards
+    /// START+LEN, in sectors or with units: 2048+8, 1M+4K. Protecting rounds outwards to chunks,
+    /// unprotecting inwards
     #[arg(value_name = "START+LEN")]
     pub ranges: Vec<Bytes>,
     /// Read ranges from a file (- is stdin): one per line, # begins a comment
@@ -69,7 +70,8 @@ fn edit(args: &Designation, edit: Edit, output: Output) -> Result<()> {
         .unwrap_or_default();
     let live = Live::open(&args.name)?;
     if !args.file.is_empty() {
-        // The filesystem is frozen then, or its writes wait; and so would whoever asks where files are.
+        // The filesystem is frozen then, or its writes wait; and so would whoever asks where files
+        // are.
         live.check_active("find out where files lie")?;
     }
     let found = files::locate(live.mapped(), &args.file, &args.glob, edit)?;

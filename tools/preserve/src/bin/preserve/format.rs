@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `create --format`: the store begins anew. What it held cannot be brought back, so everything that can be known
-//! is checked before.
+//! `create --format`: the store begins anew. What it held cannot be brought back, so everything
+//! that can be known is checked before.
 
 #![forbid(unsafe_code)]
 
@@ -23,11 +23,12 @@ use rustix::fs::ioctl_blksszget;
 
 use crate::create::Create;
 
-/// Where a persistent store has its superblocks, and most others something of theirs. The module takes it for new when
-/// that is zero.
+/// Where a persistent store has its superblocks, and most others something of theirs. The module
+/// takes it for new when that is zero.
 const WIPED_BYTES: usize = 8192;
 
-/// Checks what must be so for the device to be created, beyond what is checked for any, and wipes the store then.
+/// Checks what must be so for the device to be created, beyond what is checked for any, and wipes
+/// the store then.
 pub fn begin_anew(args: &Create) -> Result<()> {
     // Nobody else gets hold of them between the checks and the wiping.
     let mut origin = offline::open(&args.origin, Access::Write, "")?;

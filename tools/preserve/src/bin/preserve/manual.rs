@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The manual page and the command line say the same: each command has its section, with its options and no others.
+//! The manual page and the command line say the same: each command has its section, with its
+//! options and no others.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
@@ -39,7 +40,8 @@ fn named(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The options of a command by all their names; `global`: those that every command has, or the others.
+/// The options of a command by all their names; `global`: those that every command has, or the
+/// others.
 fn options(command: &Command, global: bool) -> BTreeSet<String> {
     let ours = |id: &str| ["help", "version"].contains(&id);
     let arguments = command.get_arguments();

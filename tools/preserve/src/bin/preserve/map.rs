@@ -32,7 +32,8 @@ pub struct Map {
     /// Only chunks of this kind; all with their attributes without it
     #[arg(value_enum)]
     pub kind: Option<MapKind>,
-    /// The snapshot looked at; the present without it (the latest one for backup, preserved and gone)
+    /// The snapshot looked at; the present without it (the latest one for backup, preserved and
+    /// gone)
     #[arg(long, value_name = "ID")]
     pub snapshot: Option<u64>,
     /// Changes are counted from this snapshot or bookmark, 0: all; the one before without it

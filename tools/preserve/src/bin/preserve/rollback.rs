@@ -31,7 +31,8 @@ pub struct Rollback {
     /// Its persistent store
     #[arg(long)]
     pub store: PathBuf,
-    /// Chunks whose frozen content is gone or damaged are left as they are now; without it they are a failure
+    /// Chunks whose frozen content is gone or damaged are left as they are now; without it they are
+    /// a failure
     #[arg(long)]
     pub leave_lost: bool,
     /// The store was not closed, but is known not to have failed before: its snapshots are right

@@ -176,7 +176,8 @@ impl Status {
     }
 }
 
-/// Nanoseconds since 1970 for people; the format ends with the year 9999, the module's time need not.
+/// Nanoseconds since 1970 for people; the format ends with the year 9999, the module's time need
+/// not.
 fn time(ns: u64) -> String {
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_nanos(ns)).to_string()
 }

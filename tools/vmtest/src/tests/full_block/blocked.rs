@@ -36,7 +36,8 @@ pub struct Writer {
 /// Sectors that any store here takes.
 pub const FIRST: u64 = 16 * 8;
 
-/// Sizes of the device and of the whole store, of which the latter takes a part of the former: 16 chunks, or two segments.
+/// Sizes of the device and of the whole store, of which the latter takes a part of the former: 16
+/// chunks, or two segments.
 pub fn sizes() -> (u64, u64) {
     match Spec::mb(1).kind {
         Kind::Transient => (512, FIRST),

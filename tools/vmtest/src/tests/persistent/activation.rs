@@ -68,7 +68,8 @@ fn shared() -> Result<()> {
     Ok(())
 }
 
-/// Else each recovery before the ring has gone round would look through the whole store for what it may have named.
+/// Else each recovery before the ring has gone round would look through the whole store for what it
+/// may have named.
 fn ring_is_zeroed() -> Result<()> {
     let mut rig = rig()?;
     let ring = Area::Ring.of(&rig)?;

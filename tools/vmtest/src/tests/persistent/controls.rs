@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Controls that cannot be logged: they fail, and with them the store. Snapshot, drop and edit are in `errors.rs`.
+//! Controls that cannot be logged: they fail, and with them the store. Snapshot, drop and edit are
+//! in `errors.rs`.
 
 #![forbid(unsafe_code)]
 
@@ -53,7 +54,8 @@ fn forget() -> Result<()> {
     })
 }
 
-/// The checkpoint that lets a scope take effect is held up, and when it goes on the log cannot be written.
+/// The checkpoint that lets a scope take effect is held up, and when it goes on the log cannot be
+/// written.
 fn narrow() -> Result<()> {
     let number = Cell::new(0);
     // Its device is there for longer than the store's.

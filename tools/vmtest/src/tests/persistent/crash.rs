@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Crashes: the disks go at a random moment, and come back. What was promised must hold, see [`super::world`].
+//! Crashes: the disks go at a random moment, and come back. What was promised must hold, see
+//! [`super::world`].
 
 #![forbid(unsafe_code)]
 

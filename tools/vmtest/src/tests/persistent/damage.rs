@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Contents that have changed in the store: an error for just these, which is counted, and nothing else is touched.
+//! Contents that have changed in the store: an error for just these, which is counted, and nothing
+//! else is touched.
 
 #![forbid(unsafe_code)]
 
@@ -33,8 +34,8 @@ pub const TESTS: &[Test] = &[
 /// Chunks that are overwritten, the last one short.
 const COPIED: std::ops::Range<u64> = 10..20;
 
-/// A device with chunks of `chunk` sectors, its first 256 KiB with one stamp, and a snapshot of that; chunks
-/// 10 to 19 and the last one have been overwritten.
+/// A device with chunks of `chunk` sectors, its first 256 KiB with one stamp, and a snapshot of
+/// that; chunks 10 to 19 and the last one have been overwritten.
 fn rig(chunk: u64) -> Result<(Rig, u64)> {
     let rig = Rig::new(
         &Spec {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store that cannot be written: live writes never fail, everybody is told, and what was lost is not taken
-//! for good by the next activation.
+//! A persistent store that cannot be written: live writes never fail, everybody is told, and what
+//! was lost is not taken for good by the next activation.
 
 #![forbid(unsafe_code)]
 
@@ -206,7 +206,8 @@ pub fn has_failed(rig: &Rig, disk: &Disk, event: u64) -> Result<()> {
     expect_errno("a lost snapshot", read, Errno::NOENT)
 }
 
-/// Writes to a part of the store fail, something is done that needs one, and the store comes back only after a removal.
+/// Writes to a part of the store fail, something is done that needs one, and the store comes back
+/// only after a removal.
 fn fails(area: Area, what: impl Fn(&Rig) -> Result<()>) -> Result<()> {
     fails_behind(|_| Ok(()), area, what)
 }
@@ -307,7 +308,8 @@ fn gone_at_removal(_: &Env) -> Result<()> {
     view.check(80, &[&[1; 80][..], &[2; 80], &[1; 1808]].concat())
 }
 
-/// The image is exact, only its session is new: nothing is missing before a checkpoint is made, and the log has what comes until then.
+/// The image is exact, only its session is new: nothing is missing before a checkpoint is made, and
+/// the log has what comes until then.
 fn images_at_activation() -> Result<()> {
     let (mut rig, disk) = rig()?;
     let before = Portrait::of(&rig)?;

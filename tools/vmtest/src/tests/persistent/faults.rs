@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Disks with faults, made of device-mapper targets: parts that cannot be read or written, writes that take long, and flushes
-//! that fail while reads and writes go on.
+//! Disks with faults, made of device-mapper targets: parts that cannot be read or written, writes
+//! that take long, and flushes that fail while reads and writes go on.
 
 #![forbid(unsafe_code)]
 
@@ -25,7 +25,8 @@ pub const WRITES: &str = "error_writes";
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A table that shows the first `sectors` of a disk, with other targets for parts of it, in their order.
+/// A table that shows the first `sectors` of a disk, with other targets for parts of it, in their
+/// order.
 pub fn with_parts(disk: &str, sectors: u64, parts: &[(Range<u64>, String)]) -> String {
     let mut table = String::new();
     let mut at = 0;
@@ -52,13 +53,14 @@ pub fn failing(disk: &str, start: u64, kind: &str) -> String {
     format!("flakey {disk} {start} 0 3600 1 {kind}")
 }
 
-/// A target for the part from `start` on: writes wait there, flushes do not. A suspend lets them go, early: what follows them may
-/// still go through the old table.
+/// A target for the part from `start` on: writes wait there, flushes do not. A suspend lets them
+/// go, early: what follows them may still go through the old table.
 pub fn slow(disk: &str, start: u64) -> String {
     format!("delay {disk} {start} 0 {disk} {start} 30000 {disk} {start} 0")
 }
 
-/// The block behind so many sectors. A flush goes to each target of a table, and that of this block may end it with an error.
+/// The block behind so many sectors. A flush goes to each target of a table, and that of this block
+/// may end it with an error.
 pub fn behind(sectors: u64) -> Range<u64> {
     sectors..sectors + 8
 }
@@ -69,7 +71,8 @@ pub fn no_flushes(disk: &str, sectors: u64) -> String {
     with_part(disk, behind.end, &behind, failing(disk, sectors, WRITES))
 }
 
-/// A part of a disk on a device of its own, whose writes and flushes can fail while what is above goes on as it was.
+/// A part of a disk on a device of its own, whose writes and flushes can fail while what is above
+/// goes on as it was.
 pub struct Part {
     dm: Dm,
     disk: String,
@@ -114,7 +117,8 @@ pub fn only_flushes_fail(device: &Dm) -> Result<()> {
     Ok(disk.write(0, &found)?)
 }
 
-/// Whether a write waits in the [`slow`] part of a device: its status has the reads, writes and flushes that are delayed.
+/// Whether a write waits in the [`slow`] part of a device: its status has the reads, writes and
+/// flushes that are delayed.
 pub fn is_held(device: &Dm) -> Result<bool> {
     let status = device.status()?;
     let (_, delayed) = status.split_once("delay ").context("no slow part")?;

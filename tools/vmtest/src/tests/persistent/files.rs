@@ -2,7 +2,8 @@
 
 //! Files on an ext4 on a live device, of which is known what must be there after a crash.
 //!
-//! File number n has the name `f<n % 20>`, is whole and synced before it gets it, and then the directory is synced as well.
+//! File number n has the name `f<n % 20>`, is whole and synced before it gets it, and then the
+//! directory is synced as well.
 
 #![forbid(unsafe_code)]
 
@@ -70,8 +71,8 @@ pub fn make(live: &Live) -> Result<()> {
     cmd::run("mkfs.ext4", &["-q", "-F", live.dm.path()]).map(drop)
 }
 
-/// Goes on from what is there: writes files, and takes frozen snapshots now and then, until told to stop; `promised` hears
-/// what must be there from now on.
+/// Goes on from what is there: writes files, and takes frozen snapshots now and then, until told to
+/// stop; `promised` hears what must be there from now on.
 pub fn write(
     live: &Live,
     mut promise: Promise,
@@ -103,7 +104,8 @@ pub fn write(
     Ok(())
 }
 
-/// Every file is one that was written, as a whole; and all below `number`, or what replaced them, are there.
+/// Every file is one that was written, as a whole; and all below `number`, or what replaced them,
+/// are there.
 fn check_files(number: u64) -> Result<()> {
     for n in 0..NAMES {
         let path = format!("{}/f{n}", Mount::AT);
@@ -129,7 +131,8 @@ fn check_files(number: u64) -> Result<()> {
     Ok(())
 }
 
-/// What was promised is there, on the live device and in every snapshot, and the filesystem is clean.
+/// What was promised is there, on the live device and in every snapshot, and the filesystem is
+/// clean.
 pub fn check(live: &Live, promise: &Promise) -> Result<()> {
     let all = snapshots(live)?;
     let latest = all.last().copied().unwrap_or(0);

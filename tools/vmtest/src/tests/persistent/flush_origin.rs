@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An origin that can be read and written, but not flushed: a snapshot that cannot be relied on is an error, and nothing else happens.
+//! An origin that can be read and written, but not flushed: a snapshot that cannot be relied on is
+//! an error, and nothing else happens.
 
 #![forbid(unsafe_code)]
 
@@ -77,7 +78,8 @@ fn fsync(_: &Env) -> Result<()> {
     disk.check(240, &[&[4; 8][..], &[3; 72]].concat())
 }
 
-/// The snapshot that failed has left nothing behind, neither here nor in the log; the next one has its number.
+/// The snapshot that failed has left nothing behind, neither here nor in the log; the next one has
+/// its number.
 fn as_if_nothing(mut rig: Rig, disk: Disk, ids: &[u64]) -> Result<()> {
     ensure!(rig.sysfs("state")? == "active", "the state");
     ensure!(snapshots(&rig)? == ids, "snapshots");
@@ -152,7 +154,8 @@ fn second(_: &Env) -> Result<()> {
     as_if_nothing(rig, disk, &ids)
 }
 
-/// A larger origin needs an epoch of its own. The resume fails until that can be flushed; what was there stays, whatever comes next.
+/// A larger origin needs an epoch of its own. The resume fails until that can be flushed; what was
+/// there stays, whatever comes next.
 fn growth(_: &Env) -> Result<()> {
     for is_removed in [false, true] {
         let (mut rig, disk) = rig()?;
@@ -182,7 +185,8 @@ fn growth(_: &Env) -> Result<()> {
     Ok(())
 }
 
-/// Only what it was at the removal can be compared later, and that may not last: no more than a warning.
+/// Only what it was at the removal can be compared later, and that may not last: no more than a
+/// warning.
 fn removal(_: &Env) -> Result<()> {
     let (mut rig, disk) = rig()?;
     disk.stamp(300, 84, 7)?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store that can be read and written, but not flushed. Only checkpoints flush it: records go to the disk with FUA.
+//! A persistent store that can be read and written, but not flushed. Only checkpoints flush it:
+//! records go to the disk with FUA.
 
 #![forbid(unsafe_code)]
 
@@ -67,7 +68,8 @@ fn told(kernel: &mut Kmsg, written: bool) -> Result<()> {
     Ok(())
 }
 
-/// The store has failed. When it is there again nothing in it is used: whatever the flush did, a superblock says so.
+/// The store has failed. When it is there again nothing in it is used: whatever the flush did, a
+/// superblock says so.
 fn ends(mut rig: Rig, disk: Disk, before: &Info) -> Result<()> {
     errors::has_failed(&rig, &disk, before.event)?;
     drop(disk);
@@ -93,7 +95,8 @@ fn never() -> Result<()> {
     ends(rig, disk, &before)
 }
 
-/// A checkpoint begins with this table for the store, and when the store was flushed, or that failed, another one follows.
+/// A checkpoint begins with this table for the store, and when the store was flushed, or that
+/// failed, another one follows.
 fn swaps(rig: &Rig, table: &str, then: impl FnOnce() -> Result<()>) -> Result<()> {
     rig.store.swap(table)?;
     let flushes = faults::flushes(rig.store_disk())?;

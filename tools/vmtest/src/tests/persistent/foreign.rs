@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Stores that do not fit, were changed behind our back, or are damaged: each has its own words, and none does harm.
+//! Stores that do not fit, were changed behind our back, or are damaged: each has its own words,
+//! and none does harm.
 
 #![forbid(unsafe_code)]
 
@@ -205,7 +206,8 @@ fn behind(_: &Env) -> Result<()> {
     Ok(())
 }
 
-/// A table that is loaded has looked at the store; until it is active, another one lets writes through.
+/// A table that is loaded has looked at the store; until it is active, another one lets writes
+/// through.
 fn between(_: &Env) -> Result<()> {
     let mut rig = rig()?;
     let before = Portrait::of(&rig)?;

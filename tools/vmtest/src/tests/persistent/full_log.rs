@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A checkpoint takes long, the log's ring fills meanwhile, and then the store fails: no record is in flight whose failure
-//! could tell the writes that wait.
+//! A checkpoint takes long, the log's ring fills meanwhile, and then the store fails: no record is
+//! in flight whose failure could tell the writes that wait.
 
 #![forbid(unsafe_code)]
 
@@ -36,8 +36,8 @@ const REGIONS: u64 = 64;
 const STORE: u64 = 16 << 11;
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// The store's image areas, through which its checkpoints go, a device of which only the last region is needed by a snapshot, and
-/// the sectors of the former.
+/// The store's image areas, through which its checkpoints go, a device of which only the last
+/// region is needed by a snapshot, and the sectors of the former.
 fn rig() -> Result<(Dm, Rig, u64)> {
     let spec = Spec {
         sectors: REGIONS * REGION,
@@ -59,8 +59,9 @@ fn rig() -> Result<(Dm, Rig, u64)> {
     Ok((images, rig, len))
 }
 
-/// A checkpoint begins, and does not come to its end before the image areas are resumed. After that all regions have to be
-/// announced again, and no further one begins, so each that is written takes one record.
+/// A checkpoint begins, and does not come to its end before the image areas are resumed. After that
+/// all regions have to be announced again, and no further one begins, so each that is written takes
+/// one record.
 fn begin_checkpoint(rig: &Rig, images: &Dm) -> Result<Background> {
     images.suspend()?;
     let words = ["message", rig.dm.name(), "0", "checkpoint"];

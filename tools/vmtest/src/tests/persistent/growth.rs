@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The power goes while a store grows: before its first superblock, between the two, before the first record that names a new
-//! segment, and behind it. A write waits for the room meanwhile. With the larger store everything is as it was, and goes on.
+//! The power goes while a store grows: before its first superblock, between the two, before the
+//! first record that names a new segment, and behind it. A write waits for the room meanwhile. With
+//! the larger store everything is as it was, and goes on.
 
 #![forbid(unsafe_code)]
 
@@ -45,7 +46,8 @@ enum How {
     Reload,
 }
 
-/// One of the superblocks is written first: with that held nothing is on the disk, with the other one, half of it.
+/// One of the superblocks is written first: with that held nothing is on the disk, with the other
+/// one, half of it.
 fn cuts(how: How) -> Result<()> {
     for held in [Area::First, Area::Second, Area::Ring, Area::Grown] {
         cut(how, held).with_context(|| format!("{how:?}, {held:?} was held"))?;

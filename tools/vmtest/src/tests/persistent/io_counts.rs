@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a first overwrite costs the disks, by their own count: the same however many snapshots need the chunk.
+//! What a first overwrite costs the disks, by their own count: the same however many snapshots need
+//! the chunk.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What happens to a [world](super::world) besides writes: snapshots, drops, edits, releases, checkpoints, one after another.
+//! What happens to a [world](super::world) besides writes: snapshots, drops, edits, releases,
+//! checkpoints, one after another.
 
 #![forbid(unsafe_code)]
 
@@ -38,8 +39,8 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Until the crash, which is an error. What is acknowledged while the disks are being held must be durable as well,
-    /// so it goes on until `stop`.
+    /// Until the crash, which is an error. What is acknowledged while the disks are being held must
+    /// be durable as well, so it goes on until `stop`.
     pub fn run(&mut self, world: &World, cutting: &AtomicBool, stop: &AtomicBool) -> Result<()> {
         while !stop.load(Ordering::SeqCst) {
             match self.step(world) {
@@ -206,7 +207,8 @@ impl Keeper {
     }
 }
 
-/// Reads all of a snapshot, while writes go on: what has been read once must be read again ever after.
+/// Reads all of a snapshot, while writes go on: what has been read once must be read again ever
+/// after.
 fn learn(live: &Live, point: &mut Point) -> Result<()> {
     for (chunk, cell) in (0..).zip(cells(live, point.id)?) {
         if let Cell::Data(stamps) = cell {

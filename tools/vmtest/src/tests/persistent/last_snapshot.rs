@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The last snapshot goes while much is being copied for it, by a drop or because the store is full, and no other follows: what
-//! is under way has no segment to go to any longer, and no write may wait for one.
+//! The last snapshot goes while much is being copied for it, by a drop or because the store is
+//! full, and no other follows: what is under way has no segment to go to any longer, and no write
+//! may wait for one.
 
 #![forbid(unsafe_code)]
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of a [world](super::world), on a disk of its own, so that it is still known after a power cut.
+//! What is known of a [world](super::world), on a disk of its own, so that it is still known after
+//! a power cut.
 //!
-//! First two arrays with a number for each sector: the last stamp begun, and the oldest one that may be left. Then two slots
-//! that are written by turns, each with the rest: snapshots, designation, and what is in doubt.
+//! First two arrays with a number for each sector: the last stamp begun, and the oldest one that
+//! may be left. Then two slots that are written by turns, each with the rest: snapshots,
+//! designation, and what is in doubt.
 
 #![forbid(unsafe_code)]
 

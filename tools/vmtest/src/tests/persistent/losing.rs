@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A chunk cannot be read, and that it is gone cannot be logged: two failures at a time, of the origin and of the store.
+//! A chunk cannot be read, and that it is gone cannot be logged: two failures at a time, of the
+//! origin and of the store.
 
 #![forbid(unsafe_code)]
 
@@ -44,7 +45,8 @@ fn rig() -> Result<Rig> {
     Ok(rig)
 }
 
-/// Its write waits, keeps no noflush suspend from its end, and passes when the store says that it failed.
+/// Its write waits, keeps no noflush suspend from its end, and passes when the store says that it
+/// failed.
 fn blocks() -> Result<()> {
     let rig = rig()?;
     let disk = rig.disk()?;

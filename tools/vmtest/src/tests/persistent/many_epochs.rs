@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One snapshot stays while hundreds come and go: at the limit the next one is refused, and nothing is lost.
+//! One snapshot stays while hundreds come and go: at the limit the next one is refused, and nothing
+//! is lost.
 
 #![forbid(unsafe_code)]
 

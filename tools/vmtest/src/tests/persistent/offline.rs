@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the command does with a store while there is no live device: rollback, check, repair. In use it is refused.
+//! What the command does with a store while there is no live device: rollback, check, repair. In
+//! use it is refused.
 
 #![forbid(unsafe_code)]
 
@@ -40,8 +41,8 @@ const MB: u64 = 2;
 /// Sectors of the device.
 const ALL: u64 = MB * 2048;
 
-/// Two snapshots: everything is 1 at the first; 2 was written at 160..800 before the second, 3 at 400..1200 since.
-/// Nobody protects 3000..3080, which is 4 now.
+/// Two snapshots: everything is 1 at the first; 2 was written at 160..800 before the second, 3 at
+/// 400..1200 since. Nobody protects 3000..3080, which is 4 now.
 fn rig() -> Result<(Rig, [u64; 2])> {
     let rig = Rig::new(&Spec::mb(MB).persistent())?;
     let disk = rig.disk()?;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `on_error=block`: a store in which not even a failure can be recorded holds writes up, and nothing else.
+//! `on_error=block`: a store in which not even a failure can be recorded holds writes up, and
+//! nothing else.
 
 #![forbid(unsafe_code)]
 
@@ -142,7 +143,8 @@ fn continues() -> Result<()> {
     Ok(())
 }
 
-/// No write has passed that the store does not know of: when it is there again, everything in it counts.
+/// No write has passed that the store does not know of: when it is there again, everything in it
+/// counts.
 fn keeps(_: &Env) -> Result<()> {
     let (mut rig, disk) = rig()?;
     disk.stamp(1600, 8, 3)?;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What lets a write go is durable before: no record counts before all earlier ones, and a drop, a release or a narrower scope has no
-//! effect before its record. A part of the store is held, so that something is not durable; a write that it would let go must
-//! wait, and after a power cut at that moment every promise holds.
+//! What lets a write go is durable before: no record counts before all earlier ones, and a drop, a
+//! release or a narrower scope has no effect before its record. A part of the store is held, so
+//! that something is not durable; a write that it would let go must wait, and after a power cut at
+//! that moment every promise holds.
 //!
 //! The traps are those of the model's `crash` part with the same names.
 
@@ -78,7 +79,8 @@ fn device() -> Result<Slices> {
     Slices::of(rig)
 }
 
-/// The present epoch has a segment, and the first region is announced: the records that are left are those which the test is about.
+/// The present epoch has a segment, and the first region is announced: the records that are left
+/// are those which the test is about.
 fn ready(rig: &Rig) -> Result<()> {
     let disk = rig.disk()?;
     disk.stamp(0, 8, 2)?;
@@ -190,8 +192,9 @@ fn shrinks(what: impl Fn(u64) -> String) -> Result<()> {
     Ok(())
 }
 
-/// An incremental scope has no effect before a checkpoint is durable that has its base's epochs as closed (held: the image), nor before
-/// its own record (held: the ring). A chunk outside it is needed until then. Traps narrow-unsaved and narrow-early-effect.
+/// An incremental scope has no effect before a checkpoint is durable that has its base's epochs as
+/// closed (held: the image), nor before its own record (held: the ring). A chunk outside it is
+/// needed until then. Traps narrow-unsaved and narrow-early-effect.
 fn narrows(held: Area) -> Result<()> {
     let mut slices = device()?;
     let rig = &slices.rig;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's side of `scripts/powercut`: at each start it looks at what the last power cut has left, and then goes
-//! on until the next one.
+//! The guest's side of `scripts/powercut`: at each start it looks at what the last power cut has
+//! left, and then goes on until the next one.
 //!
-//! Disks: origin, store and ledger of a [world](super::world); origin and store of an ext4 filesystem.
+//! Disks: origin, store and ledger of a [world](super::world); origin and store of an ext4
+//! filesystem.
 
 #![forbid(unsafe_code)]
 

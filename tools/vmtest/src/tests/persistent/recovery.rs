@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A store that cannot be read while it is recovered: the table is refused, or what cannot be read is not needed; nothing is
-//! written, and when it can be read again everything is there. And one that cannot be written behind a replay.
+//! A store that cannot be read while it is recovered: the table is refused, or what cannot be read
+//! is not needed; nothing is written, and when it can be read again everything is there. And one
+//! that cannot be written behind a replay.
 
 #![forbid(unsafe_code)]
 
@@ -115,8 +116,9 @@ fn unneeded() -> Result<()> {
     Ok(())
 }
 
-/// Behind a clean shutdown nobody looks at contents, but in the segment that was filled last; until the others can be read, reads of
-/// them fail, and no more. They are those of the first snapshot's epoch.
+/// Behind a clean shutdown nobody looks at contents, but in the segment that was filled last; until
+/// the others can be read, reads of them fail, and no more. They are those of the first snapshot's
+/// epoch.
 fn contents(_: &Env) -> Result<()> {
     let (mut rig, before) = gone(false)?;
     Area::Segment.hide_it(&rig)?;
@@ -137,7 +139,8 @@ fn contents(_: &Env) -> Result<()> {
     all_there(rig, &before)
 }
 
-/// What was replayed cannot be saved, as a part of the store cannot be written: how it is when that can be written again.
+/// What was replayed cannot be saved, as a part of the store cannot be written: how it is when that
+/// can be written again.
 fn fails_behind_replay(area: Area, words: &str) -> Result<(Rig, Portrait, Kmsg)> {
     let (mut rig, before) = gone(true)?;
     area.break_it(&rig)?;

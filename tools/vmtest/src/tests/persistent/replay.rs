@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Crashes at chosen writes: what a live device writes to its disks is logged (dm-log-writes), and any prefix of the log is a
-//! crash, after which what was promised must hold.
+//! Crashes at chosen writes: what a live device writes to its disks is logged (dm-log-writes), and
+//! any prefix of the log is a crash, after which what was promised must hold.
 //!
-//! Origin, store and a ledger of what is promised are slices of one logged device: so their writes have a common order, and
-//! each prefix has in it what had been promised at that point. A flush of one slice flushes all, though.
+//! Origin, store and a ledger of what is promised are slices of one logged device: so their writes
+//! have a common order, and each prefix has in it what had been promised at that point. A flush of
+//! one slice flushes all, though.
 //!
-//! A *place* is the length of a prefix: one for each content that origin and store have had, with all of the ledger that was
-//! written before the next change. At half of the places what comes next is there in part: any of the writes that wait for the next
-//! flush, or some sectors of the next write with FUA.
+//! A *place* is the length of a prefix: one for each content that origin and store have had, with
+//! all of the ledger that was written before the next change. At half of the places what comes next
+//! is there in part: any of the writes that wait for the next flush, or some sectors of the next
+//! write with FUA.
 //!
-//! The next round begins with a crash of the one before; so recoveries are logged as well, and crashes in them replayed. The store grows
-//! in each round.
+//! The next round begins with a crash of the one before; so recoveries are logged as well, and
+//! crashes in them replayed. The store grows in each round.
 
 #![forbid(unsafe_code)]
 
@@ -83,7 +85,8 @@ pub const TESTS: &[Test] = &[
 
 /// Memory that a log may take, in MiB.
 const LOG_MB: u64 = 400;
-/// Sectors of the store that are metadata for the most part: places there get as many looks as all others.
+/// Sectors of the store that are metadata for the most part: places there get as many looks as all
+/// others.
 const METADATA: u64 = 1400;
 
 /// Where a log is looked at.
@@ -119,8 +122,8 @@ struct Parts {
 }
 
 impl Parts {
-    /// The store has only a part of its place, which grows with `age`. A flush of the ledger goes to `flushed` instead: each of its
-    /// writes comes with one, and would flush origin and store.
+    /// The store has only a part of its place, which grows with `age`. A flush of the ledger goes
+    /// to `flushed` instead: each of its writes comes with one, and would flush origin and store.
     fn of(disk: &str, sizes: [u64; 3], age: u64, flushed: &str) -> Result<Self> {
         let [origin, store, ledger] = sizes;
         let eighths = |age: u64| store / 8 * (5 + age.min(3));
@@ -172,7 +175,8 @@ fn rounds(
     Ok(())
 }
 
-/// A disk that takes what is in its cache for durable is noticed: so would be a flush or FUA that is missing.
+/// A disk that takes what is in its cache for durable is noticed: so would be a flush or FUA that
+/// is missing.
 fn liar(seed: u64, which: fn(&Parts) -> &Dm) -> Result<()> {
     let mut subject = Liar::new(Chunks::new(seed, 8), which);
     let image = Image::zeroes(subject.sizes().iter().sum());
@@ -192,7 +196,8 @@ fn liar(seed: u64, which: fn(&Parts) -> &Dm) -> Result<()> {
     }
 }
 
-/// A store that says that it is closed has a fingerprint of the origin in it: what it was taken of must not vanish with a cache.
+/// A store that says that it is closed has a fingerprint of the origin in it: what it was taken of
+/// must not vanish with a cache.
 fn shutdown(_: &Env) -> Result<()> {
     let spec = Spec::mb(1).persistent();
     let disk = disk("vt-disk", &Image::zeroes(spec.sectors))?;
@@ -294,7 +299,8 @@ fn boundaries(log: &Log, [origin, store, _]: [u64; 3]) -> Vec<usize> {
     found
 }
 
-/// Some places, in order: of all, of those beside a write of metadata, and of the first ones, which are in recovery.
+/// Some places, in order: of all, of those beside a write of metadata, and of the first ones, which
+/// are in recovery.
 fn choose(log: &Log, [origin, store, _]: [u64; 3], rng: &mut Rng, looks: u64) -> Vec<usize> {
     let all = places(log, origin + store);
     let metadata = origin..origin + METADATA;

@@ -55,7 +55,8 @@ fn low_space(_: &Env) -> Result<()> {
     Ok(())
 }
 
-/// 11 to 12 bytes for a scattered chunk, some pages for marks; the same after an activation; and it comes back.
+/// 11 to 12 bytes for a scattered chunk, some pages for marks; the same after an activation; and it
+/// comes back.
 fn memory() -> Result<()> {
     let mut rig = Rig::new(&Spec::mb(8).persistent())?;
     let first = rig.control.snapshot_keeping(None, 4)?;

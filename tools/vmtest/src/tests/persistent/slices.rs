@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store in slices, each of which can be held: what is written to it waits, as on a disk that is slow, until it is let
-//! go, or the power is cut.
+//! A persistent store in slices, each of which can be held: what is written to it waits, as on a
+//! disk that is slow, until it is let go, or the power is cut.
 
 #![forbid(unsafe_code)]
 
@@ -149,7 +149,8 @@ impl Slices {
         all.iter().try_for_each(|dm| dm.resume())
     }
 
-    /// The power is there again, with a store of so many sectors. Nothing may have the live device open.
+    /// The power is there again, with a store of so many sectors. Nothing may have the live device
+    /// open.
     pub fn restart(&mut self, sectors: u64) -> Result<()> {
         self.rig.close()?;
         self.rig.mend()?;

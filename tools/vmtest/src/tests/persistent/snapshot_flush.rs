@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A snapshot on a persistent store flushes the origin, before the gate closes and while it is closed (trap no-flush): what it shows
-//! must not vanish with a volatile cache when its record is there. A transient store flushes nothing.
+//! A snapshot on a persistent store flushes the origin, before the gate closes and while it is
+//! closed (trap no-flush): what it shows must not vanish with a volatile cache when its record is
+//! there. A transient store flushes nothing.
 
 #![forbid(unsafe_code)]
 

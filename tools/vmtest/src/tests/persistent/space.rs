@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Space in a persistent store: segments come back and are used again, the log's ring as well, and a full store is
-//! what `on_full=` says.
+//! Space in a persistent store: segments come back and are used again, the log's ring as well, and
+//! a full store is what `on_full=` says.
 
 #![forbid(unsafe_code)]
 
@@ -135,7 +135,8 @@ fn ring(env: &Env) -> Result<()> {
     Ok(())
 }
 
-/// A device of many regions, written one after another, while snapshots begin new epochs with none announced.
+/// A device of many regions, written one after another, while snapshots begin new epochs with none
+/// announced.
 fn regions(env: &Env) -> Result<()> {
     let spec = Spec {
         sectors: 2 << 21,
@@ -254,7 +255,8 @@ fn blocks(_: &Env) -> Result<()> {
     view.check(0, &vec![6; rig.sectors() as usize])
 }
 
-/// With a message, and without any suspend of the live device; what went to the new part is there after a power cut and a removal.
+/// With a message, and without any suspend of the live device; what went to the new part is there
+/// after a power cut and a removal.
 fn grows(_: &Env) -> Result<()> {
     let mut rig = small(&["on_full=block"])?;
     let mut ids = Vec::new();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Another origin than before, and a log that is damaged in its middle: both are noticed, and all snapshots end.
+//! Another origin than before, and a log that is damaged in its middle: both are noticed, and all
+//! snapshots end.
 
 #![forbid(unsafe_code)]
 
@@ -99,7 +100,8 @@ fn records(rig: &Rig) -> Result<Vec<Record>> {
 /// Edits that are one record each.
 const EDITS: usize = 8;
 
-/// A record of the last few is damaged after a power cut. Behind the last one nothing proves that it was whole.
+/// A record of the last few is damaged after a power cut. Behind the last one nothing proves that
+/// it was whole.
 fn damaged_log() -> Result<()> {
     for behind in [0, 1, EDITS - 1] {
         let rig = Rig::with_store(&Spec::mb(1).persistent(), 16 << 11)?;

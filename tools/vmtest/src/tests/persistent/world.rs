@@ -2,10 +2,12 @@
 
 //! A live device under load, of which is known at any moment what must hold after a crash.
 //!
-//! Writers have a part of the device each, and one write in flight: a sector holds what lasts at least, or what was begun
-//! after that. What was acknowledged lasts, unless the disks have a volatile cache: then what was acknowledged before a flush,
-//! or written with FUA. Stamps rise, so what a snapshot froze lies between two stamps; and once it has been read, it is
-//! known. One thread does all the rest (snapshots, drops, edits, ...), so at a crash at most one of these is in doubt.
+//! Writers have a part of the device each, and one write in flight: a sector holds what lasts at
+//! least, or what was begun after that. What was acknowledged lasts, unless the disks have a
+//! volatile cache: then what was acknowledged before a flush, or written with FUA. Stamps rise, so
+//! what a snapshot froze lies between two stamps; and once it has been read, it is known. One
+//! thread does all the rest (snapshots, drops, edits, ...), so at a crash at most one of these is
+//! in doubt.
 
 #![forbid(unsafe_code)]
 
@@ -140,8 +142,8 @@ impl World {
         }
     }
 
-    /// Writers and the rest go on until the power is cut after some time; then the live device is gone, and the disks
-    /// are back.
+    /// Writers and the rest go on until the power is cut after some time; then the live device is
+    /// gone, and the disks are back.
     pub fn run_and_crash(&mut self, run: Duration) -> Result<()> {
         let store_first = self.rng.chance(50);
         let cutting = AtomicBool::new(false);
@@ -154,7 +156,8 @@ impl World {
                 world.rig.fail_disks()
             });
             stop.store(true, Ordering::SeqCst);
-            // Writes may wait for space, and nobody asks for the store: this does, and finds it broken.
+            // Writes may wait for space, and nobody asks for the store: this does, and finds it
+            // broken.
             let _ = world.rig.dm.try_message("checkpoint");
             cut
         })
@@ -177,7 +180,8 @@ impl World {
         Ok(())
     }
 
-    /// Writers and the rest go on for some time, and until there were so many writes; or until an error.
+    /// Writers and the rest go on for some time, and until there were so many writes; or until an
+    /// error.
     pub fn run(&mut self, time: Duration, writes: u64) -> Result<()> {
         let end = Instant::now() + time;
         let last = self.stamp.load(Ordering::SeqCst) + writes;
@@ -190,8 +194,8 @@ impl World {
         })
     }
 
-    /// Writers and the rest go on until `end` returns; it can see whether they have stopped because of an error. With
-    /// `cutting`, writes may fail.
+    /// Writers and the rest go on until `end` returns; it can see whether they have stopped because
+    /// of an error. With `cutting`, writes may fail.
     fn play(
         &mut self,
         cutting: &AtomicBool,

@@ -46,7 +46,8 @@ impl World {
             let sectors = start..start + len as usize;
             let how = self.how(&mut rng);
             if self.is_volatile && matches!(how, How::Lasting) {
-                // A log of all writes has it before older ones that are not flushed; see `vmtest::logwrites`.
+                // A log of all writes has it before older ones that are not flushed; see
+                // `vmtest::logwrites`.
                 self.settle(&all, || Ok(disk.flush()?))?;
             }
             self.put(&disk, &sectors, how)
