@@ -70,13 +70,13 @@ struct DmPreserve {
     _view: dm::Registration<interface::View>,
     #[pin]
     _live: dm::Registration<interface::Live>,
-    _registry: Registered,
+    _registry: RegistryGuard,
 }
 
 /// The registry is there while this lives.
-struct Registered;
+struct RegistryGuard;
 
-impl Registered {
+impl RegistryGuard {
     fn new() -> Result<Self> {
         engine::boot::begin()?;
         // From here on it is taken down again.
@@ -86,7 +86,7 @@ impl Registered {
     }
 }
 
-impl Drop for Registered {
+impl Drop for RegistryGuard {
     fn drop(&mut self) {
         // Nobody uses it: the targets and the device are unregistered. Only work may still run.
         if let Some(registry) = interface::registry::REGISTRY.get() {
@@ -103,7 +103,7 @@ impl kernel::InPlaceModule for DmPreserve {
             name: c"preserve-control",
         };
         try_pin_init!(Self {
-            _registry: Registered::new()?,
+            _registry: RegistryGuard::new()?,
             _live <- dm::Registration::new(module),
             _view <- dm::Registration::new(module),
             _control <- MiscDeviceRegistration::register(options),

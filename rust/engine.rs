@@ -19,10 +19,10 @@
 //!
 //! # Lock order
 //!
-//! `editor`, or `slow` (the copier's state); then `control`, `persist`, the gate (closing it), the
+//! `editor`, or `copier` (the copier's state); then `control`, `persist`, the gate (closing it), the
 //! journal, and then `timeline`, `designation`, `incoming` and the locks of
-//! [`Copies`](space::Copies). Whoever is inside the gate must not wait for `slow` or `control`.
-//! Neither `control` nor `slow` is held while waiting for a task that needs it, or over sysfs and
+//! [`Copies`](space::Copies). Whoever is inside the gate must not wait for `copier` or `control`.
+//! Neither `control` nor `copier` is held while waiting for a task that needs it, or over sysfs and
 //! open calls.
 
 #![forbid(unsafe_code)]
@@ -45,13 +45,13 @@ pub(crate) use device::Device;
 pub(crate) use device::Identity;
 pub(crate) use life::Phase;
 pub(crate) use queues::Queues;
-pub(crate) use read::Found;
 pub(crate) use read::Kind;
 pub(crate) use read::Piece;
 pub(crate) use read::ReadBuffer;
+pub(crate) use read::Source;
 pub(crate) use space::Copies;
-pub(crate) use state::Epoch;
 pub(crate) use state::State;
+pub(crate) use state::Epoch;
 pub(crate) use state::Timeline;
 
 use crate::dm;
@@ -62,7 +62,7 @@ use crate::dm::List;
 use crate::dm::WorkQueue;
 use crate::format::BLOCK_SECTORS;
 use crate::maps::Geometry;
-use crate::store::State as Checkpoint;
+use crate::store::Checkpoint;
 use crate::store::Trouble;
 use crate::uapi::args::Options;
 use device::Opened;
@@ -82,15 +82,15 @@ use kernel::sync::CondVar;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
-use log::Journal;
+use log::Log;
 use session::superblocks;
 use session::superblocks::Persist;
 use space::Store;
 use state::no_regions;
 use state::Known;
 use state::Present;
+use write::waiting::Copier;
 use write::waiting::HeldBio;
-use write::waiting::Slow;
 
 /// The engine. See the [module's documentation](self).
 #[pin_data]
@@ -107,7 +107,7 @@ pub(crate) struct Engine {
     /// Copies that came back.
     finished: IrqStack<KBox<Io<write::copy::Copy>>>,
     #[pin]
-    slow: Mutex<Slow>,
+    copier: Mutex<Copier>,
     /// Something has happened that those who wait in the copier may wait for; see [`Engine::kick`].
     woken: Atomic<bool>,
     /// Writes wait for space.
@@ -132,19 +132,19 @@ pub(crate) struct Engine {
 
     /// The log of a persistent store.
     #[pin]
-    journal: Journal,
+    log: Log,
     /// Its superblocks; `None` with a transient store.
     #[pin]
     persist: Mutex<Option<Persist>>,
     #[pin]
-    journal_work: Work<Engine, JOURNAL>,
+    log_work: Work<Engine, LOG>,
     #[pin]
     checkpoint_work: Work<Engine, CHECKPOINT>,
 
     queues: Arc<Queues>,
     #[pin]
     work: Work<Engine, COPIER>,
-    /// No copy is in flight; belongs to `slow`.
+    /// No copy is in flight; belongs to `copier`.
     #[pin]
     copies_done: CondVar,
 }
@@ -152,13 +152,13 @@ pub(crate) struct Engine {
 /// Number of the copier's work among the engine's.
 const COPIER: u64 = 0;
 /// Number of the journal's.
-const JOURNAL: u64 = 1;
+const LOG: u64 = 1;
 /// Number of the checkpoint's.
 const CHECKPOINT: u64 = 2;
 
 impl_has_work! {
     impl HasWork<Self, COPIER> for Engine { self.work }
-    impl HasWork<Self, JOURNAL> for Engine { self.journal_work }
+    impl HasWork<Self, LOG> for Engine { self.log_work }
     impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
 }
 
@@ -247,8 +247,8 @@ impl Engine {
         };
         // What was saved; `bind` sees to it that the device has grown since.
         let sectors = found.checkpoint.sectors;
-        let slow = Slow::new(shape.chunk_bytes())?;
-        let slots = slow.slots();
+        let copier = Copier::new(shape.chunk_bytes())?;
+        let slots = copier.slots();
         let events = EventLog::new(queues.clone())?;
         let init = try_pin_init!(Self {
             device <- Device::new(opened, uuids, shape, sectors, options),
@@ -256,7 +256,7 @@ impl Engine {
             store: found.space,
             incoming <- new_spinlock!(List::new(), "Engine::incoming"),
             finished: IrqStack::new(),
-            slow <- new_mutex!(slow, "Engine::slow"),
+            copier <- new_mutex!(copier, "Engine::copier"),
             woken: Atomic::new(false),
             blocked: Atomic::new(false),
             low_space: Atomic::new(false),
@@ -266,9 +266,9 @@ impl Engine {
             is_bound: Atomic::new(false),
             was_bypassed: Atomic::new(false),
             events,
-            journal <- Journal::new(slots),
+            log <- Log::new(slots),
             persist <- new_mutex!(persist, "Engine::persist"),
-            journal_work <- new_work!("Engine::journal_work"),
+            log_work <- new_work!("Engine::log_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),
             queues,
             work <- new_work!("Engine::work"),
@@ -319,8 +319,8 @@ impl Engine {
     }
 
     /// Lets the journal take in what has been written.
-    pub(crate) fn kick_journal(self: &Arc<Self>) {
-        let _ = self.queues.journal.enqueue::<_, JOURNAL>(self.clone());
+    pub(crate) fn kick_log(self: &Arc<Self>) {
+        let _ = self.queues.log.enqueue::<_, LOG>(self.clone());
     }
 
     /// Has a checkpoint made.
@@ -332,7 +332,7 @@ impl Engine {
 
     /// Returns true if the persistent store has failed.
     pub(crate) fn has_failed(&self) -> bool {
-        self.journal.has_failed()
+        self.log.has_failed()
     }
 
     /// Returns true if writes wait for space.

@@ -18,7 +18,7 @@ pub use epoch::Epoch;
 pub use snapshot::NewSnapshot;
 pub use snapshot::Scope;
 pub use snapshot::Snapshot;
-pub use timeline::Place;
 pub use timeline::Timeline;
+pub use timeline::Whereabouts;
 pub use timeline::MAX_EPOCHS;
 pub use timeline::MAX_SCOPE;

@@ -59,7 +59,7 @@ impl Engine {
     /// for this one to be resumed.
     pub(crate) fn flush_work(&self) {
         // Each may let the next run.
-        dm::flush_work(&self.journal_work);
+        dm::flush_work(&self.log_work);
         dm::flush_work(&self.checkpoint_work);
         dm::flush_work(&self.work);
     }
@@ -134,7 +134,7 @@ impl Engine {
     /// The device has grown. No failure of the store may keep it from being resumed.
     fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
         let grown = self.grow(sectors);
-        if !self.journal.has_failed() {
+        if !self.log.has_failed() {
             // If it was an error, it was the origin that could not be flushed.
             return grown;
         }
@@ -174,7 +174,7 @@ impl Engine {
             .is_some_and(|target| target.is_suspending_noflush())
     }
 
-    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were
+    /// The active target has been suspended: no bio is in flight. Copies may be, lane bios were
     /// submitted without them as need had shrunk; the devices are left alone only when these have
     /// ended.
     pub(crate) fn deactivate(self: &Arc<Self>) {
@@ -215,7 +215,7 @@ impl Engine {
     pub(crate) fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();
-        let is_intact = !self.journal.is_given_up() && !self.was_bypassed();
+        let is_intact = !self.log.is_given_up() && !self.was_bypassed();
         let guard = self.persist.lock();
         let ended = (*guard)
             .as_ref()
@@ -226,9 +226,9 @@ impl Engine {
     }
 
     fn wait_for_copies(&self) {
-        let mut slow = self.slow.lock();
-        while slow.is_copying() {
-            self.copies_done.wait(&mut slow);
+        let mut copier = self.copier.lock();
+        while copier.is_copying() {
+            self.copies_done.wait(&mut copier);
         }
     }
 }

@@ -44,17 +44,17 @@ use crate::dm::IrqStack;
 use crate::dm::List;
 use crate::dm::NoIo;
 use crate::dm::Status;
+use crate::engine::log::pending::Lane;
 use crate::engine::log::pending::Queue;
-use crate::engine::log::pending::Whose;
 use crate::engine::write::copy::Copy;
 use crate::engine::Engine;
-use crate::engine::JOURNAL;
+use crate::engine::LOG;
 use crate::format::Entry;
 use crate::format::Layout;
 use crate::format::MAX_CONTENTS;
 use crate::store::Buffer;
-use crate::store::Logbook;
-use crate::store::Place;
+use crate::store::LogEnd;
+use crate::store::LogPosition;
 use kernel::new_condvar;
 use kernel::new_mutex;
 use kernel::prelude::*;
@@ -92,8 +92,8 @@ impl GatherDone<Copy> for Record {
         gather.data.status = status;
         // As in `Copy::done`: not the last reference.
         if let Some(engine) = gather.data.engine.take() {
-            engine.journal.written.push(gather);
-            engine.kick_journal();
+            engine.log.written.push(gather);
+            engine.kick_log();
         }
     }
 }
@@ -102,7 +102,7 @@ impl GatherDone<Copy> for Record {
 pub(super) struct Flight {
     /// Its number.
     pub(super) sequence: u64,
-    /// Tickets up to this one are for it and earlier records, by [`Whose`].
+    /// Tickets up to this one are for it and earlier records, by [`Lane`].
     pub(super) tickets: [u64; 2],
     /// It has contents, not entries.
     pub(super) has_contents: bool,
@@ -113,7 +113,7 @@ pub(super) struct Flight {
 /// What the journal's lock protects.
 pub(super) struct Inner {
     /// `None` while there is no session.
-    pub(super) book: Option<Logbook>,
+    pub(super) book: Option<LogEnd>,
     pub(super) idle: List<Write>,
     pub(super) flights: KVec<Flight>,
     pub(crate) queues: [Queue; 2],
@@ -126,7 +126,7 @@ pub(super) struct Inner {
     /// Segments to be filled until a checkpoint is made, so that replay takes a bounded time.
     pub(super) segments_left: u64,
     /// The place before the record of each slot that is not settled.
-    pub(super) unsettled: KVec<Option<Place>>,
+    pub(super) unsettled: KVec<Option<LogPosition>>,
     pub(super) header: Buffer,
     /// Chunks and checksums of a record being made.
     pub(super) checksums: KVec<(u64, u32)>,
@@ -134,11 +134,11 @@ pub(super) struct Inner {
 
 /// The journal. See the [module's documentation](self).
 #[pin_data]
-pub(super) struct Journal {
+pub(super) struct Log {
     #[pin]
     inner: Mutex<Inner>,
     written: IrqStack<Write>,
-    /// The last durable tickets, by [`Whose`].
+    /// The last durable tickets, by [`Lane`].
     durable: [Atomic<u64>; 2],
     failed: Atomic<bool>,
     given_up: Atomic<bool>,
@@ -146,21 +146,21 @@ pub(super) struct Journal {
     progress: CondVar,
 }
 
-impl Journal {
+impl Log {
     /// An empty journal for `slots` copies. May sleep.
     pub(crate) fn new(slots: usize) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            inner <- new_mutex!(Inner::new(slots)?, "Journal::inner"),
+            inner <- new_mutex!(Inner::new(slots)?, "Log::inner"),
             written: IrqStack::new(),
             durable: [Atomic::new(0), Atomic::new(0)],
             failed: Atomic::new(false),
             given_up: Atomic::new(false),
-            progress <- new_condvar!("Journal::progress"),
+            progress <- new_condvar!("Log::progress"),
         }? Error)
     }
 
     /// Begins a session: the next record goes to the log's end.
-    pub(crate) fn begin(&self, book: Logbook, epoch: u64) {
+    pub(crate) fn begin(&self, book: LogEnd, epoch: u64) {
         let mut inner = self.inner.lock();
         inner.durable = book.place().sequence;
         inner.book = Some(book);
@@ -201,16 +201,16 @@ impl Journal {
     }
 
     /// Whether an entry is durable.
-    pub(super) fn is_durable(&self, whose: Whose, ticket: u64) -> bool {
-        self.durable[whose as usize].load(Acquire) >= ticket
+    pub(super) fn is_durable(&self, lane: Lane, ticket: u64) -> bool {
+        self.durable[lane as usize].load(Acquire) >= ticket
     }
 
     /// Waits until an entry is durable; `EIO` when it never will be. Process context; not
     /// interruptible, since whoever waits has begun what cannot be undone.
-    pub(crate) fn wait(&self, whose: Whose, ticket: u64) -> Result {
+    pub(crate) fn wait(&self, lane: Lane, ticket: u64) -> Result {
         let mut inner = self.inner.lock();
         loop {
-            if self.is_durable(whose, ticket) {
+            if self.is_durable(lane, ticket) {
                 return Ok(());
             }
             if self.has_failed() {
@@ -229,7 +229,7 @@ impl Journal {
     }
 
     /// The place where replay would have to begin, and the number of the next record.
-    pub(crate) fn cut(&self) -> Option<(Place, u64)> {
+    pub(crate) fn cut(&self) -> Option<(LogPosition, u64)> {
         let inner = self.inner.lock();
         let next = inner.book.as_ref()?.place();
         let unsettled = inner.unsettled.iter().flatten();
@@ -239,7 +239,7 @@ impl Journal {
 
     /// A checkpoint is durable that needs no record before a place; its image has so many blocks.
     /// Whether something may have waited for the room that this makes.
-    pub(super) fn trim(&self, place: &Place, layout: &Layout, image_blocks: u64) -> bool {
+    pub(super) fn trim(&self, place: &LogPosition, layout: &Layout, image_blocks: u64) -> bool {
         let mut inner = self.inner.lock();
         let log = (IMAGE_SHARE * image_blocks)
             .checked_div(layout.segment_blocks)
@@ -319,25 +319,25 @@ impl Inner {
 impl Engine {
     /// Adds entries that belong together to the log: a ticket to wait for. `None` when too many
     /// wait already, or the journal has failed.
-    pub(super) fn log(self: &Arc<Self>, whose: Whose, entries: &[Entry]) -> Option<u64> {
-        if self.journal.has_failed() {
+    pub(super) fn append(self: &Arc<Self>, lane: Lane, entries: &[Entry]) -> Option<u64> {
+        if self.log.has_failed() {
             return None;
         }
-        let mut inner = self.journal.inner.lock();
-        let ticket = inner.queues[whose as usize].add(entries);
+        let mut inner = self.log.inner.lock();
+        let ticket = inner.queues[lane as usize].add(entries);
         self.form_records(&mut inner);
         ticket
     }
 
     /// As [`Engine::log`], for a copy in a slot: until it is settled, replay begins no later than
     /// here.
-    pub(super) fn log_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
-        let mut inner = self.journal.inner.lock();
-        if self.journal.has_failed() {
+    pub(super) fn append_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
+        let mut inner = self.log.inner.lock();
+        if self.log.has_failed() {
             return None;
         }
         let place = inner.book.as_ref()?.place();
-        let ticket = inner.queues[Whose::Copier as usize].add(&[entry])?;
+        let ticket = inner.queues[Lane::Copier as usize].add(&[entry])?;
         if let Some(unsettled) = inner.unsettled.get_mut(slot) {
             *unsettled = Some(place);
         }
@@ -345,25 +345,25 @@ impl Engine {
         Some(ticket)
     }
 
-    /// Adds a copy's contents to the log, for [`Engine::log_added`]. It comes back as a finished
+    /// Adds a copy's contents to the log, for [`Engine::form_appended`]. It comes back as a finished
     /// copy when they are durable, with its position; with an error when that fails; and without a
     /// position when its epoch has ended.
-    pub(super) fn log_contents(&self, io: KBox<Io<Copy>>) {
-        self.journal.inner.lock().contents.push(io);
+    pub(super) fn append_contents(&self, io: KBox<Io<Copy>>) {
+        self.log.inner.lock().contents.push(io);
     }
 
     /// Makes records of the contents that were added.
-    pub(super) fn log_added(self: &Arc<Self>) {
-        let mut inner = self.journal.inner.lock();
+    pub(super) fn form_appended(self: &Arc<Self>) {
+        let mut inner = self.log.inner.lock();
         if !inner.contents.is_empty() {
             self.form_records(&mut inner);
         }
     }
 
     /// The journal's work: takes in what has been written, and goes on.
-    pub(super) fn run_journal(self: &Arc<Self>) {
-        let mut inner = self.journal.inner.lock();
-        let mut written = self.journal.written.take();
+    pub(super) fn run_log(self: &Arc<Self>) {
+        let mut inner = self.log.inner.lock();
+        let mut written = self.log.written.take();
         while let Some(write) = written.pop() {
             let sequence = write.data.sequence;
             let mut flights = inner.flights.iter_mut();
@@ -374,8 +374,8 @@ impl Engine {
         self.retire_records(&mut inner);
         self.form_records(&mut inner);
         drop(inner);
-        self.journal.progress.notify_all();
-        if self.journal.has_failed() {
+        self.log.progress.notify_all();
+        if self.log.has_failed() {
             // The checkpoint's work gives the store up: here nothing is waited for.
             self.kick_checkpoint();
         }
@@ -395,16 +395,16 @@ impl Engine {
             let Some(mut write) = flight.written else {
                 return;
             };
-            if write.data.status != Status::OK && !self.journal.has_failed() {
-                self.journal.set_failed();
+            if write.data.status != Status::OK && !self.log.has_failed() {
+                self.log.set_failed();
             }
             // After a failure nothing later counts, whether it was written or not.
-            let failed = self.journal.has_failed();
+            let failed = self.log.has_failed();
             if !failed {
                 inner.durable = flight.sequence + 1;
-                for whose in Whose::ALL {
-                    let durable = &self.journal.durable[whose as usize];
-                    durable.store(flight.tickets[whose as usize], Release);
+                for lane in Lane::ALL {
+                    let durable = &self.log.durable[lane as usize];
+                    durable.store(flight.tickets[lane as usize], Release);
                 }
             }
             let mut parts = write.take_parts();
@@ -425,11 +425,11 @@ impl Engine {
     }
 }
 
-impl WorkItem<JOURNAL> for Engine {
+impl WorkItem<LOG> for Engine {
     type Pointer = Arc<Engine>;
 
     fn run(this: Arc<Engine>) {
         let _noio = NoIo::enter();
-        this.run_journal();
+        this.run_log();
     }
 }

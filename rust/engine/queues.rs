@@ -6,13 +6,13 @@
 //! destroying a queue waits for its work. Each has its own reason:
 //!
 //! - `writes`: the copier and checkpoints, which writes wait for.
-//! - `journal`: the journals alone. The others may wait for a journal, so its work must never have
+//! - `log`: the logs alone. The others may wait for a log, so its work must never have
 //!   to wait for a worker that does.
 //! - `events`: what is told to user space. The kernel allocates with I/O under the locks that this
 //!   takes (`uevent_sock_mutex`), so whoever holds them may be waiting for a write to one of our
 //!   devices; no write may wait for this queue.
 //! - `waits`: reads of frozen content that wait for a live device's resume, each view's in a worker
-//!   of its own. Nobody waits for this queue but a view that is removed, whose reads have ended by
+//!   of its own. Nobody waits for this queue but a view that is removed, lane reads have ended by
 //!   then.
 
 #![forbid(unsafe_code)]
@@ -24,8 +24,8 @@ use kernel::prelude::*;
 pub(crate) struct Queues {
     /// The copier's and the checkpoints'.
     pub(crate) writes: WorkQueue,
-    /// The journals'.
-    pub(super) journal: WorkQueue,
+    /// The logs'.
+    pub(super) log: WorkQueue,
     /// Where events are sent from.
     pub(crate) events: WorkQueue,
     /// Where reads wait for a resume.
@@ -37,7 +37,7 @@ impl Queues {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             writes: WorkQueue::new(c"dm-preserve")?,
-            journal: WorkQueue::new(c"dm-preserve-journal")?,
+            log: WorkQueue::new(c"dm-preserve-journal")?,
             events: WorkQueue::new_unhurried(c"dm-preserve-events")?,
             waits: WorkQueue::new_unhurried(c"dm-preserve-waits")?,
         })
@@ -45,7 +45,7 @@ impl Queues {
 
     /// Waits for all work, with which the last references to engines go.
     pub(crate) fn flush(&self) {
-        self.journal.flush();
+        self.log.flush();
         self.writes.flush();
         self.events.flush();
         self.waits.flush();

@@ -29,8 +29,8 @@ use crate::engine::state::Timeline;
 use crate::engine::Engine;
 use crate::errors::ENODATA;
 use crate::errors::EUCLEAN;
-use crate::history::Place;
 use crate::history::Snapshot;
+use crate::history::Whereabouts;
 use crate::maps::Chunks;
 use crate::maps::Designation;
 use crate::store::Content;
@@ -42,7 +42,7 @@ use kernel::sync::Arc;
 const PIECE_BYTES: u64 = 64 << 10;
 
 /// Where the frozen content of some chunks is.
-pub(crate) enum Found {
+pub(crate) enum Source {
     /// Not protected: there is none to be had.
     Hole,
     /// Overwritten without a copy.
@@ -144,20 +144,20 @@ impl Engine {
         snapshot: &Snapshot,
         visible: &Designation,
         run: Chunks,
-    ) -> (Found, u64) {
+    ) -> (Source, u64) {
         let (protected, end) = Timeline::chunks_alike(visible, run);
         let run = Chunks { end, ..run };
         if !protected {
-            return (Found::Hole, end);
+            return (Source::Hole, end);
         }
         let (place, end) = timeline.look_at_run(snapshot, run);
-        let Place::Epoch(epoch) = place else {
-            return (Found::Origin, end);
+        let Whereabouts::Epoch(epoch) = place else {
+            return (Source::Origin, end);
         };
         let copy = epoch.copies.as_ref();
         let Some((copies, (position, len))) = copy.and_then(|c| Some((c, c.find(run.start)?)))
         else {
-            return (Found::Gone, run.start + 1);
+            return (Source::Gone, run.start + 1);
         };
         let content = Content {
             chunk: run.start,
@@ -165,7 +165,7 @@ impl Engine {
             epoch: epoch.id,
         };
         let end = end.min(run.start + len);
-        (Found::Copy(copies.clone(), content), end)
+        (Source::Copy(copies.clone(), content), end)
     }
 
     /// The second look: returns true if what was read from the origin is the frozen content.
@@ -219,9 +219,9 @@ impl Engine {
             // CAST: At most the I/O's capacity.
             let bytes = (len * sector_bytes) as u32;
             match found {
-                Found::Hole => return Ok(piece(Kind::Hole, len)),
-                Found::Gone => return Err(ENODATA),
-                Found::Copy(_copies, content) => {
+                Source::Hole => return Ok(piece(Kind::Hole, len)),
+                Source::Gone => return Err(ENODATA),
+                Source::Copy(_copies, content) => {
                     let within = start - self.device.shape().sector(run.start);
                     if self.device.is_persistent() {
                         return self.read_contents(content, within, len, buffer);
@@ -231,7 +231,7 @@ impl Engine {
                     io.run(self.device.store(), Direction::Read, sector, bytes)?;
                     return Ok(piece(Kind::Data, len));
                 }
-                Found::Origin => {
+                Source::Origin => {
                     let io = &mut buffer.io;
                     io.run(self.device.origin(), Direction::Read, start, bytes)?;
                     let read = Chunks {

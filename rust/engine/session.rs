@@ -46,7 +46,7 @@ use crate::format::ON_ERROR_BLOCK;
 use crate::format::ON_ERROR_CONTINUE;
 use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
-use crate::store::Logbook;
+use crate::store::LogEnd;
 use crate::store::Segments;
 use crate::uapi::args::OnError;
 use kernel::prelude::*;
@@ -121,14 +121,14 @@ impl Engine {
             OnError::Continue => ON_ERROR_CONTINUE,
             OnError::Block => ON_ERROR_BLOCK,
         });
-        let book = Logbook::new(
+        let book = LogEnd::new(
             persist.superblock.store,
             session,
             persist.layout,
             persist.place,
         );
         let epoch = self.state.timeline().present().map_or(0, |epoch| epoch.id);
-        self.journal.begin(book, epoch);
+        self.log.begin(book, epoch);
         persist.is_open = true;
         persist.has_begun = false;
         self.store.with_segments(Segments::close_current);
@@ -145,9 +145,9 @@ impl Engine {
     /// closed.
     pub(super) fn close_store(self: &Arc<Self>) {
         let _noio = NoIo::enter();
-        self.journal.wait_until_idle();
+        self.log.wait_until_idle();
         let mut control = self.state.control();
-        let saved = match self.journal.has_failed() {
+        let saved = match self.log.has_failed() {
             true => {
                 self.say_again_that_it_failed();
                 Ok(())
@@ -178,13 +178,13 @@ impl Engine {
     /// session is all that the next one looks at. `EIO` while the store is failing: a change that
     /// the next activation would not find must not be made.
     pub(super) fn is_logging(&self) -> Result<bool> {
-        if !self.device.is_persistent() || self.journal.is_given_up() {
+        if !self.device.is_persistent() || self.log.is_given_up() {
             return Ok(false);
         }
         let guard = self.persist.lock();
         let session = (*guard).as_ref().filter(|persist| persist.is_open);
         let has_begun = session.map(|persist| persist.has_begun).ok_or(ENODEV)?;
-        match self.journal.has_failed() {
+        match self.log.has_failed() {
             true => Err(EIO),
             false => Ok(has_begun),
         }
@@ -229,7 +229,7 @@ impl Engine {
     }
 
     fn grow_layout(&self, persist: &mut Persist) -> Result {
-        if self.journal.has_failed() {
+        if self.log.has_failed() {
             return Err(EIO);
         }
         let blocks = self.device.store().sectors() / BLOCK_SECTORS;
@@ -242,7 +242,7 @@ impl Engine {
         persist.write_superblocks(self.device.store())?;
         let installed = self.store.with_segments(|segments| segments.grow(grown));
         installed.unwrap_or(Ok(()))?;
-        self.journal.set_layout(&grown);
+        self.log.set_layout(&grown);
         persist.layout = grown;
         Ok(())
     }

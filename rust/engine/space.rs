@@ -13,9 +13,9 @@ use crate::maps::Chunks;
 use crate::maps::Index;
 use crate::maps::Room;
 use crate::store::Area;
+use crate::store::EpochCopies;
 use crate::store::Pool;
 use crate::store::Segments;
-use crate::store::Stored;
 use kernel::new_mutex;
 use kernel::new_spinlock;
 use kernel::prelude::*;
@@ -198,7 +198,7 @@ impl Copies {
     }
 }
 
-impl Stored for Copies {
+impl EpochCopies for Copies {
     fn position(&self, chunk: u64) -> Option<u64> {
         self.find(chunk).map(|(position, _)| position)
     }

@@ -132,7 +132,7 @@ pub const FLAG_NARROWED: u64 = 1 << 3;
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct StateItem {
-    /// Where replay begins: [`Place`](crate::store::LogPosition).
+    /// Where replay begins: [`LogPosition`](crate::store::LogPosition).
     pub sequence: U64,
     /// See `sequence`.
     pub ring: U64,

@@ -75,23 +75,23 @@ impl<C> Timeline<C> {
                 snapshots.push(snapshot.clone(), GFP_KERNEL)?;
             }
         }
-        let (began, before) = match &change.snapshot {
-            Some(snapshot) => (snapshot.epoch, self.began),
-            None => (self.began, self.before),
+        let (latest_epoch, previous_epoch) = match &change.snapshot {
+            Some(snapshot) => (snapshot.epoch, self.latest_epoch),
+            None => (self.latest_epoch, self.previous_epoch),
         };
         snapshots.extend_with_option(change.snapshot)?;
         while bookmarks.len() > MAX_BOOKMARKS {
             bookmarks.remove(0).map_err(|_| EINVAL)?;
         }
         let copies_from = oldest(&snapshots);
-        let marks_from = copies_from.min(oldest(&bookmarks)).min(before);
+        let marks_from = copies_from.min(oldest(&bookmarks)).min(previous_epoch);
         let epochs = self.needed_epochs(copies_from, marks_from, change.begin)?;
         Ok(Self {
             epochs,
             snapshots,
             bookmarks,
-            began,
-            before,
+            latest_epoch,
+            previous_epoch,
         })
     }
 

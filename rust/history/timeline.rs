@@ -20,7 +20,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// Where the content is that a chunk had at a snapshot.
-pub enum Place<'a, C> {
+pub enum Whereabouts<'a, C> {
     /// Never written since: on the origin, if that is so still when the data has arrived.
     Origin,
     /// In the copies of this epoch, or nowhere.
@@ -33,9 +33,9 @@ pub struct Timeline<C> {
     pub(super) snapshots: KVec<Arc<Snapshot>>,
     pub(super) bookmarks: KVec<Arc<Snapshot>>,
     /// The epoch that the latest snapshot began, whatever has become of it.
-    pub(super) began: u64,
+    pub(super) latest_epoch: u64,
     /// The one that the snapshot before it began.
-    pub(super) before: u64,
+    pub(super) previous_epoch: u64,
 }
 
 /// Most epochs between a base and a snapshot that is incremental since it: their maps are named in
@@ -53,8 +53,8 @@ impl<C> Timeline<C> {
             epochs,
             snapshots: KVec::new(),
             bookmarks: KVec::new(),
-            began: 0,
-            before: 0,
+            latest_epoch: 0,
+            previous_epoch: 0,
         })
     }
 
@@ -63,21 +63,21 @@ impl<C> Timeline<C> {
         epochs: KVec<Epoch<C>>,
         snapshots: KVec<Arc<Snapshot>>,
         bookmarks: KVec<Arc<Snapshot>>,
-        began: u64,
-        before: u64,
+        latest_epoch: u64,
+        previous_epoch: u64,
     ) -> Self {
         Self {
             epochs,
             snapshots,
             bookmarks,
-            began,
-            before,
+            latest_epoch,
+            previous_epoch,
         }
     }
 
     /// The epochs that the latest snapshot, and the one before it, began.
     pub fn latest_epochs(&self) -> (u64, u64) {
-        (self.began, self.before)
+        (self.latest_epoch, self.previous_epoch)
     }
 
     /// The live snapshots, oldest first.
@@ -119,12 +119,12 @@ impl<C> Timeline<C> {
 
     /// The epochs since the latest snapshot: the seed's snapshot map.
     pub fn since_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
-        self.epochs(self.began, u64::MAX)
+        self.epochs(self.latest_epoch, u64::MAX)
     }
 
     /// The epochs that the latest snapshot closed: the seed's backup map.
     pub fn closed_by_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
-        self.epochs(self.before, self.began)
+        self.epochs(self.previous_epoch, self.latest_epoch)
     }
 
     /// The epochs whose number is in `from..to`, oldest first.
@@ -163,7 +163,7 @@ impl<C> Timeline<C> {
     /// For replay, whose present epoch may have marks from later than the place that is replayed:
     /// whether a live snapshot wants the content of a chunk and no closed epoch since has written
     /// it.
-    pub fn owes(&self, chunk: u64) -> bool {
+    pub fn needed_at_replay(&self, chunk: u64) -> bool {
         let present = self.present().map_or(0, |epoch| epoch.id);
         let mut snapshots = self.snapshots.iter();
         snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, present))
@@ -199,29 +199,29 @@ impl<C> Timeline<C> {
     }
 
     /// Rule 5: where the content of a chunk at a snapshot is, as far as this timeline knows.
-    pub fn look(&self, snapshot: &Snapshot, chunk: u64) -> Place<'_, C> {
+    pub fn look(&self, snapshot: &Snapshot, chunk: u64) -> Whereabouts<'_, C> {
         let mut epochs = self.epochs(snapshot.epoch, u64::MAX);
         match epochs.find(|epoch| epoch.marks.get(chunk)) {
-            Some(epoch) => Place::Epoch(epoch),
-            None => Place::Origin,
+            Some(epoch) => Whereabouts::Epoch(epoch),
+            None => Whereabouts::Origin,
         }
     }
 
     /// The same for the first chunk of a run, and up to which chunk the answer is the same.
-    pub fn look_at_run(&self, snapshot: &Snapshot, run: Chunks) -> (Place<'_, C>, u64) {
+    pub fn look_at_run(&self, snapshot: &Snapshot, run: Chunks) -> (Whereabouts<'_, C>, u64) {
         let mut run = run;
         for epoch in self.epochs(snapshot.epoch, u64::MAX) {
             match epoch.marks.find(run, true) {
                 Some(first) if first == run.start => {
                     let end = epoch.marks.find(run, false).unwrap_or(run.end);
-                    return (Place::Epoch(epoch), end);
+                    return (Whereabouts::Epoch(epoch), end);
                 }
                 // From there on this epoch answers, unless an older one does.
                 Some(first) => run.end = first,
                 None => (),
             }
         }
-        (Place::Origin, run.end)
+        (Whereabouts::Origin, run.end)
     }
 
     /// The first chunk of a run that was written since a snapshot.
@@ -236,7 +236,7 @@ impl<C> Timeline<C> {
 
     /// Snapshots up to this id have to go, so that with a new one there are no more than `keep`; 0
     /// if none has to.
-    pub fn beyond(&self, keep: usize) -> u64 {
+    pub fn drop_up_to(&self, keep: usize) -> u64 {
         let live = self
             .snapshots
             .iter()

@@ -6,8 +6,8 @@
 
 use crate::engine::Engine;
 use crate::engine::Timeline;
-use crate::history::Place;
 use crate::history::Snapshot;
+use crate::history::Whereabouts;
 use crate::maps::Designation;
 use crate::uapi;
 use kernel::prelude::*;
@@ -153,7 +153,7 @@ impl Query {
             bits |= uapi::ATTR_CHANGED;
         }
         if let Some(to) = self.to.as_ref().filter(|_| word.since & bit != 0) {
-            if let Place::Epoch(epoch) = self.timeline.look(to, chunk) {
+            if let Whereabouts::Epoch(epoch) = self.timeline.look(to, chunk) {
                 let copies = epoch.copies.as_ref();
                 bits |= match copies.and_then(|copies| copies.find(chunk)) {
                     Some(_) => uapi::ATTR_PRESERVED,

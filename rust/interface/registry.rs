@@ -27,7 +27,7 @@ use kernel::sync::Mutex;
 /// The module's registry, while it is loaded.
 pub(crate) static REGISTRY: Global<Registry> = Global::new();
 
-struct Entry {
+struct Registered {
     engine: Arc<Engine>,
     /// Targets `preserve` that use the engine. It ends with the last.
     targets: usize,
@@ -41,7 +41,7 @@ struct Entry {
 #[pin_data]
 pub(crate) struct Registry {
     #[pin]
-    entries: Mutex<KVec<Entry>>,
+    entries: Mutex<KVec<Registered>>,
     /// Where all engines do their work.
     queues: Arc<Queues>,
 }
@@ -109,7 +109,7 @@ impl Refused {
 
 /// Whether a table may use an engine that exists already, or one of the same devices may be made.
 fn check(
-    entry: &Entry,
+    entry: &Registered,
     identity: Identity,
     shape: Geometry,
     options: &Options,
@@ -189,7 +189,7 @@ pub(super) fn acquire(
             }
         }
         if let Some(engine) = made.take() {
-            let entry = Entry {
+            let entry = Registered {
                 engine: Arc::clone(&engine),
                 targets: 1,
                 views: 0,

@@ -38,11 +38,11 @@ use crate::dm::Target;
 use crate::dm::WorkQueue;
 use crate::engine::Copies;
 use crate::engine::Engine;
-use crate::engine::Found;
 use crate::engine::Kind;
 use crate::engine::Phase;
 use crate::engine::Piece;
 use crate::engine::ReadBuffer;
+use crate::engine::Source;
 use crate::history::Snapshot;
 use crate::interface::registry;
 use crate::maps::Chunks;
@@ -223,25 +223,25 @@ impl Target for View {
                 .saturating_sub(span.start),
         );
         match found {
-            Found::Gone => bio.end(Status::IO_ERROR),
-            Found::Hole if self.reader.unprotected == Unprotected::Error => {
+            Source::Gone => bio.end(Status::IO_ERROR),
+            Source::Hole if self.reader.unprotected == Unprotected::Error => {
                 bio.end(Status::IO_ERROR)
             }
-            Found::Hole => {
+            Source::Hole => {
                 bio.zero_fill();
                 bio.end(Status::OK)
             }
-            Found::Copy(..) if engine.device().is_persistent() && is_part(&bio.span(), engine) => {
+            Source::Copy(..) if engine.device().is_persistent() && is_part(&bio.span(), engine) => {
                 *bio.state() = Reading::Part;
                 bio.take(|bio| self.hand_over(bio))
             }
-            Found::Copy(copies, content) => {
+            Source::Copy(copies, content) => {
                 let within = span.start - engine.device().shape().sector(run.start);
                 let sector = engine.device().store_sector(content.position) + within;
                 *bio.state() = Reading::Copy(copies, content);
                 bio.remap(engine.device().store(), sector)
             }
-            Found::Origin => {
+            Source::Origin => {
                 *bio.state() = Reading::Origin(Chunks { end, ..run });
                 bio.remap(engine.device().origin(), span.start)
             }

@@ -33,9 +33,9 @@ use crate::maps::LEAF_BITS;
 use crate::store::disk::Disk;
 use crate::store::image::ImageReader;
 use crate::store::image::Item;
-use crate::store::log_end::Place;
-use crate::store::save::State;
-use crate::store::save::Stored;
+use crate::store::log_end::LogPosition;
+use crate::store::save::Checkpoint;
+use crate::store::save::EpochCopies;
 use crate::store::save::LEAF_WORDS;
 use crate::store::save::WORDS;
 use kernel::prelude::*;
@@ -90,12 +90,12 @@ fn numbered<T>(objects: &KVec<Arc<T>>, number: u64) -> Result<Arc<T>> {
 /// Loads an image of a device of `shape`, with `new_copies` for the copies of each epoch.
 ///
 /// Errors: `EUCLEAN` when something in it cannot be, those of the disk, `ENOMEM`.
-pub fn load<C: Stored, D: Disk>(
+pub fn load<C: EpochCopies, D: Disk>(
     reader: &mut ImageReader<'_, D>,
     shape: Geometry,
     layout: &Layout,
     new_copies: &dyn Fn() -> Result<Arc<C>>,
-) -> Result<State<C>> {
+) -> Result<Checkpoint<C>> {
     let mut loader = Loader {
         shape,
         layout,
@@ -114,7 +114,7 @@ pub fn load<C: Stored, D: Disk>(
     loader.finish()
 }
 
-impl<C: Stored> Loader<'_, C> {
+impl<C: EpochCopies> Loader<'_, C> {
     fn item(&mut self, item: &Item<'_>) -> Result {
         match item.kind {
             ItemKind::Bitmap => self.bitmap(item),
@@ -300,7 +300,7 @@ impl<C: Stored> Loader<'_, C> {
         Ok(list.push(snapshot, GFP_KERNEL)?)
     }
 
-    fn finish(self) -> Result<State<C>> {
+    fn finish(self) -> Result<Checkpoint<C>> {
         let state = self.state.ok_or(EUCLEAN)?;
         let present = self.epochs.last().ok_or(EUCLEAN)?;
         let rising = [
@@ -335,8 +335,8 @@ impl<C: Stored> Loader<'_, C> {
             state.began.get(),
             state.before.get(),
         );
-        Ok(State {
-            place: Place {
+        Ok(Checkpoint {
+            place: LogPosition {
                 sequence: state.sequence.get(),
                 ring: state.ring.get(),
                 content,

@@ -7,7 +7,7 @@
 //! header before it, so that what an earlier session left behind is never taken for the
 //! continuation.
 //!
-//! This file makes header blocks; it does no I/O. A reader follows the same [`Place`]s
+//! This file makes header blocks; it does no I/O. A reader follows the same [`LogPosition`]s
 //! (see [`recover`](crate::store::recover)).
 
 #![forbid(unsafe_code)]
@@ -26,7 +26,7 @@ use zerocopy::little_endian::U64;
 
 /// A place between two records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct LogPosition {
     /// Number of the record that comes next.
     pub sequence: u64,
     /// How many records the ring has taken since formatting.
@@ -40,7 +40,7 @@ pub struct Place {
     pub previous: u32,
 }
 
-impl Place {
+impl LogPosition {
     /// How many contents fit at the place.
     pub fn room(&self, chunk_blocks: u64) -> u64 {
         let blocks = self.content_end.saturating_sub(self.content);
@@ -84,19 +84,19 @@ pub struct Formed {
 }
 
 /// The log's end.
-pub struct Logbook {
+pub struct LogEnd {
     store: [u8; 16],
     session: u64,
     /// Where things are in the store.
     pub layout: Layout,
-    place: Place,
+    place: LogPosition,
     /// Records of the ring that are needed: from this on.
     tail: u64,
 }
 
-impl Logbook {
+impl LogEnd {
     /// A log whose next record goes to `place`; nothing in the ring is needed.
-    pub fn new(store: [u8; 16], session: u64, layout: Layout, place: Place) -> Self {
+    pub fn new(store: [u8; 16], session: u64, layout: Layout, place: LogPosition) -> Self {
         Self {
             store,
             session,
@@ -107,7 +107,7 @@ impl Logbook {
     }
 
     /// Where the next record goes.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> LogPosition {
         self.place
     }
 
@@ -118,7 +118,7 @@ impl Logbook {
     }
 
     /// A checkpoint is durable that needs no record before `place`.
-    pub fn trim(&mut self, place: &Place) {
+    pub fn trim(&mut self, place: &LogPosition) {
         self.tail = self.tail.max(place.ring);
     }
 

@@ -19,7 +19,7 @@ use crate::format::KIND_CONTENTS;
 use crate::format::KIND_ENTRIES;
 use crate::store::disk::Buffer;
 use crate::store::disk::Disk;
-use crate::store::log_end::Place;
+use crate::store::log_end::LogPosition;
 use crate::store::tail::Tail;
 use kernel::prelude::*;
 
@@ -28,7 +28,7 @@ pub struct LogReader<'a> {
     superblock: &'a Superblock,
     layout: &'a Layout,
     /// Behind the last record.
-    place: Place,
+    place: LogPosition,
     /// Records so far.
     records: u64,
     /// Records that are known to be whole: their contents are not read.
@@ -50,7 +50,7 @@ impl<'a> LogReader<'a> {
     pub fn new(
         superblock: &'a Superblock,
         layout: &'a Layout,
-        place: Place,
+        place: LogPosition,
         trusted: u64,
     ) -> Result<Self> {
         Ok(Self {
@@ -68,7 +68,7 @@ impl<'a> LogReader<'a> {
     }
 
     /// Returns the place behind the last record.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> LogPosition {
         self.place
     }
 

@@ -28,8 +28,8 @@ use crate::store::load;
 use crate::store::reader::LogReader;
 use crate::store::replay::Replay;
 use crate::store::replay::Replayed;
-use crate::store::save::State;
-use crate::store::save::Stored;
+use crate::store::save::Checkpoint;
+use crate::store::save::EpochCopies;
 use crate::store::superblocks::Trouble;
 use crate::store::superblocks::LARGER;
 use kernel::prelude::*;
@@ -38,13 +38,13 @@ use kernel::sync::Arc;
 /// Recovers what is known for a device of `sectors` sectors, which bounds all maps, whatever the
 /// store says. `Ok(None)`: the store has a superblock, but tracking was broken, or the log is
 /// damaged in the middle; nothing of it may be relied on.
-pub fn recover<C: Stored, D: Disk>(
+pub fn recover<C: EpochCopies, D: Disk>(
     disk: &mut D,
     superblock: &Superblock,
     layout: &Layout,
     sectors: u64,
     new_copies: &dyn Fn() -> Result<Arc<C>>,
-) -> Result<(Option<State<C>>, Replayed), Trouble> {
+) -> Result<(Option<Checkpoint<C>>, Replayed), Trouble> {
     if superblock.origin_sectors.get() > sectors {
         return Err(LARGER);
     }

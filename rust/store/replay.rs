@@ -29,10 +29,10 @@ use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use crate::maps::Designation;
 use crate::maps::Geometry;
-use crate::store::log_end::Place;
+use crate::store::log_end::LogPosition;
 use crate::store::save::for_each_entry;
-use crate::store::save::State;
-use crate::store::save::Stored;
+use crate::store::save::Checkpoint;
+use crate::store::save::EpochCopies;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -53,7 +53,7 @@ pub struct Replayed {
 pub(super) struct Replay<'a, C> {
     layout: &'a Layout,
     shape: Geometry,
-    state: State<C>,
+    state: Checkpoint<C>,
     /// Dirty regions of the present epoch.
     regions: Bitmap,
     /// The device's length, which none in the log may exceed.
@@ -62,12 +62,12 @@ pub(super) struct Replay<'a, C> {
     replayed: Replayed,
 }
 
-impl<'a, C: Stored> Replay<'a, C> {
+impl<'a, C: EpochCopies> Replay<'a, C> {
     /// Begins with the state of a checkpoint, for a device of `sectors` sectors. May sleep.
     ///
     /// Errors: `ENOMEM`.
     pub(super) fn new(
-        state: State<C>,
+        state: Checkpoint<C>,
         layout: &'a Layout,
         shape: Geometry,
         sectors: u64,
@@ -100,7 +100,7 @@ impl<'a, C: Stored> Replay<'a, C> {
     /// out.
     ///
     /// Errors: `EUCLEAN`, `ENOMEM`.
-    pub(super) fn finish(mut self, place: Place) -> Result<(State<C>, Replayed)> {
+    pub(super) fn finish(mut self, place: LogPosition) -> Result<(Checkpoint<C>, Replayed)> {
         self.settle()?;
         self.state.place = place;
         self.state.next = self.state.next.max(place.sequence);
@@ -127,7 +127,7 @@ impl<'a, C: Stored> Replay<'a, C> {
             }
             let copies = present.copies.as_ref();
             let copies = copies.filter(|copies| copies.position(chunk).is_none());
-            if let Some(copies) = copies.filter(|_| self.state.timeline.owes(chunk)) {
+            if let Some(copies) = copies.filter(|_| self.state.timeline.needed_at_replay(chunk)) {
                 let end = chunk + 1;
                 copies.add(Chunks { start: chunk, end }, position)?;
                 indexed += 1;

@@ -30,14 +30,14 @@ use crate::maps::Part;
 use crate::maps::LEAF_BITS;
 use crate::store::disk::Disk;
 use crate::store::image::ImageWriter;
-use crate::store::log_end::Place;
+use crate::store::log_end::LogPosition;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U64;
 use zerocopy::IntoBytes;
 
 /// An epoch's copies, as far as saving and recovery need them.
-pub trait Stored: Sized {
+pub trait EpochCopies: Sized {
     /// The position of a chunk's content, in blocks.
     fn position(&self, chunk: u64) -> Option<u64>;
     /// Adds a run of contents, none of which is there.
@@ -53,9 +53,9 @@ pub trait Stored: Sized {
 }
 
 /// What is known of a live device.
-pub struct State<C> {
+pub struct Checkpoint<C> {
     /// Where replay begins.
-    pub place: Place,
+    pub place: LogPosition,
     /// Control entries of records below this are known.
     pub next: u64,
     /// The checkpoint generation.
@@ -102,7 +102,10 @@ impl<T> Numbers<T> {
 }
 
 /// Writes everything. May take long; what changes meanwhile may be in it or not.
-pub fn save<C: Stored, D: Disk>(state: &State<C>, out: &mut ImageWriter<'_, D>) -> Result {
+pub fn save<C: EpochCopies, D: Disk>(
+    state: &Checkpoint<C>,
+    out: &mut ImageWriter<'_, D>,
+) -> Result {
     let timeline = &state.timeline;
     let mut bitmaps = Numbers(KVec::new());
     let mut designations = Numbers(KVec::new());
@@ -217,7 +220,7 @@ fn save_designation<D: Disk>(
     Ok(())
 }
 
-fn save_epoch<C: Stored, D: Disk>(
+fn save_epoch<C: EpochCopies, D: Disk>(
     epoch: &Epoch<C>,
     marks: u64,
     out: &mut ImageWriter<'_, D>,
@@ -310,7 +313,7 @@ fn save_snapshot<D: Disk>(
 const _: () = assert!(core::mem::size_of::<SnapshotItem>() + 8 * MAX_SCOPE <= MAX_ITEM_DATA);
 
 /// Calls `f` with every run of an epoch's copies.
-pub fn for_each_entry<C: Stored>(copies: &C, mut f: impl FnMut(Chunks) -> Result) -> Result {
+pub fn for_each_entry<C: EpochCopies>(copies: &C, mut f: impl FnMut(Chunks) -> Result) -> Result {
     let mut entries = KVec::with_capacity(64, GFP_KERNEL)?;
     let mut from = Some(0);
     while let Some(chunk) = from {

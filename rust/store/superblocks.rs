@@ -56,7 +56,7 @@ pub const LARGER: Trouble = Trouble::Because(
 );
 
 /// What a store is.
-pub enum Found {
+pub enum StoreKind {
     /// Nothing yet.
     Blank,
     /// Ours.
@@ -64,7 +64,7 @@ pub enum Found {
 }
 
 /// Reads the superblocks.
-pub fn superblock(disk: &mut impl Disk) -> Result<Found, Trouble> {
+pub fn choose(disk: &mut impl Disk) -> Result<StoreKind, Trouble> {
     let mut buffer = Buffer::new()?;
     let mut best: Option<Superblock> = None;
     let mut worst = Invalid::Blank;
@@ -96,12 +96,12 @@ pub fn superblock(disk: &mut impl Disk) -> Result<Found, Trouble> {
         if let Some(at) = damaged {
             best.replace_first(at);
         }
-        return Ok(Found::Store(best));
+        return Ok(StoreKind::Store(best));
     }
     // Not blank, as far as is known: formatting it must not be suggested.
     unreadable.map_or(Ok(()), Err)?;
     match worst {
-        Invalid::Blank => Ok(Found::Blank),
+        Invalid::Blank => Ok(StoreKind::Blank),
         Invalid::Foreign => Err(Trouble::Because(
             c"The store holds something else: if it may go, wipe its first 8 KiB",
         )),

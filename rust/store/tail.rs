@@ -32,7 +32,7 @@ use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use crate::store::disk::Buffer;
 use crate::store::disk::Disk;
-use crate::store::log_end::Place;
+use crate::store::log_end::LogPosition;
 use kernel::prelude::*;
 
 /// What stands behind the last whole record.
@@ -42,7 +42,7 @@ pub struct Tail<'a> {
     /// The store's layout.
     pub layout: &'a Layout,
     /// Behind the last whole record.
-    pub place: Place,
+    pub place: LogPosition,
     /// Records below this number are known to have been durable.
     pub durable: u64,
 }

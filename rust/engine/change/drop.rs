@@ -4,7 +4,7 @@
 //!
 //! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes
 //! effect. A snapshot is dropped without that in three cases only: in a transient store; when the
-//! journal is given up; and before a session has begun, in whose first checkpoint it is.
+//! journal is given up; and before a session has begun, in lane first checkpoint it is.
 
 #![forbid(unsafe_code)]
 
@@ -97,7 +97,7 @@ impl Engine {
                 // checkpoint that has what is here.
                 return;
             }
-            if self.device.is_persistent() && !self.journal.is_given_up() {
+            if self.device.is_persistent() && !self.log.is_given_up() {
                 // It cannot be logged, and must not take effect before it is: the store is given
                 // up, and with it all snapshots.
                 return self.store_failed(error);
@@ -107,7 +107,7 @@ impl Engine {
             oldest.set_dropped();
         }
         self.device.counters().invalidated.add(1);
-        let advice = match self.journal.is_given_up() {
+        let advice = match self.log.is_given_up() {
             true => "",
             false => "; take another one",
         };

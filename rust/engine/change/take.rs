@@ -23,7 +23,7 @@
 use crate::dm;
 use crate::dm::NoIo;
 use crate::engine::events::Event;
-use crate::engine::log::pending::Whose;
+use crate::engine::log::pending::Lane;
 use crate::engine::space::Copies;
 use crate::engine::state::no_regions;
 use crate::engine::state::Control;
@@ -58,9 +58,9 @@ impl Engine {
         let mut control = self.state.control();
         let now = self.state.timeline();
         // CAST: At most `MAX_SNAPSHOTS`.
-        let drop_up_to = now.beyond(keep as usize);
+        let drop_up_to = now.drop_up_to(keep as usize);
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
-        if self.journal.has_failed() {
+        if self.log.has_failed() {
             pr_err!(
                 "{}: the store has failed: remove the device, and mend the store or give it another one\n",
                 self.device.live()
@@ -113,7 +113,7 @@ impl Engine {
         self.state.use_next_id();
         self.state.set_designation(designation);
         drop(control);
-        if self.journal.is_given_up() {
+        if self.log.is_given_up() {
             // Since it was asked; whoever ended all snapshots may not have seen this one.
             self.give_up_all(c"the store failed");
             return Err(EIO);
@@ -161,7 +161,7 @@ impl Engine {
         change: Change<Copies>,
         geometry: Geometry,
     ) -> Result<bool> {
-        let must_log = self.device.is_persistent() && !self.journal.has_failed();
+        let must_log = self.device.is_persistent() && !self.log.has_failed();
         if must_log && !self.is_logging()? {
             return Err(ENODEV);
         }
@@ -207,7 +207,7 @@ impl Engine {
             true => new,
             false => alone,
         });
-        self.journal.begin_epoch(id);
+        self.log.begin_epoch(id);
         self.store.with_segments(Segments::close_current);
         Ok(is_durable)
     }
@@ -218,16 +218,16 @@ impl Engine {
     ///
     /// Errors: those of the origin's flush. Nothing has been logged then.
     fn log_epoch(self: &Arc<Self>, entries: &[Entry]) -> Result<bool> {
-        if !self.device.is_persistent() || self.journal.is_given_up() {
+        if !self.device.is_persistent() || self.log.is_given_up() {
             return Ok(true);
         }
-        if self.journal.has_failed() {
+        if self.log.has_failed() {
             return Ok(false);
         }
         self.device.origin().flush()?;
-        match self.log(Whose::Control, entries) {
-            Some(ticket) => Ok(self.journal.wait(Whose::Control, ticket).is_ok()),
-            None if self.journal.has_failed() => Ok(false),
+        match self.append(Lane::Control, entries) {
+            Some(ticket) => Ok(self.log.wait(Lane::Control, ticket).is_ok()),
+            None if self.log.has_failed() => Ok(false),
             None => Err(EIO),
         }
     }
@@ -279,8 +279,8 @@ impl Engine {
             return Ok(());
         }
         self.ensure_ring_room(control)?;
-        match self.log(Whose::Control, entries) {
-            Some(ticket) => self.journal.wait(Whose::Control, ticket),
+        match self.append(Lane::Control, entries) {
+            Some(ticket) => self.log.wait(Lane::Control, ticket),
             None => Err(EIO),
         }
     }

@@ -37,7 +37,7 @@ impl Engine {
         if !persist.is_open || !persist.has_begun {
             return Err(ENODEV);
         }
-        if self.journal.has_failed() {
+        if self.log.has_failed() {
             return Err(EIO);
         }
         let unproven = core::mem::replace(&mut persist.superblock.unproven, U64::new(0));

@@ -10,7 +10,7 @@
 
 use crate::dm::Io;
 use crate::dm::Status;
-use crate::engine::log::pending::Whose;
+use crate::engine::log::pending::Lane;
 use crate::engine::log::Flight;
 use crate::engine::log::Inner;
 use crate::engine::log::Write;
@@ -23,7 +23,7 @@ use crate::format::BLOCK_BYTES;
 use crate::format::BLOCK_SECTORS;
 use crate::format::MAX_CONTENTS;
 use crate::store::Formed;
-use crate::store::Logbook;
+use crate::store::LogEnd;
 use crate::store::RING_RESERVE;
 use kernel::prelude::*;
 use kernel::sync::atomic::Release;
@@ -32,7 +32,7 @@ use kernel::sync::Arc;
 impl Engine {
     /// Makes records of what waits, as long as they can be written.
     pub(super) fn form_records(self: &Arc<Self>, inner: &mut Inner) {
-        if self.journal.has_failed() {
+        if self.log.has_failed() {
             let mut contents = inner.contents.take();
             while let Some(io) = contents.pop() {
                 self.give_back_contents(io, true);
@@ -40,10 +40,10 @@ impl Engine {
             self.kick();
             return;
         }
-        while !self.journal.is_full(inner) {
-            let formed = Whose::ALL
+        while !self.log.is_full(inner) {
+            let formed = Lane::ALL
                 .into_iter()
-                .any(|whose| self.form_entries(inner, whose))
+                .any(|lane| self.form_entries(inner, lane))
                 || self.form_contents(inner);
             if !formed {
                 break;
@@ -57,8 +57,8 @@ impl Engine {
         }
     }
 
-    fn form_entries(self: &Arc<Self>, inner: &mut Inner, whose: Whose) -> bool {
-        let fitting = inner.queues[whose as usize].fitting();
+    fn form_entries(self: &Arc<Self>, inner: &mut Inner, lane: Lane) -> bool {
+        let fitting = inner.queues[lane as usize].fitting();
         if fitting.0 == 0 {
             return false;
         }
@@ -72,9 +72,9 @@ impl Engine {
         let (Some(book), Ok(block)) = (book.as_mut(), header.block()) else {
             return false;
         };
-        let queue = &mut queues[whose as usize];
+        let queue = &mut queues[lane as usize];
         let entries = queue.entries.get(..fitting.1).unwrap_or(&[]);
-        let Some(formed) = book.entries(entries, *durable, whose.reserve(), block) else {
+        let Some(formed) = book.entries(entries, *durable, lane.reserve(), block) else {
             // A checkpoint will make room.
             self.kick_checkpoint();
             return false;
@@ -96,7 +96,7 @@ impl Engine {
         };
         let step = self.store.step;
         let chunks = io.data.run.len();
-        let room = inner.book.as_ref().map_or(0, Logbook::room);
+        let room = inner.book.as_ref().map_or(0, LogEnd::room);
         if room < chunks && !self.open_segment(inner) {
             inner.contents.push_front(io);
             return false;
@@ -111,8 +111,8 @@ impl Engine {
             return false;
         };
         let (Some(place), room) = (
-            inner.book.as_ref().map(Logbook::place),
-            inner.book.as_ref().map_or(0, Logbook::room),
+            inner.book.as_ref().map(LogEnd::place),
+            inner.book.as_ref().map_or(0, LogEnd::room),
         ) else {
             return false;
         };
@@ -249,7 +249,7 @@ impl Engine {
         formed.is_some_and(|formed| self.launch(inner, formed, None))
     }
 
-    /// Writes a record whose header has been made.
+    /// Writes a record lane header has been made.
     fn launch(self: &Arc<Self>, inner: &mut Inner, formed: Formed, write: Option<Write>) -> bool {
         let has_contents = write.is_some();
         let Some(mut write) = write.or_else(|| inner.idle.pop()) else {
@@ -270,7 +270,7 @@ impl Engine {
         };
         // There is room for all that can be in flight.
         if set.is_err() || inner.flights.push_within_capacity(flight).is_err() {
-            self.journal.set_failed();
+            self.log.set_failed();
         }
         write.submit(self.device.store(), formed.block * BLOCK_SECTORS);
         true

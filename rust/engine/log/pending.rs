@@ -13,16 +13,16 @@ use kernel::prelude::*;
 /// Most entries that wait.
 const MAX_WAITING: usize = 4 * MAX_ENTRIES;
 
-/// Whose entries: which of the two lists.
+/// Lane entries: which of the two lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::engine) enum Whose {
+pub(in crate::engine) enum Lane {
     /// Of those who hold the control lock; they go first, and may use the ring's reserve.
     Control,
     /// Of the copier.
     Copier,
 }
 
-impl Whose {
+impl Lane {
     /// Both, in the order in which they go.
     pub(crate) const ALL: [Self; 2] = [Self::Control, Self::Copier];
 

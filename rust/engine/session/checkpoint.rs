@@ -32,9 +32,9 @@ use crate::engine::CHECKPOINT;
 use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
 use crate::store::save;
+use crate::store::Checkpoint;
 use crate::store::ImageWriter;
-use crate::store::Place;
-use crate::store::State;
+use crate::store::LogPosition;
 use crate::store::RING_RESERVE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -56,7 +56,7 @@ impl Engine {
         let Some(persist) = (*guard).as_mut() else {
             return Ok(());
         };
-        if self.journal.has_failed() {
+        if self.log.has_failed() {
             return Err(EIO);
         }
         let regions = no_regions(self.device.geometry().chunks())?;
@@ -65,14 +65,14 @@ impl Engine {
             let mut closed = self.state.close_gate();
             closed.regions = Some(regions);
             closed.generation = generation;
-            let (place, next) = self.journal.cut().ok_or(EIO)?;
+            let (place, next) = self.log.cut().ok_or(EIO)?;
             let waiting = self.store.with_segments(|segments| segments.waiting());
             (place, next, waiting.unwrap_or(0))
         };
         // Writes may have come to the closed gate.
         self.kick();
         control.generation = generation;
-        let known = State {
+        let known = Checkpoint {
             place,
             next,
             generation,
@@ -86,22 +86,22 @@ impl Engine {
         let some_wait = match state {
             STATE_CLOSED => {
                 // What still waits for room would come behind the log's end.
-                self.journal.end();
+                self.log.end();
                 false
             }
-            _ => self.journal.trim(&place, &persist.layout, image_blocks),
+            _ => self.log.trim(&place, &persist.layout, image_blocks),
         };
         self.store
             .with_segments(|segments| segments.free_waiting(waiting));
         // Writes may wait for them.
         self.kick();
         if some_wait {
-            self.kick_journal();
+            self.kick_log();
         }
         Ok(())
     }
 
-    fn save(&self, persist: &mut Persist, known: &State<Copies>, state: u32) -> Result {
+    fn save(&self, persist: &mut Persist, known: &Checkpoint<Copies>, state: u32) -> Result {
         if persist.is_unsure {
             // It may be the one that counts: its image must not be overwritten before that is
             // known.
@@ -133,7 +133,7 @@ impl Engine {
             persist.superblock.fingerprint = U32::new(print);
         }
         persist.write_superblocks(self.device.store())?;
-        persist.place = Place {
+        persist.place = LogPosition {
             content: 0,
             content_end: 0,
             ..known.place
@@ -146,8 +146,8 @@ impl Engine {
     /// Makes room in the ring before control entries are logged, if it is short. The caller holds
     /// the control lock.
     pub(in crate::engine) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
-        let is_logging = self.device.is_persistent() && !self.journal.has_failed();
-        if is_logging && self.journal.ring().0 <= RING_RESERVE / 2 {
+        let is_logging = self.device.is_persistent() && !self.log.has_failed();
+        if is_logging && self.log.ring().0 <= RING_RESERVE / 2 {
             // What failed here is seen to by the checkpoint's work.
             self.checkpoint(control, STATE_OPEN)
                 .inspect_err(|_| self.kick_checkpoint())?;
@@ -186,7 +186,7 @@ impl Engine {
 
     /// The checkpoint's work.
     pub(super) fn run_checkpoint(self: &Arc<Self>) {
-        if self.journal.has_failed() {
+        if self.log.has_failed() {
             return self.give_up_store();
         }
         let mut control = self.state.control();
@@ -234,7 +234,7 @@ impl Engine {
         true
     }
 
-    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The
+    /// Lets incremental scopes take effect lane epochs a checkpoint has saved as closed. The
     /// caller holds the control lock, and has just made the checkpoint.
     fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
         let timeline: Arc<Timeline> = self.state.timeline();

@@ -35,11 +35,11 @@ use crate::store::superblocks;
 use crate::store::trust::BootId;
 use crate::store::trust::Ended;
 use crate::store::trust::Trust;
+use crate::store::Checkpoint;
 use crate::store::Disk;
-use crate::store::Found;
-use crate::store::Place;
+use crate::store::LogPosition;
 use crate::store::Segments;
-use crate::store::State;
+use crate::store::StoreKind;
 use crate::store::Trouble;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -69,30 +69,30 @@ pub(in crate::engine) struct Persist {
     /// The boot id that the store had when it was found.
     pub(super) boot_before: BootId,
     /// Where the next session's log begins.
-    pub(crate) place: Place,
+    pub(crate) place: LogPosition,
     pub(crate) io: KBox<Io<()>>,
 }
 
 /// What recovery brought: the store, and the engine's state.
 pub(in crate::engine) struct Recovered {
     pub(in crate::engine) persist: Persist,
-    pub(crate) state: State<Copies>,
+    pub(crate) state: Checkpoint<Copies>,
 }
 
 /// The state of a device that nothing is known of.
 pub(in crate::engine) fn new_state(
     shape: Geometry,
     default_protected: bool,
-) -> Result<State<Copies>> {
+) -> Result<Checkpoint<Copies>> {
     let first = Epoch {
         id: 0,
         marks: Arc::new(Bitmap::new(shape.chunks())?, GFP_KERNEL)?,
         copies: None,
     };
-    Ok(State {
-        place: Place {
+    Ok(Checkpoint {
+        place: LogPosition {
             sequence: 1,
-            ..Place::default()
+            ..LogPosition::default()
         },
         next: 1,
         generation: 0,
@@ -113,10 +113,10 @@ pub(in crate::engine) fn recover(
 ) -> Result<Recovered, Trouble> {
     let mut io = Io::new(PIECE_BYTES, ())?;
     let mut disk = StoreDisk::new(store_device, &mut io).for_recovery();
-    let found = superblocks::superblock(&mut disk)?;
+    let found = superblocks::choose(&mut disk)?;
     let mut known = None;
     let mut exact = false;
-    if let Found::Store(superblock) = &found {
+    if let StoreKind::Store(superblock) = &found {
         // Whatever it says of the origin is not so, or not yet.
         if superblock.state.get() == STATE_ROLLBACK {
             return Err(Trouble::Because(
@@ -172,19 +172,19 @@ pub(in crate::engine) fn recover(
     }
     let Some((superblock, layout, state)) = known else {
         let before = match &found {
-            Found::Store(superblock) => Some(superblock),
-            Found::Blank => None,
+            StoreKind::Store(superblock) => Some(superblock),
+            StoreKind::Blank => None,
         };
         return format(store_device, shape, default_protected, before, io);
     };
     let mut owned = KVVec::new();
     for epoch in state.timeline.epochs(0, u64::MAX) {
         if let Some(copies) = &epoch.copies {
-            save::Stored::segments(&**copies, &mut owned)?;
+            save::EpochCopies::segments(&**copies, &mut owned)?;
         }
     }
     store.set_segments(Segments::new(layout, &owned)?);
-    let place = Place {
+    let place = LogPosition {
         content: 0,
         content_end: 0,
         ..state.place
@@ -210,7 +210,7 @@ pub(in crate::engine) fn recover(
 
 /// Notes that nothing that a store holds is proven. The superblock that begins the next session
 /// makes that durable.
-fn doubt(superblock: &mut Superblock, state: &State<Copies>, store: &BlockDevice) {
+fn doubt(superblock: &mut Superblock, state: &Checkpoint<Copies>, store: &BlockDevice) {
     let newest = state.next_id.saturating_sub(1);
     if newest > superblock.unproven.get() {
         superblock.unproven = U64::new(newest);
@@ -297,8 +297,8 @@ fn format(
 pub(in crate::engine) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
     let mut io = Io::new(PIECE_BYTES, ())?;
     let mut disk = StoreDisk::new(device, &mut io);
-    match superblocks::superblock(&mut disk) {
-        Ok(Found::Store(_)) => Ok(true),
+    match superblocks::choose(&mut disk) {
+        Ok(StoreKind::Store(_)) => Ok(true),
         Err(Trouble::Error(ENOMEM)) => Err(ENOMEM),
         // Blank, somebody else's, or too small for superblocks.
         _ => Ok(false),

@@ -47,8 +47,8 @@ use crate::dm::Status;
 use crate::engine::events::Event;
 use crate::engine::state::Present;
 use crate::engine::write::copy::Begun;
+use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
-use crate::engine::write::waiting::Slow;
 use crate::engine::write::WINDOW;
 use crate::engine::Engine;
 use crate::engine::COPIER;
@@ -92,18 +92,18 @@ impl WorkItem<COPIER> for Engine {
 
 impl Engine {
     fn run_copier(self: &Arc<Self>) {
-        let mut guard = self.slow.lock();
-        let slow = &mut *guard;
-        let is_done = (0..ROUNDS).any(|_| !self.run_round(slow));
+        let mut guard = self.copier.lock();
+        let copier = &mut *guard;
+        let is_done = (0..ROUNDS).any(|_| !self.run_round(copier));
         if !is_done {
             self.kick_copier();
         }
-        self.blocked.store(!slow.wait_space.is_empty(), Release);
-        slow.told_blocked &= !slow.wait_space.is_empty();
-        if !slow.is_copying() {
+        self.blocked.store(!copier.wait_space.is_empty(), Release);
+        copier.told_blocked &= !copier.wait_space.is_empty();
+        if !copier.is_copying() {
             self.copies_done.notify_all();
         }
-        let lost = core::mem::take(&mut slow.lost);
+        let lost = core::mem::take(&mut copier.lost);
         drop(guard);
         // What copies took counts now: with a persistent store not when it was reserved.
         self.watch_space();
@@ -113,57 +113,57 @@ impl Engine {
     }
 
     /// Sees to everything once. Returns true if there was something to do for a bio or a copy.
-    fn run_round(self: &Arc<Self>, slow: &mut Slow) -> bool {
-        self.look_again(slow);
+    fn run_round(self: &Arc<Self>, copier: &mut Copier) -> bool {
+        self.look_again(copier);
         let mut finished = self.finished.take();
-        slow.pending.append(&mut self.incoming.lock());
-        if finished.is_empty() && slow.pending.is_empty() && !slow.can_use_slot() {
+        copier.pending.append(&mut self.incoming.lock());
+        if finished.is_empty() && copier.pending.is_empty() && !copier.can_use_slot() {
             return false;
         }
         while let Some(io) = finished.pop() {
-            self.advance_copy(slow, io);
+            self.advance_copy(copier, io);
         }
         // All that has been read by now in as few records as can be: one header and one durable
         // write for many.
-        self.log_added();
-        self.use_slots(slow);
+        self.form_appended();
+        self.use_slots(copier);
         // Those that become pending meanwhile wait for the next round.
-        let mut pending = slow.pending.take();
+        let mut pending = copier.pending.take();
         while let Some(bio) = pending.pop() {
-            self.advance_bio(slow, bio);
+            self.advance_bio(copier, bio);
         }
         true
     }
 
     /// Looks again at those who wait, if what they wait for has happened.
-    fn look_again(self: &Arc<Self>, slow: &mut Slow) {
-        let held = !slow.parked.is_empty() || !slow.unsettled.is_empty();
+    fn look_again(self: &Arc<Self>, copier: &mut Copier) {
+        let held = !copier.parked.is_empty() || !copier.unsettled.is_empty();
         if held && self.state.enter().is_some() {
-            slow.pending.append(&mut slow.parked);
-            let mut unsettled = slow.unsettled.take();
+            copier.pending.append(&mut copier.parked);
+            let mut unsettled = copier.unsettled.take();
             while let Some(io) = unsettled.pop() {
-                self.settle(slow, io);
+                self.settle(copier, io);
             }
         }
-        self.settle_lost(slow);
+        self.settle_lost(copier);
         let woken = self.woken.load(Relaxed) && self.woken.xchg(false, Full);
-        self.open_regions(slow, woken);
+        self.open_regions(copier, woken);
         if woken {
             // Space may have come, the store may have been given up, or the bios have to go back to
             // device-mapper: they find out.
-            slow.pending.append(&mut slow.wait_store);
-            slow.pending.append(&mut slow.wait_space);
+            copier.pending.append(&mut copier.wait_store);
+            copier.pending.append(&mut copier.wait_space);
         }
     }
 
     /// Gives free slots to those who wait for one: to as many as there are, since there may be many
     /// more who wait.
-    fn use_slots(self: &Arc<Self>, slow: &mut Slow) {
-        while !slow.idle.is_empty() {
-            let Some(bio) = slow.wait_slot.pop() else {
+    fn use_slots(self: &Arc<Self>, copier: &mut Copier) {
+        while !copier.idle.is_empty() {
+            let Some(bio) = copier.wait_slot.pop() else {
                 return;
             };
-            self.advance_bio(slow, bio);
+            self.advance_bio(copier, bio);
         }
     }
 
@@ -191,9 +191,9 @@ impl Engine {
     }
 
     /// Moves a bio on as far as it goes.
-    fn advance_bio(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
+    fn advance_bio(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio) {
         let Some(present) = self.state.enter() else {
-            slow.parked.push(bio);
+            copier.parked.push(bio);
             return;
         };
         let bio = match self.try_submit(&present, bio) {
@@ -207,54 +207,54 @@ impl Engine {
             bio.end(Status::OK);
             return;
         }
-        let step = self.next_step(slow, &present, chunks);
+        let step = self.next_step(copier, &present, chunks);
         let marks = present.marks.clone();
         drop(present);
         match step {
-            Step::Wait(chunk) => match slow.claim_of(chunk) {
+            Step::Wait(chunk) => match copier.claim_of(chunk) {
                 Some(claim) => claim.waiters.push(bio),
-                None => slow.pending.push(bio),
+                None => copier.pending.push(bio),
             },
             Step::Copy(..) | Step::Announce(_) if self.is_failing() => {
-                self.wait_for_store(slow, bio)
+                self.wait_for_store(copier, bio)
             }
-            Step::Copy(run, epoch) => self.start_copies(slow, bio, run, epoch),
-            Step::Announce(run) => self.announce(slow, bio, run),
+            Step::Copy(run, epoch) => self.start_copies(copier, bio, run, epoch),
+            Step::Announce(run) => self.announce(copier, bio, run),
             Step::Again => {
                 // What could not be marked may lack memory for its mark.
                 let unmarked = marks.find(chunks, false);
                 if unmarked.is_some_and(|chunk| !can_mark(&marks, chunk)) {
                     dm::sleep_ms(NO_MEMORY_MS);
                 }
-                slow.pending.push(bio);
+                copier.pending.push(bio);
             }
         }
     }
 
     /// Keeps a bio until the store is given up, which lets the work run, or gives it back to
     /// device-mapper.
-    fn wait_for_store(&self, slow: &mut Slow, bio: HeldBio) {
+    fn wait_for_store(&self, copier: &mut Copier, bio: HeldBio) {
         match self.can_requeue() {
             true => bio.end(Status::REQUEUE),
-            false => slow.wait_store.push(bio),
+            false => copier.wait_store.push(bio),
         }
     }
 
     /// What the first unmarked chunk of a bio asks for.
-    fn next_step(&self, slow: &Slow, present: &Entry<'_, Present>, chunks: Chunks) -> Step {
+    fn next_step(&self, copier: &Copier, present: &Entry<'_, Present>, chunks: Chunks) -> Step {
         let Some(first) = present.marks.find(chunks, false) else {
             return Step::Again;
         };
-        if slow.is_claimed(first) {
+        if copier.is_claimed(first) {
             return Step::Wait(first);
         }
         let timeline = self.state.timeline();
         if timeline.needs(first) {
-            let limit = chunks.end.min(first + slow.run_chunks);
+            let limit = chunks.end.min(first + copier.run_chunks);
             let mut end = first + 1;
             while end < limit
                 && !present.marks.get(end)
-                && !slow.is_claimed(end)
+                && !copier.is_claimed(end)
                 && timeline.needs(end)
             {
                 end += 1;
@@ -275,9 +275,9 @@ impl Engine {
 
     /// Starts the copy of a run, and of some more runs of the same bio if it is long. The bio waits
     /// for the first.
-    fn start_copies(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks, epoch: u64) {
+    fn start_copies(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio, run: Chunks, epoch: u64) {
         let chunks = self.chunks_of(&bio);
-        let Some(mut at) = self.start_copy(slow, bio, run, epoch) else {
+        let Some(mut at) = self.start_copy(copier, bio, run, epoch) else {
             return;
         };
         for _ in 1..RUNS_PER_BIO {
@@ -288,11 +288,11 @@ impl Engine {
             let Some(present) = self.state.enter() else {
                 return;
             };
-            let step = self.next_step(slow, &present, rest);
+            let step = self.next_step(copier, &present, rest);
             drop(present);
             match step {
-                Step::Copy(run, epoch) if !slow.idle.is_empty() => {
-                    match self.begin(slow, run, epoch) {
+                Step::Copy(run, epoch) if !copier.idle.is_empty() => {
+                    match self.begin(copier, run, epoch) {
                         Begun::Copying(_, end) => at = end,
                         Begun::NoSlot | Begun::NoSpace | Begun::NoMemory => return,
                     }
@@ -306,32 +306,32 @@ impl Engine {
     /// bio waits for what is missing.
     fn start_copy(
         self: &Arc<Self>,
-        slow: &mut Slow,
+        copier: &mut Copier,
         bio: HeldBio,
         run: Chunks,
         epoch: u64,
     ) -> Option<u64> {
-        match self.begin(slow, run, epoch) {
+        match self.begin(copier, run, epoch) {
             Begun::Copying(slot, end) => {
-                match slow.claim_in(slot) {
+                match copier.claim_in(slot) {
                     Some(claim) => claim.waiters.push(bio),
-                    None => slow.pending.push(bio),
+                    None => copier.pending.push(bio),
                 }
                 Some(end)
             }
             Begun::NoSlot => {
-                slow.wait_slot.push(bio);
+                copier.wait_slot.push(bio);
                 None
             }
             Begun::NoSpace => {
-                self.no_space(slow, bio);
+                self.no_space(copier, bio);
                 None
             }
             Begun::NoMemory => {
                 // What is kept cannot come from a reserve: the snapshot is given up, never the
                 // write.
                 self.give_up_oldest(c"out of memory for its index");
-                slow.pending.push(bio);
+                copier.pending.push(bio);
                 None
             }
         }
@@ -351,22 +351,22 @@ impl Engine {
     }
 
     /// The store is full: what `on_full=` says.
-    fn no_space(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio) {
+    fn no_space(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio) {
         match self.device.options().on_full {
             // Its return lets the copier run. In a persistent store it takes a checkpoint.
             _ if self.space_comes_back() => {
-                slow.wait_space.push(bio);
+                copier.wait_space.push(bio);
                 self.kick_checkpoint();
             }
             OnFull::Invalidate => {
                 self.give_up_oldest(c"the store is full");
-                slow.pending.push(bio);
+                copier.pending.push(bio);
             }
             OnFull::Block if self.can_requeue() => bio.end(Status::REQUEUE),
             OnFull::Block => {
-                slow.wait_space.push(bio);
+                copier.wait_space.push(bio);
                 self.blocked.store(true, Release);
-                if !core::mem::replace(&mut slow.told_blocked, true) {
+                if !core::mem::replace(&mut copier.told_blocked, true) {
                     pr_warn!("{}: the store is full, writes wait: drop a snapshot, release ranges or enlarge the store\n",
                         self.device.live()
                     );

@@ -28,10 +28,10 @@ use crate::dm::Io;
 use crate::dm::IoDone;
 use crate::dm::Status;
 use crate::engine::events::Event;
-use crate::engine::log::pending::Whose;
+use crate::engine::log::pending::Lane;
 use crate::engine::space::Copies;
 use crate::engine::state::Present;
-use crate::engine::write::waiting::Slow;
+use crate::engine::write::waiting::Copier;
 use crate::engine::Engine;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
@@ -117,18 +117,18 @@ impl Engine {
     /// allocates.
     pub(in crate::engine) fn begin(
         self: &Arc<Self>,
-        slow: &mut Slow,
+        copier: &mut Copier,
         run: Chunks,
         epoch: u64,
     ) -> Begun {
-        let Some(mut io) = slow.idle.pop() else {
+        let Some(mut io) = copier.idle.pop() else {
             return Begun::NoSlot;
         };
         let run = match self.reserve(&mut io.data, run, epoch) {
             Ok(Some(run)) => run,
             refused => {
                 io.data.copies = None;
-                slow.idle.push(io);
+                copier.idle.push(io);
                 return match refused {
                     Ok(_) => Begun::NoSpace,
                     Err(_) => Begun::NoMemory,
@@ -136,7 +136,7 @@ impl Engine {
             }
         };
         let slot = io.data.slot;
-        slow.claim(slot, run);
+        copier.claim(slot, run);
         self.read(io, run);
         Begun::Copying(slot, run.end)
     }
@@ -212,7 +212,7 @@ impl Engine {
             if let Err(error) = io.zero(bytes as usize, whole) {
                 pr_err!("{}: a copy is too short: {error:?}\n", self.device.live());
             }
-            return self.log_contents(io);
+            return self.append_contents(io);
         }
         io.data.engine = Some(self.clone());
         let sector = self.device.shape().sector(io.data.position);
@@ -229,65 +229,65 @@ impl Engine {
     }
 
     /// A read or write of a copy is done.
-    pub(super) fn advance_copy(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>) {
-        let Some(run) = slow.chunks_of(&io) else {
-            slow.idle.push(io);
+    pub(super) fn advance_copy(self: &Arc<Self>, copier: &mut Copier, io: KBox<Io<Copy>>) {
+        let Some(run) = copier.chunks_of(&io) else {
+            copier.idle.push(io);
             return;
         };
         match (io.data.stage, io.data.status == Status::OK) {
-            (Stage::Reading, true) if self.is_stale(&io) => self.abandon(slow, io),
+            (Stage::Reading, true) if self.is_stale(&io) => self.abandon(copier, io),
             (Stage::Reading, true) => self.write(io, run),
-            (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(slow, io, run),
-            (Stage::Reading, false) if self.device.is_persistent() => self.lose(slow, io, run),
+            (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(copier, io, run),
+            (Stage::Reading, false) if self.device.is_persistent() => self.lose(copier, io, run),
             // The journal did not write it, as its epoch has ended.
             (Stage::Writing, true) if self.device.is_persistent() && io.data.position == 0 => {
-                self.abandon(slow, io);
+                self.abandon(copier, io);
             }
-            (Stage::Reading, false) | (Stage::Writing, true) => self.settle(slow, io),
-            (Stage::Losing(_), _) => slow.losing.push(io),
+            (Stage::Reading, false) | (Stage::Writing, true) => self.settle(copier, io),
+            (Stage::Losing(_), _) => copier.losing.push(io),
             (Stage::Writing, false) => {
                 match self.device.is_persistent() {
                     true => self.store_failed(EIO),
                     false => self.give_up_all(c"writing to the store failed"),
                 }
-                self.abandon(slow, io);
+                self.abandon(copier, io);
             }
         }
     }
 
     /// A chunk cannot be read: that is logged, and then it is settled.
-    fn lose(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>, run: Chunks) {
+    fn lose(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>, run: Chunks) {
         let entry = crate::format::Entry::Gone {
             chunk: run.start,
             epoch: io.data.epoch,
         };
-        match self.log_for_slot(io.data.slot, entry) {
+        match self.append_for_slot(io.data.slot, entry) {
             Some(ticket) => {
                 io.data.stage = Stage::Losing(ticket);
-                slow.losing.push(io);
+                copier.losing.push(io);
             }
             // Nothing can be logged any longer, and nobody needs anything.
-            None if self.journal.is_given_up() => self.settle(slow, io),
+            None if self.log.is_given_up() => self.settle(copier, io),
             // Much is being logged: from the beginning.
-            None => self.abandon(slow, io),
+            None => self.abandon(copier, io),
         }
     }
 
-    /// Settles the copies whose loss has been logged.
-    pub(super) fn settle_lost(self: &Arc<Self>, slow: &mut Slow) {
-        let mut losing = slow.losing.take();
+    /// Settles the copies lane loss has been logged.
+    pub(super) fn settle_lost(self: &Arc<Self>, copier: &mut Copier) {
+        let mut losing = copier.losing.take();
         while let Some(io) = losing.pop() {
             let Stage::Losing(ticket) = io.data.stage else {
                 continue;
             };
-            let done = self.journal.is_durable(Whose::Copier, ticket);
-            if done || self.journal.is_given_up() {
-                self.settle(slow, io);
-            } else if self.journal.has_failed() {
+            let done = self.log.is_durable(Lane::Copier, ticket);
+            if done || self.log.is_given_up() {
+                self.settle(copier, io);
+            } else if self.log.has_failed() {
                 // It never will be. Those who wait have to be able to go back to device-mapper.
-                self.abandon(slow, io);
+                self.abandon(copier, io);
             } else {
-                slow.losing.push(io);
+                copier.losing.push(io);
             }
         }
     }
@@ -299,77 +299,77 @@ impl Engine {
     }
 
     /// Gives up a copy; need is decided again for those who wait.
-    fn abandon(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>) {
+    fn abandon(self: &Arc<Self>, copier: &mut Copier, io: KBox<Io<Copy>>) {
         let mut io = io;
-        if let Some(run) = slow.chunks_of(&io) {
+        if let Some(run) = copier.chunks_of(&io) {
             self.give_back(&mut io.data, run, 0);
         }
-        self.journal.settled(io.data.slot);
-        let mut waiters = slow.release(io);
-        slow.pending.append(&mut waiters);
+        self.log.settled(io.data.slot);
+        let mut waiters = copier.release(io);
+        copier.pending.append(&mut waiters);
     }
 
     /// Reading several chunks at once failed: only one that fails alone is gone.
-    fn read_first_alone(self: &Arc<Self>, slow: &mut Slow, io: KBox<Io<Copy>>, run: Chunks) {
+    fn read_first_alone(self: &Arc<Self>, copier: &mut Copier, io: KBox<Io<Copy>>, run: Chunks) {
         let alone = Chunks {
             start: run.start,
             end: run.start + 1,
         };
         let mut io = io;
         self.give_back(&mut io.data, run, alone.len());
-        slow.narrow(io.data.slot, alone);
+        copier.narrow(io.data.slot, alone);
         self.read(io, alone);
     }
 
     /// Indexes and marks what was copied, and lets the writes go; see the states above.
-    pub(super) fn settle(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>) {
-        let Some(run) = slow.chunks_of(&io) else {
-            slow.idle.push(io);
+    pub(super) fn settle(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>) {
+        let Some(run) = copier.chunks_of(&io) else {
+            copier.idle.push(io);
             return;
         };
         let copied = io.data.stage == Stage::Writing;
         if copied && make_index_room(&io.data, run).is_err() {
-            return self.give_up_for_memory(slow, io);
+            return self.give_up_for_memory(copier, io);
         }
         let Some(present) = self.state.enter() else {
-            slow.unsettled.push(io);
+            copier.unsettled.push(io);
             return;
         };
         if present.epoch != io.data.epoch {
             drop(present);
-            return self.abandon(slow, io);
+            return self.abandon(copier, io);
         }
         if copied {
             if index(&present, run, &io.data, self.store.step).is_err() {
                 drop(present);
-                return self.give_up_for_memory(slow, io);
+                return self.give_up_for_memory(copier, io);
             }
         } else {
             // Asked before the mark: what nobody needs any longer is not lost.
             let needed = self.state.timeline().needs(run.start);
             if present.marks.set(run.start) == Some(false) && needed {
-                slow.lost += 1;
+                copier.lost += 1;
             }
             self.give_back(&mut io.data, run, 0);
         }
         // Inside the gate: a checkpoint either has the marks, or replays the record.
-        self.journal.settled(io.data.slot);
-        let mut waiters = slow.release(io);
+        self.log.settled(io.data.slot);
+        let mut waiters = copier.release(io);
         while let Some(bio) = waiters.pop() {
             if let Err(bio) = self.try_submit(&present, bio) {
-                slow.pending.push(bio);
+                copier.pending.push(bio);
             }
         }
     }
 
     /// What is kept cannot come from a reserve: the snapshot is given up, never the write.
-    fn give_up_for_memory(self: &Arc<Self>, slow: &mut Slow, mut io: KBox<Io<Copy>>) {
+    fn give_up_for_memory(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>) {
         if !self.is_stale(&io) {
             self.give_up_oldest(c"out of memory for its index");
         }
         // Its space stays taken, as a part may be in the index.
         io.data.copies = None;
-        self.abandon(slow, io);
+        self.abandon(copier, io);
     }
 
     /// Chunks could not be read before they were overwritten: they have no frozen content any

@@ -16,10 +16,10 @@
 
 use crate::dm;
 use crate::dm::List;
-use crate::engine::log::pending::Whose;
+use crate::engine::log::pending::Lane;
 use crate::engine::write::copier::NO_MEMORY_MS;
+use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
-use crate::engine::write::waiting::Slow;
 use crate::engine::Engine;
 use crate::format::Entry as LogEntry;
 use crate::maps::region;
@@ -65,9 +65,9 @@ impl Announcements {
 impl Engine {
     /// Announces the regions of a run in the log, those that are not being announced already. The
     /// bio waits; should nothing be under way that ends its waiting, it is looked at again.
-    pub(super) fn announce(self: &Arc<Self>, slow: &mut Slow, bio: HeldBio, run: Chunks) {
+    pub(super) fn announce(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio, run: Chunks) {
         let Some(present) = self.state.enter() else {
-            slow.parked.push(bio);
+            copier.parked.push(bio);
             return;
         };
         let (epoch, generation) = (present.epoch, present.generation);
@@ -82,12 +82,12 @@ impl Engine {
                     epoch,
                     generation,
                 };
-                waits |= !regions.get(region) && self.announce_region(slow, &regions, known);
+                waits |= !regions.get(region) && self.announce_region(copier, &regions, known);
             }
         }
         match waits {
-            true => slow.regions.waiting.push(bio),
-            false => slow.pending.push(bio),
+            true => copier.regions.waiting.push(bio),
+            false => copier.pending.push(bio),
         }
     }
 
@@ -95,12 +95,12 @@ impl Engine {
     /// room in the log, will let the work run.
     fn announce_region(
         self: &Arc<Self>,
-        slow: &mut Slow,
+        copier: &mut Copier,
         regions: &Bitmap,
         mut known: Announced,
     ) -> bool {
         let region = known.region;
-        if slow
+        if copier
             .regions
             .announced
             .iter()
@@ -113,7 +113,7 @@ impl Engine {
             dm::sleep_ms(NO_MEMORY_MS);
             return false;
         }
-        if slow.regions.announced.len() >= MAX_ANNOUNCED {
+        if copier.regions.announced.len() >= MAX_ANNOUNCED {
             return true;
         }
         let entry = LogEntry::Region {
@@ -123,43 +123,43 @@ impl Engine {
         };
         // Without a ticket the log has failed, which giving it up ends: there is always room for so
         // few entries.
-        if let Some(ticket) = self.log(Whose::Copier, &[entry]) {
+        if let Some(ticket) = self.append(Lane::Copier, &[entry]) {
             known.ticket = ticket;
             // There is room.
-            let _ = slow.regions.announced.push_within_capacity(known);
+            let _ = copier.regions.announced.push_within_capacity(known);
         }
         true
     }
 
-    /// Lets chunks be marked in regions whose announcement is durable. `woken`: something else has
+    /// Lets chunks be marked in regions lane announcement is durable. `woken`: something else has
     /// happened that those who wait for a region may wait for.
-    pub(super) fn open_regions(&self, slow: &mut Slow, woken: bool) {
-        if slow.regions.announced.is_empty() && slow.regions.waiting.is_empty() {
+    pub(super) fn open_regions(&self, copier: &mut Copier, woken: bool) {
+        if copier.regions.announced.is_empty() && copier.regions.waiting.is_empty() {
             return;
         }
         let Some(present) = self.state.enter() else {
             // The opening lets the work run again.
             return;
         };
-        let failed = self.journal.has_failed();
-        let before = slow.regions.announced.len();
-        slow.regions.announced.retain(|known| {
-            let durable = self.journal.is_durable(Whose::Copier, known.ticket);
+        let failed = self.log.has_failed();
+        let before = copier.regions.announced.len();
+        copier.regions.announced.retain(|known| {
+            let durable = self.log.is_durable(Lane::Copier, known.ticket);
             let now = (known.epoch, known.generation) == (present.epoch, present.generation);
             if let (true, true, Some(regions)) = (durable, now, &present.regions) {
                 // The leaf exists: `announce` has prepared it.
                 regions.set(known.region);
             }
-            // One whose epoch or generation has ended stays too, so that the log never has more of
+            // One lane epoch or generation has ended stays too, so that the log never has more of
             // them.
             !durable && !failed
         });
-        let ended = slow.regions.announced.len() < before;
+        let ended = copier.regions.announced.len() < before;
         // Who still has to wait will do so again. As long as nothing has changed for them they are
         // left alone, as they may be many; who was refused, as too many regions were being
         // announced, waits for the end of one of these too.
         if ended || (woken && failed) {
-            slow.pending.append(&mut slow.regions.waiting);
+            copier.pending.append(&mut copier.regions.waiting);
         }
     }
 }

@@ -35,7 +35,7 @@ pub(in crate::engine) struct Claim {
 }
 
 /// The copier's state.
-pub(in crate::engine) struct Slow {
+pub(in crate::engine) struct Copier {
     pub(in crate::engine) pending: List<HeldBio>,
     pub(super) parked: List<HeldBio>,
     pub(super) wait_slot: List<HeldBio>,
@@ -45,7 +45,7 @@ pub(in crate::engine) struct Slow {
     /// That writes wait for space has been told.
     pub(super) told_blocked: bool,
     pub(in crate::engine) regions: Announcements,
-    /// Copies whose chunk cannot be read, which is being logged.
+    /// Copies lane chunk cannot be read, which is being logged.
     pub(super) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
     pub(in crate::engine) unsettled: List<KBox<Io<Copy>>>,
@@ -59,7 +59,7 @@ pub(in crate::engine) struct Slow {
     pub(super) run_chunks: u64,
 }
 
-impl Slow {
+impl Copier {
     /// Allocates the slots with their pages.
     pub(crate) fn new(chunk_bytes: u64) -> Result<Self> {
         let run_bytes = RUN_BYTES.max(chunk_bytes);

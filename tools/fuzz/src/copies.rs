@@ -13,7 +13,7 @@ use dm_preserve_core::format::Layout;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Index;
 use dm_preserve_core::maps::Room;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::EpochCopies;
 
 pub(crate) struct Copies {
     index: RefCell<Index>,
@@ -34,7 +34,7 @@ impl Copies {
     }
 }
 
-impl Stored for Copies {
+impl EpochCopies for Copies {
     fn position(&self, chunk: u64) -> Option<u64> {
         Some(self.index.borrow().find(chunk)?.0)
     }

@@ -11,19 +11,19 @@ use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::MAX_NUMBER;
 use dm_preserve_core::history::Scope;
 use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::store::Checkpoint;
+use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::Segments;
-use dm_preserve_core::store::State;
-use dm_preserve_core::store::Stored;
 
 /// The module's answer to what it has recovered.
-pub(crate) type Known = State<Copies>;
+pub(crate) type Known = Checkpoint<Copies>;
 
 /// Asks everything that a device would. Says whether its segments are those of a sound store.
 pub(crate) fn exercise(known: &Known, layout: &Layout) -> bool {
     let timeline = &known.timeline;
     let chunks = known.sectors / (layout.chunk_blocks * 8);
     for chunk in [0, 1, 63, 64, 1023, chunks / 2, chunks, chunks + 1, u64::MAX] {
-        let _ = (timeline.needs(chunk), timeline.owes(chunk));
+        let _ = (timeline.needs(chunk), timeline.needed_at_replay(chunk));
         let _ = known.designation.get(chunk);
         for snapshot in timeline.snapshots().iter().chain(timeline.bookmarks()) {
             let _ = timeline.look(snapshot, chunk);

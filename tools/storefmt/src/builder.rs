@@ -39,8 +39,8 @@ use dm_preserve_core::store::recover;
 use dm_preserve_core::store::save;
 use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageWriter;
-use dm_preserve_core::store::Logbook;
-use dm_preserve_core::store::Place;
+use dm_preserve_core::store::LogEnd;
+use dm_preserve_core::store::LogPosition;
 
 /// A disk in memory.
 struct Memory(Vec<u8>);
@@ -73,7 +73,7 @@ pub struct Builder {
     disk: Memory,
     superblock: Superblock,
     layout: Layout,
-    book: Logbook,
+    book: LogEnd,
     epoch: u64,
     next_id: u64,
     /// Of the device from the next snapshot on.
@@ -105,9 +105,9 @@ impl Builder {
         superblock.chunk_sectors = U32::new(chunk_sectors as u32);
         superblock.origin_sectors = U64::new(sectors);
         layout.store(&mut superblock);
-        let place = Place {
+        let place = LogPosition {
             sequence: 1,
-            ..Place::default()
+            ..LogPosition::default()
         };
         // CAST: It is in memory.
         let bytes = vec![0; blocks as usize * BLOCK_BYTES];
@@ -115,7 +115,7 @@ impl Builder {
             disk: Memory(bytes),
             superblock,
             layout,
-            book: Logbook::new(superblock.store, 1, layout, place),
+            book: LogEnd::new(superblock.store, 1, layout, place),
             epoch: 1,
             next_id: 1,
             sectors,
@@ -313,7 +313,7 @@ impl Builder {
         self.superblock.state = U32::new(STATE_OPEN);
         known.place.previous = 0;
         self.save(&known)?;
-        self.book = Logbook::new(self.superblock.store, session, self.layout, known.place);
+        self.book = LogEnd::new(self.superblock.store, session, self.layout, known.place);
         Ok(())
     }
 

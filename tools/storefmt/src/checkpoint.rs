@@ -20,7 +20,7 @@ use dm_preserve_core::store::load;
 use dm_preserve_core::store::Buffer;
 use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageReader;
-use dm_preserve_core::store::Place;
+use dm_preserve_core::store::LogPosition;
 
 impl Check<'_, '_> {
     /// Each block of the checkpoint's image for itself.
@@ -59,7 +59,7 @@ impl Check<'_, '_> {
     }
 
     /// The checkpoint's items, each and together: where the log goes on from it.
-    pub(crate) fn checkpoint(&mut self) -> Result<Option<Place>> {
+    pub(crate) fn checkpoint(&mut self) -> Result<Option<LogPosition>> {
         let mut items = 0;
         let counted = self.count_items(&mut items);
         self.report.checkpoint = Some(CheckpointReport {

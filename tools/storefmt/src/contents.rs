@@ -24,7 +24,7 @@ use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::maps::Bitmap;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::store::save::for_each_entry;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::EpochCopies;
 
 /// What is said of a content without its checksum.
 pub(crate) const ROTTEN: &str = "is not what its checksum says";

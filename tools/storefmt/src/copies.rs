@@ -18,8 +18,8 @@ use dm_preserve_core::history;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Index;
 use dm_preserve_core::maps::Room;
-use dm_preserve_core::store::State;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::Checkpoint;
+use dm_preserve_core::store::EpochCopies;
 
 pub(crate) struct Copies {
     index: RefCell<Index>,
@@ -27,7 +27,7 @@ pub(crate) struct Copies {
 }
 
 /// What is known of a live device.
-pub(crate) type Known = State<Copies>;
+pub(crate) type Known = Checkpoint<Copies>;
 pub(crate) type Epoch = history::Epoch<Copies>;
 
 impl Copies {
@@ -54,7 +54,7 @@ impl Copies {
     }
 }
 
-impl Stored for Copies {
+impl EpochCopies for Copies {
     fn position(&self, chunk: u64) -> Option<u64> {
         Some(self.index.borrow().find(chunk)?.0)
     }

@@ -17,9 +17,9 @@ use crate::copies::Known;
 use crate::report::EpochReport;
 use crate::report::SnapshotReport;
 use crate::store::Result;
-use dm_preserve_core::history::Place;
 use dm_preserve_core::history::Scope;
 use dm_preserve_core::history::Snapshot;
+use dm_preserve_core::history::Whereabouts;
 use dm_preserve_core::store::save;
 use dm_preserve_core::store::Segments;
 
@@ -118,7 +118,7 @@ fn preserved(known: &Known, snapshot: &Snapshot) -> kernel::error::Result<u64> {
         save::for_each_entry(&**copies, |run| {
             for chunk in (run.start..run.end).filter(|chunk| visible(*chunk)) {
                 match known.timeline.look(snapshot, chunk) {
-                    Place::Epoch(first) if first.id == epoch.id => count += 1,
+                    Whereabouts::Epoch(first) if first.id == epoch.id => count += 1,
                     _ => (),
                 }
             }

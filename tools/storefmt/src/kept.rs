@@ -19,7 +19,7 @@ use dm_preserve_core::format::Layout;
 use dm_preserve_core::history::Snapshot;
 use dm_preserve_core::history::Timeline;
 use dm_preserve_core::maps::Chunks;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::EpochCopies;
 
 /// The same with another timeline.
 fn with_timeline(known: &Known, timeline: Timeline<Copies>) -> Result<Known> {

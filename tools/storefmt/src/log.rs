@@ -11,14 +11,14 @@ use crate::report::LogReport;
 use crate::store::Result;
 use dm_preserve_core::format::STATE_CLOSED;
 use dm_preserve_core::store::recover;
+use dm_preserve_core::store::LogPosition;
 use dm_preserve_core::store::LogReader;
-use dm_preserve_core::store::Place;
 use dm_preserve_core::store::Replayed;
 use dm_preserve_core::store::Trouble;
 
 impl Check<'_, '_> {
     /// Replays the log, as the module does.
-    pub(crate) fn log(&mut self, place: Place) -> Result<Option<Known>> {
+    pub(crate) fn log(&mut self, place: LogPosition) -> Result<Option<Known>> {
         self.store.progress.part("log", None);
         let new_copies = Copies::maker(&self.layout);
         let recovered = recover::recover::<Copies, _>(
@@ -52,7 +52,7 @@ impl Check<'_, '_> {
     }
 
     /// Follows the log to its end: how many records, and the block of the last.
-    fn follow(&mut self, place: Place) -> kernel::error::Result<(u64, Option<u64>)> {
+    fn follow(&mut self, place: LogPosition) -> kernel::error::Result<(u64, Option<u64>)> {
         let mut log = LogReader::new(&self.superblock, &self.layout, place, 0)?;
         let mut last = None;
         while let Some((block, _)) = log.next(&mut self.store)? {
@@ -62,7 +62,7 @@ impl Check<'_, '_> {
     }
 
     /// What the end of the log is like.
-    fn log_end(&mut self, place: Place, replayed: &Replayed) -> kernel::error::Result {
+    fn log_end(&mut self, place: LogPosition, replayed: &Replayed) -> kernel::error::Result {
         let mut log = LogReader::new(&self.superblock, &self.layout, place, replayed.records)?;
         while log.next(&mut self.store)?.is_some() {}
         let mut count = 0;

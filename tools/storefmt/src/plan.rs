@@ -20,14 +20,14 @@ use crate::walk::Walk;
 use dm_preserve_core::format::Content;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::Superblock;
-use dm_preserve_core::history::Place;
 use dm_preserve_core::history::Snapshot;
 use dm_preserve_core::history::Timeline;
+use dm_preserve_core::history::Whereabouts;
 use dm_preserve_core::maps::Bitmap;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Designation;
 use dm_preserve_core::maps::Geometry;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::EpochCopies;
 
 /// See the [module's documentation](self).
 pub(crate) struct Plan<'a> {
@@ -121,8 +121,8 @@ impl<'a> Plan<'a> {
         }
         let (place, end) = self.known.timeline.look_at_run(self.snapshot, run);
         match place {
-            Place::Origin => self.unchanged += end - run.start,
-            Place::Epoch(epoch) => {
+            Whereabouts::Origin => self.unchanged += end - run.start,
+            Whereabouts::Epoch(epoch) => {
                 for chunk in run.start..end {
                     match epoch.copies.as_ref().and_then(|c| c.position(chunk)) {
                         Some(_) => set(&self.wanted, chunk)?,
@@ -140,7 +140,7 @@ impl<'a> Plan<'a> {
         self.wanted.get(chunk)
             && copies.and_then(|copies| copies.position(chunk)) == Some(position)
             && matches!(self.known.timeline.look(self.snapshot, chunk),
-                Place::Epoch(first) if first.id == epoch.id)
+                Whereabouts::Epoch(first) if first.id == epoch.id)
     }
 
     /// Reads every wanted content, and hands those that are what was written to `each`.

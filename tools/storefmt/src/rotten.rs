@@ -20,7 +20,7 @@ use crate::repair::DOUBT;
 use crate::report::Rotten;
 use crate::supers;
 use dm_preserve_core::format::Layout;
-use dm_preserve_core::history::Place;
+use dm_preserve_core::history::Whereabouts;
 
 /// Contents that are listed; more are only counted.
 const LISTED: usize = 1000;
@@ -121,7 +121,7 @@ fn of_snapshots(known: &Known, epoch: u64, chunk: u64) -> String {
     let timeline = &known.timeline;
     let loses = timeline.snapshots().iter().filter(|snapshot| {
         chunk < snapshot.released.len()
-            && matches!(timeline.look(snapshot, chunk), Place::Epoch(first) if first.id == epoch)
+            && matches!(timeline.look(snapshot, chunk), Whereabouts::Epoch(first) if first.id == epoch)
     });
     let ids: Vec<String> = loses.map(|snapshot| snapshot.id.to_string()).collect();
     match ids.is_empty() {

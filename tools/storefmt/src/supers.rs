@@ -88,7 +88,7 @@ pub fn store_uuid(medium: impl Medium) -> Result<Option<[u8; 16]>> {
 }
 
 /// Which counts: the later valid one, as in
-/// [`recover`](dm_preserve_core::store::superblocks::superblock). `None` when both are damaged;
+/// [`recover`](dm_preserve_core::store::superblocks::choose). `None` when both are damaged;
 /// what is no store at all is an error.
 pub(crate) fn choose(pair: &Pair) -> Result<Option<usize>> {
     let valid = (0..)

@@ -29,9 +29,9 @@ use dm_preserve_core::format::STATE_OPEN;
 use dm_preserve_core::store::recover;
 use dm_preserve_core::store::save;
 use dm_preserve_core::store::superblocks;
-use dm_preserve_core::store::Found;
 use dm_preserve_core::store::ImageWriter;
 use dm_preserve_core::store::Replayed;
+use dm_preserve_core::store::StoreKind;
 use dm_preserve_core::store::Trouble;
 
 /// Sectors of the device that the store is recovered for.
@@ -51,7 +51,7 @@ pub fn store(data: &[u8]) {
 
 /// As when a table is loaded and activated. The result is what was replayed.
 fn module(store: &mut Sparse) -> Option<Replayed> {
-    let Ok(Found::Store(superblock)) = superblocks::superblock(store) else {
+    let Ok(StoreKind::Store(superblock)) = superblocks::choose(store) else {
         return None;
     };
     let (known, replayed, layout) = recovered(store, &superblock).ok()?;

@@ -19,11 +19,11 @@ use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::store::recover::recover;
-use dm_preserve_core::store::superblocks::superblock;
-use dm_preserve_core::store::Found;
+use dm_preserve_core::store::superblocks::choose;
+use dm_preserve_core::store::Checkpoint;
 use dm_preserve_core::store::Replayed;
 use dm_preserve_core::store::Segments;
-use dm_preserve_core::store::State;
+use dm_preserve_core::store::StoreKind;
 use dm_preserve_core::store::Trouble;
 use kernel::alloc::host;
 use kernel::prelude::*;
@@ -34,10 +34,10 @@ use zerocopy::little_endian::U64;
 /// Sectors of the device for which stores are recovered, more than any of them is for.
 pub(super) const TABLE: u64 = 1 << 20;
 
-pub(super) type Outcome = Result<(Option<State<SimCopies>>, Replayed), Trouble>;
+pub(super) type Outcome = Result<(Option<Checkpoint<SimCopies>>, Replayed), Trouble>;
 
 pub(super) fn recovered(store: &mut SimDisk) -> Outcome {
-    let Found::Store(superblock) = superblock(store)? else {
+    let StoreKind::Store(superblock) = choose(store)? else {
         return Err(Trouble::Error(ENOENT));
     };
     let layout = Layout::from_superblock(&superblock).ok_or(EUCLEAN)?;
@@ -179,7 +179,7 @@ fn reformatted_stores_do_not_see_what_was_there() {
         for at in 0..2 {
             store.set(at, [0; BLOCK_BYTES]);
         }
-        assert!(matches!(superblock(&mut store), Ok(Found::Blank)));
+        assert!(matches!(choose(&mut store), Ok(StoreKind::Blank)));
         run_on(&small, 1500, store, 0x22).unwrap();
     }
 }
@@ -199,7 +199,7 @@ fn i1_i3_a_whole_superblock_is_overwritten_last() {
             store.set(1 - damaged, block);
             block[99] ^= 1;
             store.set(damaged, block);
-            let Ok(Found::Store(mut next)) = superblock(&mut store) else {
+            let Ok(StoreKind::Store(mut next)) = choose(&mut store) else {
                 panic!("number {number}, place {damaged}");
             };
             next.sequence += U64::new(1);
@@ -251,10 +251,10 @@ fn images_that_cannot_be_written() {
 }
 
 /// What a device does with what it has recovered, without writing.
-fn exercise(state: &State<SimCopies>, layout: &Layout, world: &World) {
+fn exercise(state: &Checkpoint<SimCopies>, layout: &Layout, world: &World) {
     let timeline = &state.timeline;
     for chunk in world.config.hot.iter().chain(&[u64::MAX, 1 << 40]) {
-        let _ = (timeline.needs(*chunk), timeline.owes(*chunk));
+        let _ = (timeline.needs(*chunk), timeline.needed_at_replay(*chunk));
         let _ = state.designation.get(*chunk);
         for snapshot in timeline.snapshots().iter().chain(timeline.bookmarks()) {
             let _ = timeline.look(snapshot, *chunk);
@@ -315,8 +315,8 @@ proptest! {
             let world = &worlds[seed as usize];
             let mut store = forged(world, choice, word, value);
             if let Ok((Some(state), _)) = recovered(&mut store) {
-                let superblock: Superblock = match superblock(&mut store) {
-                    Ok(Found::Store(superblock)) => superblock,
+                let superblock: Superblock = match choose(&mut store) {
+                    Ok(StoreKind::Store(superblock)) => superblock,
                     _ => unreachable!(),
                 };
                 exercise(&state, &Layout::from_superblock(&superblock).unwrap(), world);

@@ -8,10 +8,10 @@
 use dm_preserve_core::history::Change;
 use dm_preserve_core::history::Epoch;
 use dm_preserve_core::history::NewSnapshot;
-use dm_preserve_core::history::Place;
 use dm_preserve_core::history::Scope;
 use dm_preserve_core::history::Snapshot;
 use dm_preserve_core::history::Timeline;
+use dm_preserve_core::history::Whereabouts;
 use dm_preserve_core::maps::Bitmap;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Designation;
@@ -131,7 +131,7 @@ impl<T: Clone> Device<T> {
             chunks: self.chunks(),
             narrowed: true,
         })?;
-        let drop_up_to = self.timeline.beyond(keep);
+        let drop_up_to = self.timeline.drop_up_to(keep);
         let live = self.timeline.snapshots().iter();
         let dropped = live.filter(|snapshot| snapshot.id <= drop_up_to);
         dropped.for_each(|snapshot| snapshot.set_dropped());
@@ -187,8 +187,8 @@ impl<T: Clone> Device<T> {
             return Frozen::Hole;
         }
         match self.timeline.look(snapshot, chunk) {
-            Place::Origin => Frozen::Data(self.origin[chunk as usize].clone()),
-            Place::Epoch(epoch) => {
+            Whereabouts::Origin => Frozen::Data(self.origin[chunk as usize].clone()),
+            Whereabouts::Epoch(epoch) => {
                 let copies = epoch.copies.as_ref();
                 let copy = copies.and_then(|copies| copies.lock().unwrap().get(&chunk).cloned());
                 copy.map_or(Frozen::Gone, Frozen::Data)

@@ -26,13 +26,13 @@ use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Geometry;
 use dm_preserve_core::store::load;
 use dm_preserve_core::store::save;
+use dm_preserve_core::store::Checkpoint;
 use dm_preserve_core::store::Disk;
+use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::ImageReader;
 use dm_preserve_core::store::ImageWriter;
-use dm_preserve_core::store::Logbook;
-use dm_preserve_core::store::Place;
-use dm_preserve_core::store::State;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::LogEnd;
+use dm_preserve_core::store::LogPosition;
 use dm_preserve_core::store::Tail;
 use dm_preserve_core::store::Trouble;
 use kernel::alloc::host;
@@ -111,17 +111,17 @@ fn i8_segments_named_again_and_again() {
     } = busy(3, 5);
     let layout = config.layout;
     let mut disk = SimDisk::new(layout.blocks());
-    let place = Place {
+    let place = LogPosition {
         sequence: 10,
-        ..Place::default()
+        ..LogPosition::default()
     };
-    let later = Place {
+    let later = LogPosition {
         sequence: 12,
         ring: 2,
         ..place
     };
     let session = superblock.session.get();
-    let mut book = Logbook::new(superblock.store, session, layout, later);
+    let mut book = LogEnd::new(superblock.store, session, layout, later);
     let named: Vec<_> = (0..MAX_ENTRIES as u64)
         .map(|n| Entry::Segment {
             segment: n % 2 * (layout.segments - 1),
@@ -146,7 +146,7 @@ fn i8_segments_named_again_and_again() {
 }
 
 /// Saves a state that was recovered and changed, and loads it again.
-pub(super) fn reloaded(world: &World, change: impl FnOnce(&mut State<SimCopies>)) -> Result {
+pub(super) fn reloaded(world: &World, change: impl FnOnce(&mut Checkpoint<SimCopies>)) -> Result {
     let mut store = world.store.clone();
     let (superblock, layout) = (world.superblock, world.config.layout);
     let (state, _) = recovered(&mut store).unwrap();
@@ -242,7 +242,7 @@ fn epochs(timeline: &Timeline<SimCopies>, with_copies: bool) -> KVec<Epoch<SimCo
 }
 
 /// Without snapshots, bookmarks and copies, or with the snapshots.
-fn without_copies(state: &mut State<SimCopies>, with_snapshots: bool) {
+fn without_copies(state: &mut Checkpoint<SimCopies>, with_snapshots: bool) {
     let timeline = &state.timeline;
     let mut snapshots = KVec::new();
     for snapshot in timeline.snapshots().iter().filter(|_| with_snapshots) {

@@ -14,8 +14,8 @@ use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::format::BLOCK_SECTORS;
 use dm_preserve_core::store::Content;
 use dm_preserve_core::store::Headers;
-use dm_preserve_core::store::Logbook;
-use dm_preserve_core::store::Place;
+use dm_preserve_core::store::LogEnd;
+use dm_preserve_core::store::LogPosition;
 use kernel::prelude::EIO;
 use kernel::prelude::EUCLEAN;
 use std::collections::BTreeMap;
@@ -36,12 +36,12 @@ struct Written {
 fn written(chunk_blocks: u64, rng: &mut Rng) -> Written {
     let blocks = 2000 + 700 * chunk_blocks;
     let layout = Layout::new(blocks, 1 << 20, chunk_blocks * BLOCK_SECTORS).unwrap();
-    let place = Place {
+    let place = LogPosition {
         sequence: 1,
-        ..Place::default()
+        ..LogPosition::default()
     };
     let mut disk = SimDisk::new(blocks);
-    let mut book = Logbook::new(STORE, 3, layout, place);
+    let mut book = LogEnd::new(STORE, 3, layout, place);
     let mut contents = Vec::new();
     let mut headers = BTreeMap::new();
     let mut chunk = 0;

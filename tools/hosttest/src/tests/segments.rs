@@ -8,8 +8,8 @@
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::format::MAX_CONTENTS;
-use dm_preserve_core::store::Logbook;
-use dm_preserve_core::store::Place;
+use dm_preserve_core::store::LogEnd;
+use dm_preserve_core::store::LogPosition;
 use dm_preserve_core::store::Segments;
 use kernel::prelude::*;
 use proptest::prelude::*;
@@ -51,7 +51,7 @@ fn op() -> impl Strategy<Value = Op> {
 struct Store {
     layout: Layout,
     segments: Segments,
-    log: Logbook,
+    log: LogEnd,
     /// What is promised.
     reserved: Vec<u64>,
     owned: Vec<u64>,
@@ -63,7 +63,7 @@ impl Store {
     fn new(layout: Layout) -> Self {
         Self {
             segments: Segments::new(layout, &[]).unwrap(),
-            log: Logbook::new([1; 16], 1, layout, Place::default()),
+            log: LogEnd::new([1; 16], 1, layout, LogPosition::default()),
             reserved: Vec::new(),
             owned: Vec::new(),
             waiting: Vec::new(),
@@ -144,7 +144,7 @@ impl Store {
                     self.segments.unreserve(contents);
                 }
                 self.segments.close_current();
-                self.log = Logbook::new([1; 16], 1, self.layout, Place::default());
+                self.log = LogEnd::new([1; 16], 1, self.layout, LogPosition::default());
             }
             Op::GiveBack(count) => {
                 // Not the current one.

@@ -13,10 +13,10 @@ use super::device::Copies;
 use super::device::FIRST_EPOCH;
 use dm_preserve_core::history::Change;
 use dm_preserve_core::history::NewSnapshot;
-use dm_preserve_core::history::Place;
 use dm_preserve_core::history::Scope;
 use dm_preserve_core::history::Snapshot;
 use dm_preserve_core::history::Timeline;
+use dm_preserve_core::history::Whereabouts;
 use dm_preserve_core::maps::Designation;
 use kernel::prelude::*;
 use kernel::sync::Arc;
@@ -123,7 +123,7 @@ impl Shared {
             let timeline = self.timeline();
             let snapshot = timeline.snapshot(id)?;
             match timeline.look(snapshot, chunk) {
-                Place::Epoch(epoch) => {
+                Whereabouts::Epoch(epoch) => {
                     let copy = epoch.copies.as_ref()?.lock().unwrap().get(&chunk).copied();
                     assert!(
                         copy.is_some() || snapshot.is_dropped(),
@@ -131,11 +131,14 @@ impl Shared {
                     );
                     return copy;
                 }
-                Place::Origin => {
+                Whereabouts::Origin => {
                     let content = self.origin[chunk as usize].load(Acquire);
                     std::thread::yield_now();
                     let timeline = self.timeline();
-                    if matches!(timeline.look(timeline.snapshot(id)?, chunk), Place::Origin) {
+                    if matches!(
+                        timeline.look(timeline.snapshot(id)?, chunk),
+                        Whereabouts::Origin
+                    ) {
                         return Some(content);
                     }
                 }

@@ -15,9 +15,9 @@ use super::device::Device;
 use super::device::Frozen;
 use super::device::FIRST_EPOCH;
 use dm_preserve_core::history::Change;
-use dm_preserve_core::history::Place;
 use dm_preserve_core::history::Snapshot;
 use dm_preserve_core::history::Timeline;
+use dm_preserve_core::history::Whereabouts;
 use dm_preserve_core::history::MAX_BOOKMARKS;
 use dm_preserve_core::maps::Chunks;
 use kernel::alloc::host;
@@ -259,8 +259,8 @@ fn check(device: &Device<u32>, naive: &Naive) -> Result<(), TestCaseError> {
             let (place, content) = naive.look(record, chunk);
             // Rule 5.
             let found = match timeline.look(snapshot, chunk) {
-                Place::Origin => None,
-                Place::Epoch(epoch) => Some(epoch.id - FIRST_EPOCH),
+                Whereabouts::Origin => None,
+                Whereabouts::Epoch(epoch) => Some(epoch.id - FIRST_EPOCH),
             };
             prop_assert_eq!(found, place, "rule 5, snapshot {} chunk {}", id, chunk);
             check_run(timeline, snapshot, chunk)?;
@@ -322,14 +322,14 @@ fn check_run(
     start: u64,
 ) -> Result<(), TestCaseError> {
     let at = |chunk: u64| match timeline.look(snapshot, chunk) {
-        Place::Origin => None,
-        Place::Epoch(epoch) => Some(epoch.id),
+        Whereabouts::Origin => None,
+        Whereabouts::Epoch(epoch) => Some(epoch.id),
     };
     for end in start + 1..=CHUNKS {
         let (place, alike) = timeline.look_at_run(snapshot, Chunks { start, end });
         let place = match place {
-            Place::Origin => None,
-            Place::Epoch(epoch) => Some(epoch.id),
+            Whereabouts::Origin => None,
+            Whereabouts::Epoch(epoch) => Some(epoch.id),
         };
         let same = (start..end).take_while(|chunk| at(*chunk) == place).count() as u64;
         prop_assert_eq!(alike, start + same, "run {}..{}", start, end);
@@ -545,8 +545,8 @@ fn a_half_done_drop_is_completed_by_the_next_change() {
     let first = device.snapshot(None, 3).unwrap();
     let second = device.snapshot(None, 3).unwrap();
     device.timeline.snapshot(second).unwrap().set_dropped();
-    assert_eq!(device.timeline.beyond(2), 0);
-    assert_eq!(device.timeline.beyond(1), first);
+    assert_eq!(device.timeline.drop_up_to(2), 0);
+    assert_eq!(device.timeline.drop_up_to(1), first);
     let third = device.snapshot(None, 2).unwrap();
     assert_eq!(ids(device.timeline.snapshots()), [first, third]);
     assert_eq!(ids(device.timeline.bookmarks()), [second]);
@@ -562,12 +562,12 @@ fn the_second_look_must_use_the_epochs_of_then() {
     device.snapshot(None, 2).unwrap();
     device.write(1, 5, true);
     assert!(
-        matches!(old.look(&snapshot, 1), Place::Origin),
+        matches!(old.look(&snapshot, 1), Whereabouts::Origin),
         "the old list cannot know"
     );
     assert_eq!(old.first_marked(&snapshot, one(1)), None);
     let place = device.timeline.look(&snapshot, 1);
-    assert!(matches!(place, Place::Epoch(epoch) if epoch.id == FIRST_EPOCH + 2));
+    assert!(matches!(place, Whereabouts::Epoch(epoch) if epoch.id == FIRST_EPOCH + 2));
     assert_eq!(device.read(id, 1), Frozen::Data(0));
 }
 

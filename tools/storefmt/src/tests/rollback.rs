@@ -15,7 +15,7 @@ use crate::Silent;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::STATE_ROLLBACK;
 use dm_preserve_core::store::superblocks;
-use dm_preserve_core::store::Found;
+use dm_preserve_core::store::StoreKind;
 
 /// Rolls back; what is lost stays as it is.
 fn roll(disks: &mut Disks, id: u64, power: &Power) -> Result<RollbackReport, Error> {
@@ -30,8 +30,8 @@ fn plenty() -> Power {
 
 /// What the module goes by.
 fn superblock(disks: &Disks) -> Superblock {
-    match superblocks::superblock(&mut disks.store.clone()) {
-        Ok(Found::Store(superblock)) => superblock,
+    match superblocks::choose(&mut disks.store.clone()) {
+        Ok(StoreKind::Store(superblock)) => superblock,
         _ => panic!("no superblock"),
     }
 }

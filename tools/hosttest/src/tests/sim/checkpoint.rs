@@ -13,10 +13,10 @@ use dm_preserve_core::format::Block;
 use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::format::SUPERBLOCKS;
 use dm_preserve_core::store::save;
+use dm_preserve_core::store::Checkpoint;
 use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageWriter;
-use dm_preserve_core::store::Place;
-use dm_preserve_core::store::State;
+use dm_preserve_core::store::LogPosition;
 use kernel::prelude::*;
 use std::rc::Rc;
 use zerocopy::little_endian::U32;
@@ -85,7 +85,7 @@ impl World {
     }
 
     /// Where replay will have to begin: at the oldest record that is not settled.
-    fn cut(&self) -> Place {
+    fn cut(&self) -> LogPosition {
         let mut unsettled = self
             .records
             .values()
@@ -107,7 +107,7 @@ impl World {
             self.regions.clear();
         }
         let waiting = self.segments.waiting();
-        let saved = State {
+        let saved = Checkpoint {
             place: self.cut(),
             next: self.logbook.place().sequence,
             generation: self.generation,
@@ -150,7 +150,7 @@ impl World {
 
     fn save(
         &mut self,
-        state: &State<super::copies::SimCopies>,
+        state: &Checkpoint<super::copies::SimCopies>,
         area: u32,
         number: u64,
         steps: u64,
@@ -200,7 +200,7 @@ impl World {
     }
 
     /// From now on no crash may add marks to the epochs that were saved as closed.
-    fn remember_closed(&mut self, saved: &State<super::copies::SimCopies>) {
+    fn remember_closed(&mut self, saved: &Checkpoint<super::copies::SimCopies>) {
         let present = saved.timeline.present().unwrap().id;
         for epoch in saved.timeline.epochs(0, present) {
             let marks = self.config.hot.iter().map(|chunk| epoch.marks.get(*chunk));

@@ -7,7 +7,7 @@
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Index;
 use dm_preserve_core::maps::Room;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::EpochCopies;
 use kernel::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ impl Drop for SimCopies {
     }
 }
 
-impl Stored for SimCopies {
+impl EpochCopies for SimCopies {
     fn position(&self, chunk: u64) -> Option<u64> {
         self.index
             .borrow()

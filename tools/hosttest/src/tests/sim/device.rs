@@ -18,8 +18,8 @@ use dm_preserve_core::history::Epoch;
 use dm_preserve_core::history::Timeline;
 use dm_preserve_core::maps::Designation;
 use dm_preserve_core::maps::Geometry;
-use dm_preserve_core::store::Logbook;
-use dm_preserve_core::store::Place;
+use dm_preserve_core::store::LogEnd;
+use dm_preserve_core::store::LogPosition;
 use dm_preserve_core::store::Segments;
 use kernel::sync::Arc;
 use std::cell::RefCell;
@@ -85,7 +85,7 @@ pub(crate) fn failed<T>(what: impl Into<String>) -> Step<T> {
 /// A record that is not settled yet.
 pub(crate) struct Record {
     /// The place before it.
-    pub(crate) place: Place,
+    pub(crate) place: LogPosition,
     /// Its write, while that is under way.
     pub(crate) io: Option<u64>,
     pub(crate) what: What,
@@ -144,7 +144,7 @@ pub(crate) struct World {
     pub(crate) origin: SimDisk,
     pub(crate) store: SimDisk,
     pub(crate) superblock: Superblock,
-    pub(crate) logbook: Logbook,
+    pub(crate) logbook: LogEnd,
     pub(crate) segments: Segments,
     /// Segments that nobody refers to any longer.
     pub(crate) returned: Rc<RefCell<Vec<u64>>>,

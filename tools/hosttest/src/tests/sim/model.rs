@@ -11,7 +11,7 @@ use super::disk::Data;
 use super::disk::SimDisk;
 use dm_preserve_core::history::MAX_BOOKMARKS;
 use dm_preserve_core::maps::Chunks;
-use dm_preserve_core::store::State;
+use dm_preserve_core::store::Checkpoint;
 use std::rc::Rc;
 
 /// A chunk's content, by blocks.
@@ -167,7 +167,7 @@ impl Model {
     /// Whether a recovered device knows what this one does: snapshots, bookmarks, designations.
     pub(crate) fn same_as(
         &self,
-        state: &State<SimCopies>,
+        state: &Checkpoint<SimCopies>,
         chunk_sectors: u64,
     ) -> Result<(), String> {
         let same = |what: &str, here: &dyn std::fmt::Debug, there: &dyn std::fmt::Debug| {

@@ -16,9 +16,9 @@ use dm_preserve_core::format::Block;
 use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::maps::Chunks;
+use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::Formed;
-use dm_preserve_core::store::Place;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::LogPosition;
 use std::rc::Rc;
 
 fn one(chunk: u64) -> Chunks {
@@ -57,7 +57,7 @@ impl World {
 
     pub(super) fn write_record(
         &mut self,
-        place: Place,
+        place: LogPosition,
         formed: Formed,
         head: Block,
         rest: Vec<Data>,

@@ -24,11 +24,11 @@ use dm_preserve_core::history::Timeline;
 use dm_preserve_core::maps::Bitmap;
 use dm_preserve_core::maps::Designation;
 use dm_preserve_core::maps::Geometry;
-use dm_preserve_core::store::Logbook;
-use dm_preserve_core::store::Place;
+use dm_preserve_core::store::Checkpoint;
+use dm_preserve_core::store::LogEnd;
+use dm_preserve_core::store::LogPosition;
 use dm_preserve_core::store::Replayed;
 use dm_preserve_core::store::Segments;
-use dm_preserve_core::store::State;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use std::collections::BTreeMap;
@@ -51,14 +51,14 @@ fn empty_superblock(config: &Config, uuid: u8) -> Superblock {
     superblock
 }
 
-fn first_state(config: &Config) -> State<SimCopies> {
+fn first_state(config: &Config) -> Checkpoint<SimCopies> {
     let first = Epoch {
         id: FIRST_EPOCH,
         marks: Arc::new(Bitmap::new(config.chunks).unwrap(), GFP_KERNEL).unwrap(),
         copies: None,
     };
-    State {
-        place: Place::default(),
+    Checkpoint {
+        place: LogPosition::default(),
         next: 0,
         generation: 0,
         next_id: 1,
@@ -115,7 +115,7 @@ pub(crate) fn format(config: &Config, store: SimDisk, uuid: u8) -> Step<World> {
     Ok(world)
 }
 
-fn segments(state: &State<SimCopies>, layout: &Layout) -> Step<Segments> {
+fn segments(state: &Checkpoint<SimCopies>, layout: &Layout) -> Step<Segments> {
     let epochs = state.timeline.epochs(0, u64::MAX);
     let owned = epochs.filter_map(|epoch| epoch.copies.as_ref());
     let owned: Vec<u64> = owned.flat_map(|copies| copies.owned()).collect();
@@ -134,7 +134,7 @@ impl World {
         let (mut superblock, layout) = (recovered.superblock, recovered.layout);
         let state = recovered.state;
         superblock.session += U64::new(1);
-        let place = Place {
+        let place = LogPosition {
             content: 0,
             content_end: 0,
             ..state.place
@@ -147,7 +147,7 @@ impl World {
             ..known
         };
         Ok(Self {
-            logbook: Logbook::new(superblock.store, superblock.session.get(), layout, place),
+            logbook: LogEnd::new(superblock.store, superblock.session.get(), layout, place),
             segments: segments(&state, &layout)?,
             returned: recovered.returned,
             current: None,

@@ -13,17 +13,17 @@ use super::Trap;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::BLOCK_SECTORS;
-use dm_preserve_core::history::Place;
+use dm_preserve_core::history::Whereabouts;
 use dm_preserve_core::maps::Geometry;
 use dm_preserve_core::store::load;
 use dm_preserve_core::store::recover::recover;
-use dm_preserve_core::store::superblocks::superblock;
-use dm_preserve_core::store::Found;
+use dm_preserve_core::store::superblocks::choose;
+use dm_preserve_core::store::Checkpoint;
+use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::ImageReader;
 use dm_preserve_core::store::Replayed;
 use dm_preserve_core::store::Segments;
-use dm_preserve_core::store::State;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::StoreKind;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use std::cell::Cell;
@@ -55,7 +55,7 @@ pub(crate) struct Known {
 pub(crate) struct Recovered {
     pub(crate) superblock: Superblock,
     pub(crate) layout: Layout,
-    pub(crate) state: State<SimCopies>,
+    pub(crate) state: Checkpoint<SimCopies>,
     pub(crate) replayed: Replayed,
     pub(crate) returned: Rc<RefCell<Vec<u64>>>,
     /// What the device is now known to be.
@@ -65,8 +65,8 @@ pub(crate) struct Recovered {
 impl Known {
     /// Recovers, and checks.
     pub(crate) fn check(&self, origin: &SimDisk, store: &mut SimDisk) -> Result<Recovered, String> {
-        let found = superblock(store).map_err(|trouble| format!("superblock: {trouble:?}"))?;
-        let Found::Store(superblock) = found else {
+        let found = choose(store).map_err(|trouble| format!("superblock: {trouble:?}"))?;
+        let StoreKind::Store(superblock) = found else {
             return Err("the store is blank".into());
         };
         let layout = Layout::from_superblock(&superblock).ok_or("unsound layout")?;
@@ -141,7 +141,7 @@ impl Known {
     }
 
     /// The device must be as it was acknowledged, or as it was about to become.
-    fn which(&self, state: &State<SimCopies>) -> Result<&Model, String> {
+    fn which(&self, state: &Checkpoint<SimCopies>) -> Result<&Model, String> {
         let sectors = self.chunk_blocks * 8;
         let before = self.model.same_as(state, sectors);
         match (&before, &self.after) {
@@ -159,7 +159,7 @@ impl Known {
         &self,
         snap: &Snap,
         model: &Model,
-        state: &State<SimCopies>,
+        state: &Checkpoint<SimCopies>,
         origin: &SimDisk,
         store: &SimDisk,
     ) -> Result<(), String> {
@@ -194,7 +194,7 @@ impl Known {
         snap: &Snap,
         hot: usize,
         chunk: u64,
-        state: &State<SimCopies>,
+        state: &Checkpoint<SimCopies>,
         origin: &SimDisk,
         store: &SimDisk,
     ) -> Result<(), String> {
@@ -204,11 +204,11 @@ impl Known {
             return Ok(());
         }
         let (found, whence) = match timeline.look(snapshot, chunk) {
-            Place::Origin => (
+            Whereabouts::Origin => (
                 Some(content(origin, chunk, self.chunk_blocks)),
                 "origin".into(),
             ),
-            Place::Epoch(epoch) => {
+            Whereabouts::Epoch(epoch) => {
                 let position = epoch
                     .copies
                     .as_ref()
@@ -234,7 +234,7 @@ impl Known {
     }
 
     /// Rule 1: the marks of an epoch that was saved as closed do not change.
-    fn check_marks(&self, state: &State<SimCopies>) -> Result<(), String> {
+    fn check_marks(&self, state: &Checkpoint<SimCopies>) -> Result<(), String> {
         for epoch in state.timeline.epochs(0, u64::MAX) {
             let Some(exact) = self.exact.get(&epoch.id) else {
                 continue;
@@ -253,7 +253,7 @@ impl Known {
 }
 
 /// No segment has two owners, and what is indexed is in a segment of the same epoch.
-fn check_segments(state: &State<SimCopies>, layout: &Layout) -> Result<(), String> {
+fn check_segments(state: &Checkpoint<SimCopies>, layout: &Layout) -> Result<(), String> {
     let mut all = Vec::new();
     for epoch in state.timeline.epochs(0, u64::MAX) {
         let Some(copies) = &epoch.copies else {

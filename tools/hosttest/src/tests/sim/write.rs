@@ -19,7 +19,7 @@ use dm_preserve_core::format::crc32c;
 use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::maps::region;
-use dm_preserve_core::store::Stored;
+use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::RING_RESERVE;
 use std::rc::Rc;
 
