@@ -43,6 +43,7 @@ mod uapi;
 #[allow(unreachable_pub, dead_code, unused_imports)]
 mod maps;
 
+use dm::bug;
 use dm::errors;
 use kernel::miscdevice::MiscDeviceOptions;
 use kernel::miscdevice::MiscDeviceRegistration;

@@ -19,7 +19,7 @@
 //!
 //! # Lock order
 //!
-//! `editor`, or `copier` (the copier's state); then `control`, `persist`, the gate (closing it), the
+//! `editor`, or `copier` (the copier's state); then `control`, `superblocks`, the gate (closing it), the
 //! journal, and then `timeline`, `designation`, `incoming` and the locks of
 //! [`Copies`](space::Copies). Whoever is inside the gate must not wait for `copier` or `control`.
 //! Neither `control` nor `copier` is held while waiting for a task that needs it, or over sysfs and
@@ -50,8 +50,8 @@ pub(crate) use read::Piece;
 pub(crate) use read::ReadBuffer;
 pub(crate) use read::Source;
 pub(crate) use space::Copies;
-pub(crate) use state::State;
 pub(crate) use state::Epoch;
+pub(crate) use state::State;
 pub(crate) use state::Timeline;
 
 use crate::dm;
@@ -83,8 +83,8 @@ use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
 use log::Log;
-use session::superblocks;
-use session::superblocks::Persist;
+use session::open;
+use session::superblocks::Superblocks;
 use space::Store;
 use state::no_regions;
 use state::Known;
@@ -135,7 +135,7 @@ pub(crate) struct Engine {
     log: Log,
     /// Its superblocks; `None` with a transient store.
     #[pin]
-    persist: Mutex<Option<Persist>>,
+    superblocks: Mutex<Option<Superblocks>>,
     #[pin]
     log_work: Work<Engine, LOG>,
     #[pin]
@@ -165,7 +165,7 @@ impl_has_work! {
 /// A transient store overwrites what is there; snapshots that were meant to last are not to go
 /// unnoticed.
 fn refuse_persistent(opened: &Opened) -> Result<(), Trouble> {
-    match superblocks::holds_a_store(opened.store())? {
+    match open::holds_a_store(opened.store())? {
         true => Err(Trouble::Because(
             c"The store holds persistent snapshots: if they may go, wipe its first 8 KiB",
         )),
@@ -177,7 +177,7 @@ fn refuse_persistent(opened: &Opened) -> Result<(), Trouble> {
 struct Holdings {
     space: Arc<Store>,
     /// `None` with a transient store.
-    persist: Option<Persist>,
+    superblocks: Option<Superblocks>,
     checkpoint: Checkpoint<Copies>,
 }
 
@@ -188,17 +188,17 @@ fn find(opened: &Opened, shape: Geometry, options: &Options) -> Result<Holdings,
         refuse_persistent(opened)?;
         return Ok(Holdings {
             space: Store::new(shape.chunk(opened.store().sectors()), 1)?,
-            persist: None,
-            checkpoint: superblocks::new_state(shape, default)?,
+            superblocks: None,
+            checkpoint: open::blank_checkpoint(shape, default)?,
         });
     }
     let space = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
-    let recovered = superblocks::recover(opened.store(), opened.origin(), &space, shape, default)
+    let recovered = open::open_store(opened.store(), opened.origin(), &space, shape, default)
         .map_err(Trouble::while_reading)?;
     Ok(Holdings {
         space,
-        persist: Some(recovered.persist),
-        checkpoint: recovered.state,
+        superblocks: Some(recovered.superblocks),
+        checkpoint: recovered.checkpoint,
     })
 }
 
@@ -212,7 +212,7 @@ fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
             marks: epoch.marks.clone(),
             generation: checkpoint.generation,
             // Until the first checkpoint no region is announced.
-            regions: match found.persist {
+            regions: match found.superblocks {
                 Some(_) => Some(no_regions(shape.chunks())?),
                 None => None,
             },
@@ -220,7 +220,7 @@ fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
         timeline: checkpoint.timeline.clone(),
         designation: checkpoint.designation.clone(),
         next_id: checkpoint.next_id,
-        unproven: found.persist.as_ref().map_or(0, Persist::unproven),
+        unproven: found.superblocks.as_ref().map_or(0, Superblocks::unproven),
     })
 }
 
@@ -238,12 +238,12 @@ impl Engine {
         let opened = Opened::new(identity)?;
         let found = find(&opened, shape, &options)?;
         let known = known(&found, shape)?;
-        let persist = found.persist;
+        let superblocks = found.superblocks;
         let uuids = Uuids {
-            generation: persist
+            generation: superblocks
                 .as_ref()
-                .map_or_else(dm::random_uuid, Persist::generation),
-            store: persist.as_ref().map(Persist::store),
+                .map_or_else(dm::random_uuid, Superblocks::generation),
+            store: superblocks.as_ref().map(Superblocks::store),
         };
         // What was saved; `bind` sees to it that the device has grown since.
         let sectors = found.checkpoint.sectors;
@@ -267,7 +267,7 @@ impl Engine {
             was_bypassed: Atomic::new(false),
             events,
             log <- Log::new(slots),
-            persist <- new_mutex!(persist, "Engine::persist"),
+            superblocks <- new_mutex!(superblocks, "Engine::superblocks"),
             log_work <- new_work!("Engine::log_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),
             queues,

@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
+use super::bug;
 use super::Completed;
 use super::DevT;
 use super::Ended;
@@ -230,12 +231,15 @@ impl Constructor<'_> {
             // Taking a device again may have replaced what device-mapper has for it.
             taken.device = device;
         }
-        // There is room: this cannot fail after the device was taken.
-        let _ = self.devices.0.push_within_capacity(Taken {
+        let taken = Taken {
             device,
             devt,
             limits,
-        });
+        };
+        // This must not fail after the device was taken: the room was made before.
+        if self.devices.0.push_within_capacity(taken).is_err() {
+            bug("there is no room for a device that was taken: it is never put");
+        }
         Ok(Claim {
             devt,
             // SAFETY: The device is open.

@@ -174,7 +174,7 @@ impl Engine {
             .is_some_and(|target| target.is_suspending_noflush())
     }
 
-    /// The active target has been suspended: no bio is in flight. Copies may be, lane bios were
+    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were
     /// submitted without them as need had shrunk; the devices are left alone only when these have
     /// ended.
     pub(crate) fn deactivate(self: &Arc<Self>) {
@@ -216,10 +216,10 @@ impl Engine {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();
         let is_intact = !self.log.is_given_up() && !self.was_bypassed();
-        let guard = self.persist.lock();
+        let guard = self.superblocks.lock();
         let ended = (*guard)
             .as_ref()
-            .and_then(|persist| persist.ended(is_intact));
+            .and_then(|superblocks| superblocks.ended(is_intact));
         if let Some(ended) = ended {
             boot::remember(ended);
         }

@@ -113,7 +113,7 @@ pub(super) struct Flight {
 /// What the journal's lock protects.
 pub(super) struct Inner {
     /// `None` while there is no session.
-    pub(super) book: Option<LogEnd>,
+    pub(super) end: Option<LogEnd>,
     pub(super) idle: List<Write>,
     pub(super) flights: KVec<Flight>,
     pub(crate) queues: [Queue; 2],
@@ -160,16 +160,16 @@ impl Log {
     }
 
     /// Begins a session: the next record goes to the log's end.
-    pub(crate) fn begin(&self, book: LogEnd, epoch: u64) {
+    pub(crate) fn begin(&self, end: LogEnd, epoch: u64) {
         let mut inner = self.inner.lock();
-        inner.durable = book.place().sequence;
-        inner.book = Some(book);
+        inner.durable = end.place().sequence;
+        inner.end = Some(end);
         inner.epoch = epoch;
     }
 
     /// Ends a session: no more records until the next begins.
     pub(crate) fn end(&self) {
-        self.inner.lock().book = None;
+        self.inner.lock().end = None;
     }
 
     /// Whether nothing can be logged any longer.
@@ -231,7 +231,7 @@ impl Log {
     /// The place where replay would have to begin, and the number of the next record.
     pub(crate) fn cut(&self) -> Option<(LogPosition, u64)> {
         let inner = self.inner.lock();
-        let next = inner.book.as_ref()?.place();
+        let next = inner.end.as_ref()?.place();
         let unsettled = inner.unsettled.iter().flatten();
         let first = unsettled.min_by_key(|place| place.sequence);
         Some((*first.unwrap_or(&next), next.sequence))
@@ -245,9 +245,9 @@ impl Log {
             .checked_div(layout.segment_blocks)
             .unwrap_or(0);
         inner.segments_left = log.max(MIN_SEGMENTS);
-        if let Some(book) = inner.book.as_mut() {
-            book.trim(place);
-            book.layout = *layout;
+        if let Some(end) = inner.end.as_mut() {
+            end.trim(place);
+            end.layout = *layout;
         }
         let mut queues = inner.queues.iter();
         queues.any(|queue| queue.fitting().0 > 0) || !inner.contents.is_empty()
@@ -255,16 +255,16 @@ impl Log {
 
     /// The store has grown.
     pub(super) fn set_layout(&self, layout: &Layout) {
-        if let Some(book) = self.inner.lock().book.as_mut() {
-            book.layout = *layout;
+        if let Some(end) = self.inner.lock().end.as_mut() {
+            end.layout = *layout;
         }
     }
 
     /// Blocks free in the ring, and how many it has.
     pub(super) fn ring(&self) -> (u64, u64) {
         let inner = self.inner.lock();
-        let book = inner.book.as_ref();
-        book.map_or((0, 0), |book| (book.ring_room(), book.layout.ring_blocks))
+        let end = inner.end.as_ref();
+        end.map_or((0, 0), |end| (end.ring_room(), end.layout.ring_blocks))
     }
 
     /// The record of a copy in a slot has been settled, or given up.
@@ -279,14 +279,14 @@ impl Log {
     pub(super) fn begin_epoch(&self, epoch: u64) {
         let mut inner = self.inner.lock();
         inner.epoch = epoch;
-        if let Some(book) = inner.book.as_mut() {
-            book.close_segment();
+        if let Some(end) = inner.end.as_mut() {
+            end.close_segment();
         }
     }
 
     /// Whether no record can be made now.
     pub(super) fn is_full(&self, inner: &Inner) -> bool {
-        inner.book.is_none() || inner.flights.len() >= IN_FLIGHT
+        inner.end.is_none() || inner.flights.len() >= IN_FLIGHT
     }
 }
 
@@ -301,7 +301,7 @@ impl Inner {
             })?);
         }
         Ok(Self {
-            book: None,
+            end: None,
             idle,
             flights: KVec::with_capacity(IN_FLIGHT, GFP_KERNEL)?,
             queues: [Queue::new()?, Queue::new()?],
@@ -336,7 +336,7 @@ impl Engine {
         if self.log.has_failed() {
             return None;
         }
-        let place = inner.book.as_ref()?.place();
+        let place = inner.end.as_ref()?.place();
         let ticket = inner.queues[Lane::Copier as usize].add(&[entry])?;
         if let Some(unsettled) = inner.unsettled.get_mut(slot) {
             *unsettled = Some(place);

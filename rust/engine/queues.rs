@@ -12,7 +12,7 @@
 //!   takes (`uevent_sock_mutex`), so whoever holds them may be waiting for a write to one of our
 //!   devices; no write may wait for this queue.
 //! - `waits`: reads of frozen content that wait for a live device's resume, each view's in a worker
-//!   of its own. Nobody waits for this queue but a view that is removed, lane reads have ended by
+//!   of its own. Nobody waits for this queue but a view that is removed, whose reads have ended by
 //!   then.
 
 #![forbid(unsafe_code)]

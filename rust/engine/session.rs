@@ -25,20 +25,21 @@
 //!
 //! # Lock order
 //!
-//! `control`, then `persist`, then the gate, then the journal.
+//! `control`, then `superblocks`, then the gate, then the journal.
 
 #![forbid(unsafe_code)]
 
 pub(super) mod checkpoint;
 pub(crate) mod disk;
+pub(super) mod open;
 pub(super) mod superblocks;
 
 use crate::dm;
 use crate::dm::NoIo;
 use crate::engine::boot;
 use crate::engine::session::checkpoint::NO_MEMORY_MS;
-use crate::engine::session::superblocks::was_written;
-use crate::engine::session::superblocks::Persist;
+use crate::engine::session::open::was_written;
+use crate::engine::session::superblocks::Superblocks;
 use crate::engine::Engine;
 use crate::errors::EUCLEAN;
 use crate::format::BLOCK_SECTORS;
@@ -63,11 +64,11 @@ impl Engine {
     pub(super) fn open_store(self: &Arc<Self>) {
         let begun = {
             let _control = self.state.control();
-            let mut guard = self.persist.lock();
-            let Some(persist) = (*guard).as_mut() else {
+            let mut guard = self.superblocks.lock();
+            let Some(superblocks) = (*guard).as_mut() else {
                 return;
             };
-            self.begin_session(persist)
+            self.begin_session(superblocks)
         };
         let saved = begun.and_then(|exact| match exact {
             true => Ok(()),
@@ -93,51 +94,55 @@ impl Engine {
 
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say
     /// that the store is open.
-    fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
-        persist.has_tried = true;
+    fn begin_session(&self, superblocks: &mut Superblocks) -> Result<bool> {
+        superblocks.has_tried = true;
         // Since the table was loaded, or the device suspended, others may have written to the
         // origin.
-        if persist.image_is_exact
-            && was_written(self.device.origin(), &persist.superblock, &mut persist.io)
+        if superblocks.image_is_exact
+            && was_written(
+                self.device.origin(),
+                &superblocks.superblock,
+                &mut superblocks.io,
+            )
         {
             return Err(EUCLEAN);
         }
-        let grown = persist
+        let grown = superblocks
             .layout
             .grown(self.device.store().sectors() / BLOCK_SECTORS);
-        if grown != persist.layout {
+        if grown != superblocks.layout {
             let installed = self.store.with_segments(|segments| segments.grow(grown));
             installed.unwrap_or(Ok(()))?;
-            persist.layout = grown;
-            persist.layout.store(&mut persist.superblock);
+            superblocks.layout = grown;
+            superblocks.layout.store(&mut superblocks.superblock);
         } else if self.store.with_segments(|_| ()).is_none() {
             self.store.set_segments(Segments::new(grown, &[])?);
         }
-        let session = persist.superblock.session.get() + 1;
-        persist.superblock.session = U64::new(session);
-        persist.superblock.state = U32::new(STATE_OPEN);
-        persist.superblock.boot = boot::id();
-        persist.superblock.on_error = U32::new(match self.device.options().on_error {
+        let session = superblocks.superblock.session.get() + 1;
+        superblocks.superblock.session = U64::new(session);
+        superblocks.superblock.state = U32::new(STATE_OPEN);
+        superblocks.superblock.boot = boot::id();
+        superblocks.superblock.on_error = U32::new(match self.device.options().on_error {
             OnError::Continue => ON_ERROR_CONTINUE,
             OnError::Block => ON_ERROR_BLOCK,
         });
-        let book = LogEnd::new(
-            persist.superblock.store,
+        let end = LogEnd::new(
+            superblocks.superblock.store,
             session,
-            persist.layout,
-            persist.place,
+            superblocks.layout,
+            superblocks.place,
         );
         let epoch = self.state.timeline().present().map_or(0, |epoch| epoch.id);
-        self.log.begin(book, epoch);
-        persist.is_open = true;
-        persist.has_begun = false;
+        self.log.begin(end, epoch);
+        superblocks.is_open = true;
+        superblocks.has_begun = false;
         self.store.with_segments(Segments::close_current);
-        if !persist.image_is_exact {
+        if !superblocks.image_is_exact {
             return Ok(false);
         }
-        persist.image_is_exact = false;
-        persist.write_superblocks(self.device.store())?;
-        persist.has_begun = true;
+        superblocks.image_is_exact = false;
+        superblocks.write_superblocks(self.device.store())?;
+        superblocks.has_begun = true;
         Ok(true)
     }
 
@@ -154,9 +159,9 @@ impl Engine {
             }
             false => self.checkpoint(&mut control, STATE_CLOSED),
         };
-        let mut guard = self.persist.lock();
-        if let Some(persist) = (*guard).as_mut() {
-            persist.is_open = false;
+        let mut guard = self.superblocks.lock();
+        if let Some(superblocks) = (*guard).as_mut() {
+            superblocks.is_open = false;
         }
         drop(guard);
         drop(control);
@@ -181,9 +186,11 @@ impl Engine {
         if !self.device.is_persistent() || self.log.is_given_up() {
             return Ok(false);
         }
-        let guard = self.persist.lock();
-        let session = (*guard).as_ref().filter(|persist| persist.is_open);
-        let has_begun = session.map(|persist| persist.has_begun).ok_or(ENODEV)?;
+        let guard = self.superblocks.lock();
+        let session = (*guard).as_ref().filter(|superblocks| superblocks.is_open);
+        let has_begun = session
+            .map(|superblocks| superblocks.has_begun)
+            .ok_or(ENODEV)?;
         match self.log.has_failed() {
             true => Err(EIO),
             false => Ok(has_begun),
@@ -191,8 +198,10 @@ impl Engine {
     }
 
     pub(super) fn has_session(&self) -> bool {
-        let guard = self.persist.lock();
-        (*guard).as_ref().is_some_and(|persist| persist.is_open)
+        let guard = self.superblocks.lock();
+        (*guard)
+            .as_ref()
+            .is_some_and(|superblocks| superblocks.is_open)
     }
 
     /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the
@@ -216,8 +225,8 @@ impl Engine {
     fn grow_segments(self: &Arc<Self>) -> Result {
         let grown = {
             let _control = self.state.control();
-            let mut guard = self.persist.lock();
-            let session = (*guard).as_mut().filter(|persist| persist.is_open);
+            let mut guard = self.superblocks.lock();
+            let session = (*guard).as_mut().filter(|superblocks| superblocks.is_open);
             self.grow_layout(session.ok_or(ENODEV)?)
         };
         // Without the locks: it ends the snapshots.
@@ -228,22 +237,22 @@ impl Engine {
         })
     }
 
-    fn grow_layout(&self, persist: &mut Persist) -> Result {
+    fn grow_layout(&self, superblocks: &mut Superblocks) -> Result {
         if self.log.has_failed() {
             return Err(EIO);
         }
         let blocks = self.device.store().sectors() / BLOCK_SECTORS;
-        let grown = persist.layout.grown(blocks);
-        if grown == persist.layout {
+        let grown = superblocks.layout.grown(blocks);
+        if grown == superblocks.layout {
             return Ok(());
         }
         // A record that names a new segment must find it in the superblock.
-        grown.store(&mut persist.superblock);
-        persist.write_superblocks(self.device.store())?;
+        grown.store(&mut superblocks.superblock);
+        superblocks.write_superblocks(self.device.store())?;
         let installed = self.store.with_segments(|segments| segments.grow(grown));
         installed.unwrap_or(Ok(()))?;
         self.log.set_layout(&grown);
-        persist.layout = grown;
+        superblocks.layout = grown;
         Ok(())
     }
 }

@@ -9,9 +9,9 @@
 //! takes it for all that has happened. So nothing takes effect in memory but what is durable. Above
 //! all no snapshot is dropped: need stays as it is, and every write waits that would need a copy or
 //! an announcement. Others pass, since the log has them: those of marked chunks, and those of
-//! unneeded chunks in regions lane announcement is durable.
+//! unneeded chunks in regions whose announcement is durable.
 //!
-//! A record lane write has failed may be on the disk all the same. Whatever it says must then be
+//! A record whose write has failed may be on the disk all the same. Whatever it says must then be
 //! right, too. For what shrinks need that is so when memory does not heed it. For a new epoch it is
 //! so when memory does: no chunk is marked and no region announced in it, and therefore every write
 //! waits.
@@ -47,20 +47,20 @@ impl Engine {
         // that.
         self.form_appended();
         let (broken, is_given_up, is_first) = {
-            let mut guard = self.persist.lock();
-            let Some(persist) = (*guard).as_mut() else {
+            let mut guard = self.superblocks.lock();
+            let Some(superblocks) = (*guard).as_mut() else {
                 return;
             };
             if self.log.is_given_up() {
                 return;
             }
-            let written = persist.write_broken(self.device.store());
+            let written = superblocks.write_broken(self.device.store());
             let is_given_up =
                 written.is_ok() || self.device.options().on_error == OnError::Continue;
             if is_given_up {
                 self.log.give_up();
             }
-            let is_first = !core::mem::replace(&mut persist.is_failing, true);
+            let is_first = !core::mem::replace(&mut superblocks.is_failing, true);
             (written, is_given_up, is_first)
         };
         match is_given_up {
@@ -102,10 +102,10 @@ impl Engine {
 
     /// Tries for the last time to say in a store that it failed: it may be back.
     pub(super) fn say_again_that_it_failed(&self) {
-        let mut guard = self.persist.lock();
-        if let Some(persist) = (*guard).as_mut().filter(|_| self.log.is_given_up()) {
+        let mut guard = self.superblocks.lock();
+        if let Some(superblocks) = (*guard).as_mut().filter(|_| self.log.is_given_up()) {
             // If it is not, that has been told, and is remembered.
-            let _ = persist.write_broken(self.device.store());
+            let _ = superblocks.write_broken(self.device.store());
         }
     }
 

@@ -18,7 +18,7 @@
 //!
 //! Marks are set before the write is submitted, inside the same stay in the gate. So when the gate
 //! has drained, the marks of the epoch that ends are exact (but for bios that the copier works
-//! through piece by piece, lane marks may come before the write by one epoch: a chunk too many,
+//! through piece by piece, whose marks may come before the write by one epoch: a chunk too many,
 //! never one too few).
 //!
 //! A discard may be ignored: where it meets chunks that are needed it is cut, and those parts end
@@ -47,7 +47,7 @@ use kernel::sync::Arc;
 /// Most chunks decided one by one in one go; longer bios go to the copier, which works in windows.
 pub(super) const WINDOW: u64 = 1024;
 
-/// A target lane bios carry their way out of the gate, if they are inside.
+/// A target whose bios carry their way out of the gate, if they are inside.
 pub(crate) trait Gated: Target<PerBio = Option<Ticket>> {}
 
 impl<T: Target<PerBio = Option<Ticket>>> Gated for T {}
@@ -123,7 +123,7 @@ impl Engine {
         regions.find(run, false).is_none() || self.log.is_given_up()
     }
 
-    /// The first chunk of a run that is not marked and lane content is needed.
+    /// The first chunk of a run that is not marked and whose content is needed.
     pub(super) fn first_needed(
         &self,
         present: &Entry<'_, Present>,

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bug;
 use crate::history::epoch::Epoch;
 use crate::history::snapshot::Snapshot;
 use crate::history::timeline::Timeline;
@@ -69,8 +70,13 @@ impl<C> Timeline<C> {
             {
                 let place =
                     bookmarks.partition_point(|bookmark: &Arc<Snapshot>| bookmark.id < snapshot.id);
-                // There is room: the capacity is that of both lists.
-                let _ = bookmarks.insert_within_capacity(place, snapshot.clone());
+                // The capacity is that of both lists.
+                if bookmarks
+                    .insert_within_capacity(place, snapshot.clone())
+                    .is_err()
+                {
+                    bug("there is no room for a bookmark: it is forgotten");
+                }
             } else {
                 snapshots.push(snapshot.clone(), GFP_KERNEL)?;
             }

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bug;
 use crate::uapi::MAX_SNAPSHOTS;
 use kernel::prelude::*;
 
@@ -104,8 +105,10 @@ impl Pool {
     /// Takes back all segments of an area.
     pub fn give_back(&mut self, area: &mut Area) {
         for segment in area.segments.iter() {
-            // `refill` has reserved the room; a segment that got lost would only be space not used.
-            let _ = self.returned.push_within_capacity(*segment);
+            // `refill` has reserved the room.
+            if self.returned.push_within_capacity(*segment).is_err() {
+                bug("a pool has no room for a segment that comes back: its space is lost");
+            }
         }
         self.used = self.used.saturating_sub(area.used);
         *area = Area::new();

@@ -20,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::bug;
 use crate::errors::EUCLEAN;
 use crate::format::run_blocks;
 use crate::format::Layout;
@@ -77,8 +78,9 @@ impl Segments {
         self.free.reserve(free, GFP_KERNEL)?;
         self.waiting.reserve(waiting, GFP_KERNEL)?;
         for segment in self.layout.segments..self.layout.segments + more {
-            // There is room.
-            let _ = self.free.push_within_capacity(segment);
+            if self.free.push_within_capacity(segment).is_err() {
+                bug("there is no room for a new segment: its space is not used");
+            }
         }
         self.layout = layout;
         Ok(())
@@ -163,7 +165,9 @@ impl Segments {
     pub fn give_back(&mut self, segments: &[u64]) {
         for segment in segments {
             // There is room for every segment that exists.
-            let _ = self.waiting.push_within_capacity(*segment);
+            if self.waiting.push_within_capacity(*segment).is_err() {
+                bug("a segment comes back twice: its space is lost until the next activation");
+            }
         }
     }
 
@@ -181,7 +185,9 @@ impl Segments {
             if !keep {
                 left -= 1;
                 // There is room for every segment that exists.
-                let _ = free.push_within_capacity(*segment);
+                if free.push_within_capacity(*segment).is_err() {
+                    bug("a segment is freed twice: its space is lost until the next activation");
+                }
             }
             keep
         });

@@ -4,7 +4,7 @@
 //!
 //! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes
 //! effect. A snapshot is dropped without that in three cases only: in a transient store; when the
-//! journal is given up; and before a session has begun, in lane first checkpoint it is.
+//! journal is given up; and before a session has begun, in whose first checkpoint it is.
 
 #![forbid(unsafe_code)]
 

@@ -50,8 +50,7 @@ impl Engine {
     ///
     /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
     /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
-    /// when that
-    /// store has failed.
+    /// when that store has failed.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
         let _editor = self.state.editor();
@@ -59,41 +58,8 @@ impl Engine {
         let now = self.state.timeline();
         // CAST: At most `MAX_SNAPSHOTS`.
         let drop_up_to = now.drop_up_to(keep as usize);
-        let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
-        if self.log.has_failed() {
-            pr_err!(
-                "{}: the store has failed: remove the device, and mend the store or give it another one\n",
-                self.device.live()
-            );
-            return Err(EIO);
-        }
-        self.is_logging()?;
-        self.ensure_ring_room(&mut control)?;
-        let scope = resolve(&now, scope, epoch)
-            .and_then(|scope| now.has_room().map(|()| scope))
-            .inspect_err(|error| {
-                if *error == EOVERFLOW {
-                    pr_err!(
-                        "{}: too many snapshots were taken since the base, or since the oldest one that is kept: drop or forget that, or take a later base or a full one\n",
-                        self.device.live()
-                    );
-                }
-            })?;
-        if let Scope::Incremental { base, .. } = &scope {
-            self.state.ensure_proven(*base)?;
-        }
-        let snapshot = Snapshot::new(NewSnapshot {
-            id: self.state.next_id(),
-            time_ns: dm::now_ns(),
-            epoch,
-            designation: self.state.designation(),
-            scope,
-            keep_unprotected: self.device.options().keep_unprotected,
-            sectors: self.device.geometry().sectors(),
-            chunks: self.device.geometry().chunks(),
-            // With a persistent store the base's epochs must have been saved as closed first.
-            narrowed: !self.device.is_persistent(),
-        })?;
+        self.ensure_can_take(&mut control)?;
+        let snapshot = self.new_snapshot(&now, scope)?;
         let designation = self.next_designation()?;
         let id = snapshot.id;
         // With `now` the old epochs go, and their space comes back, before the copier looks for
@@ -124,6 +90,54 @@ impl Engine {
         }
         self.events.add(Event::Snapshot);
         Ok(id)
+    }
+
+    /// Makes sure that a snapshot can be logged. The caller holds the control lock.
+    ///
+    /// Errors: `EIO` when the store has failed, `ENODEV` while the device is not active, those of a
+    /// checkpoint.
+    fn ensure_can_take(self: &Arc<Self>, control: &mut Control) -> Result {
+        if self.log.has_failed() {
+            pr_err!(
+                "{}: the store has failed: remove the device, and mend the store or give it another one\n",
+                self.device.live()
+            );
+            return Err(EIO);
+        }
+        self.is_logging()?;
+        self.ensure_ring_room(control)
+    }
+
+    /// Makes a snapshot that begins the next epoch. The caller holds the control lock.
+    ///
+    /// Errors: `ENOENT`, `EUCLEAN` and `EOVERFLOW` for a base that cannot be one, `ENOMEM`.
+    fn new_snapshot(&self, now: &Timeline, scope: ScopeWanted) -> Result<Arc<Snapshot>> {
+        let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
+        let scope = resolve(now, scope, epoch)
+            .and_then(|scope| now.has_room().map(|()| scope))
+            .inspect_err(|error| {
+                if *error == EOVERFLOW {
+                    pr_err!(
+                        "{}: too many snapshots were taken since the base, or since the oldest one that is kept: drop or forget that, or take a later base or a full one\n",
+                        self.device.live()
+                    );
+                }
+            })?;
+        if let Scope::Incremental { base, .. } = &scope {
+            self.state.ensure_proven(*base)?;
+        }
+        Snapshot::new(NewSnapshot {
+            id: self.state.next_id(),
+            time_ns: dm::now_ns(),
+            epoch,
+            designation: self.state.designation(),
+            scope,
+            keep_unprotected: self.device.options().keep_unprotected,
+            sectors: self.device.geometry().sectors(),
+            chunks: self.device.geometry().chunks(),
+            // With a persistent store the base's epochs must have been saved as closed first.
+            narrowed: !self.device.is_persistent(),
+        })
     }
 
     /// What the designation is after a snapshot: the same, or the default.

@@ -30,23 +30,23 @@ impl Engine {
 
     /// The caller holds the control lock.
     fn write_trust(&self) -> Result {
-        let mut guard = self.persist.lock();
-        let Some(persist) = (*guard).as_mut() else {
+        let mut guard = self.superblocks.lock();
+        let Some(superblocks) = (*guard).as_mut() else {
             return Ok(());
         };
-        if !persist.is_open || !persist.has_begun {
+        if !superblocks.is_open || !superblocks.has_begun {
             return Err(ENODEV);
         }
         if self.log.has_failed() {
             return Err(EIO);
         }
-        let unproven = core::mem::replace(&mut persist.superblock.unproven, U64::new(0));
+        let unproven = core::mem::replace(&mut superblocks.superblock.unproven, U64::new(0));
         if unproven.get() == 0 {
             return Ok(());
         }
-        let written = persist.write_superblocks(self.device.store());
+        let written = superblocks.write_superblocks(self.device.store());
         if written.is_err() {
-            persist.superblock.unproven = unproven;
+            superblocks.superblock.unproven = unproven;
             return written;
         }
         self.state.set_proven();

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm;
 use crate::dm::Io;
 use crate::dm::Status;
 use crate::engine::log::pending::Lane;
@@ -49,10 +50,10 @@ impl Engine {
                 break;
             }
         }
-        let Some(book) = inner.book.as_ref() else {
+        let Some(end) = inner.end.as_ref() else {
             return;
         };
-        if book.ring_room() < book.layout.ring_blocks / 2 {
+        if end.ring_room() < end.layout.ring_blocks / 2 {
             self.kick_checkpoint();
         }
     }
@@ -63,18 +64,18 @@ impl Engine {
             return false;
         }
         let Inner {
-            book,
+            end,
             queues,
             header,
             durable,
             ..
         } = inner;
-        let (Some(book), Ok(block)) = (book.as_mut(), header.block()) else {
+        let (Some(end), Ok(block)) = (end.as_mut(), header.block()) else {
             return false;
         };
         let queue = &mut queues[lane as usize];
         let entries = queue.entries.get(..fitting.1).unwrap_or(&[]);
-        let Some(formed) = book.entries(entries, *durable, lane.reserve(), block) else {
+        let Some(formed) = end.entries(entries, *durable, lane.reserve(), block) else {
             // A checkpoint will make room.
             self.kick_checkpoint();
             return false;
@@ -83,7 +84,7 @@ impl Engine {
         self.launch(inner, formed, None)
     }
 
-    /// Makes a record of the contents that wait, as many as fit.
+    /// Makes a record of the contents that wait, as many as fit. Returns true if a record was made.
     fn form_contents(self: &Arc<Self>, inner: &mut Inner) -> bool {
         let flights = inner.flights.iter();
         let with_contents =
@@ -91,13 +92,11 @@ impl Engine {
         if with_contents.count() >= CONTENTS_IN_FLIGHT {
             return false;
         }
-        let Some(mut io) = self.next_contents(inner) else {
+        let Some(io) = self.next_contents(inner) else {
             return false;
         };
-        let step = self.store.step;
-        let chunks = io.data.run.len();
-        let room = inner.book.as_ref().map_or(0, LogEnd::room);
-        if room < chunks && !self.open_segment(inner) {
+        let room = inner.end.as_ref().map_or(0, LogEnd::room);
+        if room < io.data.run.len() && !self.open_segment(inner) {
             inner.contents.push_front(io);
             return false;
         }
@@ -110,15 +109,28 @@ impl Engine {
             inner.contents.push_front(io);
             return false;
         };
-        let (Some(place), room) = (
-            inner.book.as_ref().map(LogEnd::place),
-            inner.book.as_ref().map_or(0, LogEnd::room),
-        ) else {
-            return false;
+        let count = self.gather_contents(inner, &mut write, io);
+        self.launch_contents(inner, write, count)
+    }
+
+    /// Adds contents to a record's write: `io`, and those that wait behind it, as many as fit.
+    /// Returns how many contents there are.
+    fn gather_contents(
+        self: &Arc<Self>,
+        inner: &mut Inner,
+        write: &mut Write,
+        io: KBox<Io<Copy>>,
+    ) -> u64 {
+        let Some(place) = inner.end.as_ref().map(LogEnd::place) else {
+            inner.contents.push_front(io);
+            return 0;
         };
+        let room = inner.end.as_ref().map_or(0, LogEnd::room);
+        let step = self.store.step;
         inner.checksums.clear();
         let mut count = 0;
-        loop {
+        let mut next = Some(io);
+        while let Some(mut io) = next {
             let chunks = io.data.run.len();
             // CAST: At most a gather's capacity.
             let bytes = (chunks * step) as u32 * BLOCK_BYTES as u32;
@@ -128,45 +140,44 @@ impl Engine {
                 io.data.position = place.content + 1 + count * step;
                 io.data.reserved = 0;
             }
-            match if fits { write.add(io, bytes) } else { Err(io) } {
-                Ok(()) => {
-                    count += chunks;
-                    self.store
-                        .with_segments(|segments| segments.unreserve(chunks));
-                    // Each has counted a header of its own, and may now share one: space comes
-                    // back.
-                    self.woken.store(true, Release);
-                    if let Some(unsettled) = inner.unsettled.get_mut(slot) {
-                        *unsettled = Some(place);
-                    }
-                }
-                Err(mut io) => {
-                    (io.data.position, io.data.reserved) = (0, chunks);
-                    // CAST: A count of contents.
-                    inner.checksums.truncate(count as usize);
-                    inner.contents.push_front(io);
-                    break;
-                }
+            if let Err(mut io) = if fits { write.add(io, bytes) } else { Err(io) } {
+                (io.data.position, io.data.reserved) = (0, chunks);
+                // CAST: A count of contents.
+                inner.checksums.truncate(count as usize);
+                inner.contents.push_front(io);
+                break;
             }
-            io = match self.next_contents(inner) {
-                Some(io) => io,
-                None => break,
-            };
+            count += chunks;
+            self.store
+                .with_segments(|segments| segments.unreserve(chunks));
+            // Each has counted a header of its own, and may now share one: space comes back.
+            self.woken.store(true, Release);
+            if let Some(unsettled) = inner.unsettled.get_mut(slot) {
+                *unsettled = Some(place);
+            }
+            next = self.next_contents(inner);
         }
+        count
+    }
+
+    /// Makes the header of a record with `count` contents, and writes the record. Returns true if
+    /// that could be done.
+    fn launch_contents(self: &Arc<Self>, inner: &mut Inner, mut write: Write, count: u64) -> bool {
         let Inner {
-            book,
+            end,
             header,
             durable,
             checksums,
             epoch,
             ..
         } = inner;
-        let formed = match (book.as_mut(), header.block()) {
-            (Some(book), Ok(block)) => book.contents(*epoch, checksums, *durable, block),
+        let formed = match (end.as_mut(), header.block()) {
+            (Some(end), Ok(block)) => end.contents(*epoch, checksums, *durable, block),
             _ => None,
         };
         let Some(formed) = formed else {
-            // Cannot be: a copy is never too long for a record, and there was room in the segment.
+            // A copy is never too long for a record, and there was room in the segment.
+            dm::bug("a record with contents does not fit: the store is given up");
             let mut parts = write.take_parts();
             while let Some(io) = parts.pop() {
                 self.give_back_contents(io, true);
@@ -175,7 +186,7 @@ impl Engine {
             return false;
         };
         self.store
-            .with_segments(|segments| segments.used_of_current(1 + count * step));
+            .with_segments(|segments| segments.used_of_current(1 + count * self.store.step));
         self.launch(inner, formed, Some(write))
     }
 
@@ -206,8 +217,14 @@ impl Engine {
         let bytes = self.device.shape().chunk_bytes() as usize;
         for (n, chunk) in (0..).zip(run.start..run.end) {
             let checksum = io.checksum(n * bytes, bytes);
-            // There is room.
-            let _ = inner.checksums.push_within_capacity((chunk, checksum));
+            if inner
+                .checksums
+                .push_within_capacity((chunk, checksum))
+                .is_err()
+            {
+                dm::bug("there is no room for a record's checksums: it goes without them");
+                return false;
+            }
         }
         true
     }
@@ -215,8 +232,8 @@ impl Engine {
     /// Takes a new segment for the present epoch, and logs that.
     fn open_segment(self: &Arc<Self>, inner: &mut Inner) -> bool {
         let epoch = inner.epoch;
-        let book = inner.book.as_ref();
-        if inner.idle.is_empty() || book.is_none_or(|book| book.ring_room() <= RING_RESERVE) {
+        let end = inner.end.as_ref();
+        if inner.idle.is_empty() || end.is_none_or(|end| end.ring_room() <= RING_RESERVE) {
             self.kick_checkpoint();
             return false;
         }
@@ -236,20 +253,20 @@ impl Engine {
             self.kick_checkpoint();
         }
         let Inner {
-            book,
+            end,
             header,
             durable,
             ..
         } = inner;
         let entry = Entry::Segment { segment, epoch };
-        let formed = match (book.as_mut(), header.block()) {
-            (Some(book), Ok(block)) => book.entries(&[entry], *durable, 0, block),
+        let formed = match (end.as_mut(), header.block()) {
+            (Some(end), Ok(block)) => end.entries(&[entry], *durable, 0, block),
             _ => None,
         };
         formed.is_some_and(|formed| self.launch(inner, formed, None))
     }
 
-    /// Writes a record lane header has been made.
+    /// Writes a record whose header has been made.
     fn launch(self: &Arc<Self>, inner: &mut Inner, formed: Formed, write: Option<Write>) -> bool {
         let has_contents = write.is_some();
         let Some(mut write) = write.or_else(|| inner.idle.pop()) else {
@@ -268,8 +285,8 @@ impl Engine {
             has_contents,
             written: None,
         };
-        // There is room for all that can be in flight.
         if set.is_err() || inner.flights.push_within_capacity(flight).is_err() {
+            dm::bug("a record cannot be followed: the store is given up");
             self.log.set_failed();
         }
         write.submit(self.device.store(), formed.block * BLOCK_SECTORS);

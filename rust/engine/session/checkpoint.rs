@@ -15,14 +15,14 @@
 //!
 //! # Lock order
 //!
-//! `control`, then `persist`, then the gate, then the journal.
+//! `control`, then `superblocks`, then the gate, then the journal.
 
 #![forbid(unsafe_code)]
 
 use crate::dm;
 use crate::dm::NoIo;
-use crate::engine::session::superblocks::fingerprint;
-use crate::engine::session::superblocks::Persist;
+use crate::engine::session::open::origin_fingerprint;
+use crate::engine::session::superblocks::Superblocks;
 use crate::engine::space::Copies;
 use crate::engine::state::no_regions;
 use crate::engine::state::Control;
@@ -52,8 +52,8 @@ impl Engine {
         control: &mut Control,
         state: u32,
     ) -> Result {
-        let mut guard = self.persist.lock();
-        let Some(persist) = (*guard).as_mut() else {
+        let mut guard = self.superblocks.lock();
+        let Some(superblocks) = (*guard).as_mut() else {
             return Ok(());
         };
         if self.log.has_failed() {
@@ -81,15 +81,15 @@ impl Engine {
             timeline: self.state.timeline(),
             designation: self.state.designation(),
         };
-        self.save(persist, &known, state)?;
-        let image_blocks = persist.superblock.image_used.get();
+        self.save(superblocks, &known, state)?;
+        let image_blocks = superblocks.superblock.image_used.get();
         let some_wait = match state {
             STATE_CLOSED => {
                 // What still waits for room would come behind the log's end.
                 self.log.end();
                 false
             }
-            _ => self.log.trim(&place, &persist.layout, image_blocks),
+            _ => self.log.trim(&place, &superblocks.layout, image_blocks),
         };
         self.store
             .with_segments(|segments| segments.free_waiting(waiting));
@@ -101,21 +101,26 @@ impl Engine {
         Ok(())
     }
 
-    fn save(&self, persist: &mut Persist, known: &Checkpoint<Copies>, state: u32) -> Result {
-        if persist.is_unsure {
+    fn save(
+        &self,
+        superblocks: &mut Superblocks,
+        known: &Checkpoint<Copies>,
+        state: u32,
+    ) -> Result {
+        if superblocks.is_unsure {
             // It may be the one that counts: its image must not be overwritten before that is
             // known.
-            persist.write_superblocks(self.device.store())?;
+            superblocks.write_superblocks(self.device.store())?;
         }
-        persist.clear_ring(self.device.store())?;
-        let area = 1 - persist.superblock.image_area.get().min(1);
-        let number = persist.superblock.image_number.get() + 1;
-        let (store, layout) = (persist.superblock.store, persist.layout);
-        let mut disk = persist.disk(self.device.store());
+        superblocks.clear_ring(self.device.store())?;
+        let area = 1 - superblocks.superblock.image_area.get().min(1);
+        let number = superblocks.superblock.image_number.get() + 1;
+        let (store, layout) = (superblocks.superblock.store, superblocks.layout);
+        let mut disk = superblocks.disk(self.device.store());
         let mut out = ImageWriter::new(&mut disk, store, &layout, area, number)?;
         save::save(known, &mut out)?;
         let used = out.finish()?;
-        let superblock = &mut persist.superblock;
+        let superblock = &mut superblocks.superblock;
         superblock.image_area = U32::new(area);
         superblock.image_number = U64::new(number);
         superblock.image_used = U64::new(used);
@@ -129,17 +134,18 @@ impl Engine {
                     self.device.live()
                 );
             }
-            let print = fingerprint(self.device.origin(), known.sectors, &mut persist.io);
-            persist.superblock.fingerprint = U32::new(print);
+            let print =
+                origin_fingerprint(self.device.origin(), known.sectors, &mut superblocks.io);
+            superblocks.superblock.fingerprint = U32::new(print);
         }
-        persist.write_superblocks(self.device.store())?;
-        persist.place = LogPosition {
+        superblocks.write_superblocks(self.device.store())?;
+        superblocks.place = LogPosition {
             content: 0,
             content_end: 0,
             ..known.place
         };
-        persist.has_begun = true;
-        persist.image_is_exact = state == STATE_CLOSED;
+        superblocks.has_begun = true;
+        superblocks.image_is_exact = state == STATE_CLOSED;
         Ok(())
     }
 
@@ -234,7 +240,7 @@ impl Engine {
         true
     }
 
-    /// Lets incremental scopes take effect lane epochs a checkpoint has saved as closed. The
+    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The
     /// caller holds the control lock, and has just made the checkpoint.
     fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
         let timeline: Arc<Timeline> = self.state.timeline();

@@ -1,54 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store's superblocks, and finding out what it holds when a table is loaded. Nothing
-//! is written for that.
-//!
-//! What becomes of it then is in [`session`](crate::engine::session).
+//! A persistent store's superblocks while it is in use: what they say, and writing them.
 
 #![forbid(unsafe_code)]
 
-use crate::dm;
 use crate::dm::BlockDevice;
-use crate::dm::Direction;
 use crate::dm::Io;
-use crate::engine::boot;
 use crate::engine::session::disk::StoreDisk;
 use crate::engine::session::disk::PIECE_BYTES;
-use crate::engine::space::Copies;
-use crate::engine::space::Store;
-use crate::engine::state::Epoch;
 use crate::format::Layout;
 use crate::format::Superblock;
 use crate::format::BLOCK_BYTES;
-use crate::format::BLOCK_SECTORS;
 use crate::format::STATE_BROKEN;
-use crate::format::STATE_CLOSED;
-use crate::format::STATE_OPEN;
-use crate::format::STATE_ROLLBACK;
-use crate::history;
-use crate::maps::Bitmap;
-use crate::maps::Designation;
-use crate::maps::Geometry;
-use crate::store::recover;
-use crate::store::save;
-use crate::store::superblocks;
 use crate::store::trust::BootId;
 use crate::store::trust::Ended;
-use crate::store::trust::Trust;
-use crate::store::Checkpoint;
+use crate::store::Buffer;
 use crate::store::Disk;
 use crate::store::LogPosition;
-use crate::store::Segments;
-use crate::store::StoreKind;
-use crate::store::Trouble;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
-use zerocopy::FromZeros;
 
-/// What a persistent engine knows of its store's superblocks.
-pub(in crate::engine) struct Persist {
+/// The superblocks of a store, and what goes with them.
+pub(in crate::engine) struct Superblocks {
     pub(in crate::engine) superblock: Superblock,
     pub(in crate::engine) layout: Layout,
     /// The image is all there is to know: nothing has happened since.
@@ -60,7 +34,7 @@ pub(in crate::engine) struct Persist {
     pub(in crate::engine) has_begun: bool,
     /// A session has been begun, on the disk or not, since the store was found.
     pub(super) has_tried: bool,
-    /// The store was blank, but for its superblocks' places nobody knows what is there.
+    /// No valid superblock was found: the ring may hold anything, and is zeroed before use.
     pub(super) is_ring_unknown: bool,
     /// The superblock may be on the disk or not: writing it failed.
     pub(super) is_unsure: bool,
@@ -73,127 +47,18 @@ pub(in crate::engine) struct Persist {
     pub(crate) io: KBox<Io<()>>,
 }
 
-/// What recovery brought: the store, and the engine's state.
-pub(in crate::engine) struct Recovered {
-    pub(in crate::engine) persist: Persist,
-    pub(crate) state: Checkpoint<Copies>,
-}
-
-/// The state of a device that nothing is known of.
-pub(in crate::engine) fn new_state(
-    shape: Geometry,
-    default_protected: bool,
-) -> Result<Checkpoint<Copies>> {
-    let first = Epoch {
-        id: 0,
-        marks: Arc::new(Bitmap::new(shape.chunks())?, GFP_KERNEL)?,
-        copies: None,
-    };
-    Ok(Checkpoint {
-        place: LogPosition {
-            sequence: 1,
-            ..LogPosition::default()
-        },
-        next: 1,
-        generation: 0,
-        next_id: 1,
-        sectors: shape.sectors(),
-        timeline: Arc::new(history::Timeline::new(first)?, GFP_KERNEL)?,
-        designation: Arc::new(Designation::new(default_protected), GFP_KERNEL)?,
-    })
-}
-
-/// Finds out what a store holds for a device of `shape`. Reads only.
-pub(in crate::engine) fn recover(
-    store_device: &BlockDevice,
-    origin: &BlockDevice,
-    store: &Arc<Store>,
-    shape: Geometry,
-    default_protected: bool,
-) -> Result<Recovered, Trouble> {
-    let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk::new(store_device, &mut io).for_recovery();
-    let found = superblocks::choose(&mut disk)?;
-    let mut known = None;
-    let mut exact = false;
-    if let StoreKind::Store(superblock) = &found {
-        // Whatever it says of the origin is not so, or not yet.
-        if superblock.state.get() == STATE_ROLLBACK {
-            return Err(Trouble::Because(
-                c"A rollback of the origin is under way: finish it with preserve rollback",
-            ));
-        }
-        let layout = fitting_layout(superblock, store_device, shape)?;
-        let closed = superblock.state.get() == STATE_CLOSED;
-        let trust = boot::judge(superblock);
-        let mut superblock = *superblock;
-        if trust == Trust::Failed {
-            // As it would say itself, if that could have been written.
-            superblock.state = U32::new(STATE_BROKEN);
-            pr_err!(
-                "{}: the store was not closed, though the machine went on: writes may have passed that it does not know of\n",
-                store_device.devt()
-            );
-        }
-        let new_copies = || Copies::new(store.clone());
-        let (state, replayed) = recover::recover(
-            &mut disk,
-            &superblock,
-            &layout,
-            shape.sectors(),
-            &new_copies,
-        )?;
-        if replayed.damaged {
-            pr_err!(
-                "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
-                store_device.devt()
-            );
-        } else if state.is_none() {
-            pr_err!(
-                "{}: the store failed in an earlier session: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
-                store_device.devt()
-            );
-        } else if replayed.records > 0 {
-            pr_info!(
-                "{}: {} records replayed, {} contents found, {} chunks taken for changed\n",
-                store_device.devt(),
-                replayed.records,
-                replayed.contents,
-                replayed.guessed
-            );
-        }
-        let strange = closed && was_written(origin, &superblock, &mut io);
-        let state = state.filter(|_| !strange);
-        if let Some(state) = state.as_ref().filter(|_| trust == Trust::Unproven) {
-            doubt(&mut superblock, state, store_device);
-        }
-        known = state.map(|state| (superblock, layout, state));
-        exact = closed && replayed.records == 0;
-    }
-    let Some((superblock, layout, state)) = known else {
-        let before = match &found {
-            StoreKind::Store(superblock) => Some(superblock),
-            StoreKind::Blank => None,
-        };
-        return format(store_device, shape, default_protected, before, io);
-    };
-    let mut owned = KVVec::new();
-    for epoch in state.timeline.epochs(0, u64::MAX) {
-        if let Some(copies) = &epoch.copies {
-            save::EpochCopies::segments(&**copies, &mut owned)?;
-        }
-    }
-    store.set_segments(Segments::new(layout, &owned)?);
-    let place = LogPosition {
-        content: 0,
-        content_end: 0,
-        ..state.place
-    };
-    Ok(Recovered {
-        persist: Persist {
+impl Superblocks {
+    /// Describes a store that has been found: nothing has been written yet.
+    pub(super) fn found(
+        superblock: Superblock,
+        layout: Layout,
+        place: LogPosition,
+        io: KBox<Io<()>>,
+    ) -> Self {
+        Self {
             superblock,
             layout,
-            image_is_exact: exact,
+            image_is_exact: false,
             is_open: false,
             has_begun: false,
             has_tried: false,
@@ -203,135 +68,9 @@ pub(in crate::engine) fn recover(
             boot_before: superblock.boot,
             place,
             io,
-        },
-        state,
-    })
-}
-
-/// Notes that nothing that a store holds is proven. The superblock that begins the next session
-/// makes that durable.
-fn doubt(superblock: &mut Superblock, state: &Checkpoint<Copies>, store: &BlockDevice) {
-    let newest = state.next_id.saturating_sub(1);
-    if newest > superblock.unproven.get() {
-        superblock.unproven = U64::new(newest);
-        pr_warn!(
-            "{}: the store was not closed, and may have failed before the machine stopped: its snapshots and bookmarks, up to {newest}, are unproven, and cannot be read; if you know that it had not failed, say so with the message trust, else drop and forget them and make a full backup\n",
-            store.devt()
-        );
+        }
     }
-}
 
-/// The layout in a superblock, if it is that of this device and store.
-fn fitting_layout(
-    superblock: &Superblock,
-    store: &BlockDevice,
-    shape: Geometry,
-) -> Result<Layout, Trouble> {
-    let layout = Layout::from_superblock(superblock).ok_or(Trouble::Because(
-        c"The store's superblock is damaged: see preserve check",
-    ))?;
-    if layout.blocks() * BLOCK_SECTORS > store.sectors() {
-        return Err(Trouble::Because(
-            c"The store is smaller than it was: give it its old size back",
-        ));
-    }
-    if u64::from(superblock.chunk_sectors.get()) != shape.chunk_sectors() {
-        return Err(Trouble::Because(
-            c"The store has another chunk size: use that (preserve check shows it), or wipe its first 8 KiB",
-        ));
-    }
-    Ok(layout)
-}
-
-/// A store that begins anew. Nothing is written yet.
-///
-/// Where it has been a store before, numbers go on, and the image that counts is left alone: the
-/// first superblock written counts at once, and if the power goes before that, the store is what it
-/// was.
-fn format(
-    store_device: &BlockDevice,
-    shape: Geometry,
-    default_protected: bool,
-    before: Option<&Superblock>,
-    io: KBox<Io<()>>,
-) -> Result<Recovered, Trouble> {
-    let blocks = store_device.sectors() / BLOCK_SECTORS;
-    let layout =
-        Layout::new(blocks, shape.chunks(), shape.chunk_sectors()).ok_or(Trouble::Because(
-            c"The store is too small for a persistent one: give it some MiB, or use transient",
-        ))?;
-    let mut superblock = Superblock::new_zeroed();
-    superblock.store = dm::random_uuid();
-    superblock.generation = dm::random_uuid();
-    superblock.state = U32::new(STATE_OPEN);
-    // CAST: At most 2048.
-    superblock.chunk_sectors = U32::new(shape.chunk_sectors() as u32);
-    layout.store(&mut superblock);
-    if let Some(before) = before {
-        superblock.sequence = before.sequence;
-        superblock.image_area = before.image_area;
-    }
-    let state = new_state(shape, default_protected)?;
-    Ok(Recovered {
-        persist: Persist {
-            superblock,
-            layout,
-            image_is_exact: false,
-            is_open: false,
-            has_begun: false,
-            has_tried: false,
-            // A store that was ours has records there, or zeroes; and what is left of it must not
-            // look other than it is before the first superblock is written.
-            is_ring_unknown: before.is_none(),
-            is_unsure: false,
-            is_failing: false,
-            boot_before: before.map_or(BootId::default(), |before| before.boot),
-            place: state.place,
-            io,
-        },
-        state,
-    })
-}
-
-/// Whether a device has the superblock of a persistent store.
-pub(in crate::engine) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
-    let mut io = Io::new(PIECE_BYTES, ())?;
-    let mut disk = StoreDisk::new(device, &mut io);
-    match superblocks::choose(&mut disk) {
-        Ok(StoreKind::Store(_)) => Ok(true),
-        Err(Trouble::Error(ENOMEM)) => Err(ENOMEM),
-        // Blank, somebody else's, or too small for superblocks.
-        _ => Ok(false),
-    }
-}
-
-/// Whether an origin was written since the clean shutdown that a superblock tells of. Says so.
-pub(super) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mut Io<()>) -> bool {
-    let print = fingerprint(origin, superblock.origin_sectors.get(), io);
-    let written = print != superblock.fingerprint.get();
-    if written {
-        pr_err!(
-            "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
-            origin.devt()
-        );
-    }
-    written
-}
-
-/// What the first sectors of the origin are like now, as many as the live device has; see
-/// [`fingerprint`](crate::store::fingerprint).
-pub(super) fn fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -> u32 {
-    crate::store::fingerprint::fingerprint(sectors, |start, len| {
-        // CAST: At most `HEAD_SECTORS`, which is a piece.
-        let bytes = (len * crate::maps::SECTOR_BYTES) as usize;
-        let read = io.run(origin, Direction::Read, start, bytes as u32);
-        read.ok().map(|()| io.checksum(0, bytes))
-    })
-}
-
-const _: () = assert!(crate::store::HEAD_SECTORS * crate::maps::SECTOR_BYTES == PIECE_BYTES as u64);
-
-impl Persist {
     /// Zeroes the ring of a store that was blank: recovery looks on in the segments where it finds
     /// something else than a record or zeroes.
     pub(super) fn clear_ring(&mut self, device: &BlockDevice) -> Result {
@@ -364,7 +103,7 @@ impl Persist {
     /// After a failure the next one has the same number, and so goes to the places in the same
     /// order.
     pub(in crate::engine) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
-        let mut buffer = crate::store::Buffer::new()?;
+        let mut buffer = Buffer::new()?;
         if !core::mem::replace(&mut self.is_unsure, true) {
             self.superblock.sequence += U64::new(1);
         }
@@ -387,7 +126,7 @@ impl Persist {
         self.image_is_exact = false;
         let sequence = self.superblock.sequence.get() + 1;
         self.superblock.sequence = U64::new(sequence);
-        let mut buffer = crate::store::Buffer::new()?;
+        let mut buffer = Buffer::new()?;
         let superblock = self.superblock;
         let block = buffer.block()?;
         superblock.to_block(block);

@@ -136,7 +136,12 @@ impl Engine {
             }
         };
         let slot = io.data.slot;
-        copier.claim(slot, run);
+        if copier.claim(slot, run).is_err() {
+            self.give_back(&mut io.data, run, 0);
+            io.data.copies = None;
+            copier.idle.push(io);
+            return Begun::NoMemory;
+        }
         self.read(io, run);
         Begun::Copying(slot, run.end)
     }
@@ -273,7 +278,7 @@ impl Engine {
         }
     }
 
-    /// Settles the copies lane loss has been logged.
+    /// Settles the copies whose loss has been logged.
     pub(super) fn settle_lost(self: &Arc<Self>, copier: &mut Copier) {
         let mut losing = copier.losing.take();
         while let Some(io) = losing.pop() {

@@ -125,13 +125,20 @@ impl Engine {
         // few entries.
         if let Some(ticket) = self.append(Lane::Copier, &[entry]) {
             known.ticket = ticket;
-            // There is room.
-            let _ = copier.regions.announced.push_within_capacity(known);
+            if copier
+                .regions
+                .announced
+                .push_within_capacity(known)
+                .is_err()
+            {
+                dm::bug("there is no room for an announced region: it is announced again");
+                return false;
+            }
         }
         true
     }
 
-    /// Lets chunks be marked in regions lane announcement is durable. `woken`: something else has
+    /// Lets chunks be marked in regions whose announcement is durable. `woken`: something else has
     /// happened that those who wait for a region may wait for.
     pub(super) fn open_regions(&self, copier: &mut Copier, woken: bool) {
         if copier.regions.announced.is_empty() && copier.regions.waiting.is_empty() {
@@ -150,7 +157,7 @@ impl Engine {
                 // The leaf exists: `announce` has prepared it.
                 regions.set(known.region);
             }
-            // One lane epoch or generation has ended stays too, so that the log never has more of
+            // One whose epoch or generation has ended stays too, so that the log never has more of
             // them.
             !durable && !failed
         });

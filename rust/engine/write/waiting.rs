@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm;
 use crate::dm::Bio;
 use crate::dm::Io;
 use crate::dm::List;
@@ -45,7 +46,7 @@ pub(in crate::engine) struct Copier {
     /// That writes wait for space has been told.
     pub(super) told_blocked: bool,
     pub(in crate::engine) regions: Announcements,
-    /// Copies lane chunk cannot be read, which is being logged.
+    /// Copies whose chunk cannot be read, which is being logged.
     pub(super) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
     pub(in crate::engine) unsettled: List<KBox<Io<Copy>>>,
@@ -115,13 +116,18 @@ impl Copier {
     }
 
     /// Claims the chunks of a copy.
-    pub(crate) fn claim(&mut self, slot: usize, chunks: Chunks) {
-        // There is room: a slot has one claim.
-        let _ = self.claims.push_within_capacity(Claim {
+    ///
+    /// Errors: `ENOMEM` if the slot has a claim already, which cannot be.
+    pub(super) fn claim(&mut self, slot: usize, chunks: Chunks) -> Result {
+        let claim = Claim {
             slot,
             chunks,
             waiters: List::new(),
-        });
+        };
+        self.claims.push_within_capacity(claim).map_err(|_| {
+            dm::bug("a slot has more than one claim");
+            ENOMEM
+        })
     }
 
     /// Gives up all of a claim but some chunks. Who waits looks again when the copy ends.
