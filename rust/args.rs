@@ -257,6 +257,8 @@ pub(crate) enum Message {
     Checkpoint,
     /// `grow`
     Grow,
+    /// `trust`
+    Trust,
 }
 
 fn sectors(word: &str) -> Parsed<u64> {
@@ -287,8 +289,10 @@ pub(crate) fn message(words: &[&str]) -> Parsed<Message> {
         ["checkpoint", ..] => Err(c"checkpoint takes no arguments"),
         ["grow"] => Ok(Message::Grow),
         ["grow", ..] => Err(c"grow takes no arguments: it looks at the store's size"),
+        ["trust"] => Ok(Message::Trust),
+        ["trust", ..] => Err(c"trust takes no arguments: it is for all that is unproven"),
         [] => Err(c"Empty message"),
-        [..] => Err(c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint or grow"),
+        [..] => Err(c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint, grow or trust"),
     }
 }
 

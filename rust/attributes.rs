@@ -18,6 +18,7 @@ use crate::registry;
 use core::fmt;
 use core::fmt::Write;
 use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// The files.
@@ -100,6 +101,19 @@ enum Map {
     Protection,
 }
 
+impl Map {
+    /// Refuses a map of changes since a snapshot that is unproven, with `EUCLEAN`.
+    fn ensure_proven(&self, engine: &Engine) -> Result {
+        let latest = engine.next_id.load(Relaxed) - 1;
+        engine.ensure_proven(match self {
+            Map::Snapshot => latest,
+            // What it shows began at the snapshot before.
+            Map::Backup => latest.saturating_sub(1),
+            Map::Protection => 0,
+        })
+    }
+}
+
 const MAP_ROLES: [Map; 3] = [Map::Snapshot, Map::Backup, Map::Protection];
 
 const MAPS: [File; MAP_ROLES.len()] = [
@@ -167,7 +181,9 @@ impl Attributes for Files {
         let engine = engine(devt)?;
         let chunks = engine.geometry().chunks();
         let timeline = engine.timeline();
-        Ok(match MAP_ROLES.get(index).ok_or(EINVAL)? {
+        let map = MAP_ROLES.get(index).ok_or(EINVAL)?;
+        map.ensure_proven(&engine)?;
+        Ok(match map {
             Map::Snapshot => marks(timeline.since_latest(), chunks, offset, out),
             Map::Backup => marks(timeline.closed_by_latest(), chunks, offset, out),
             Map::Protection => engine.designation().read_bytes(chunks, offset, out),

@@ -67,6 +67,7 @@ impl MiscDevice for Control {
             uapi::NR_INFO => call(arg, info),
             uapi::NR_SNAPSHOT_INFO => call(arg, snapshot_info),
             uapi::NR_WAIT => call(arg, wait),
+            uapi::NR_TRUST => call(arg, trust),
             _ => return Err(ENOTTY),
         }
         .map(|()| 0)
@@ -209,6 +210,7 @@ const SECTORS_PER_READ: u64 = 1 << 17;
 fn read(a: &mut uapi::ReadFrozen) -> Result {
     zero(&[a.flags, a.reserved])?;
     let engine = engine(a.device)?;
+    engine.ensure_proven(a.id)?;
     let mut frozen = ReadBuffer::new(&engine)?;
     let mut buffer = KVVec::new();
     // CAST: At most 1 MiB.
@@ -285,4 +287,9 @@ fn wait(a: &mut uapi::WaitEvent) -> Result {
     zero(&[a.flags])?;
     (a.event, a.kinds) = engine(a.device)?.wait_event(a.event, a.timeout_ms)?;
     Ok(())
+}
+
+fn trust(a: &mut uapi::Trust) -> Result {
+    zero(&[a.flags])?;
+    engine(a.device)?.trust()
 }

@@ -22,6 +22,7 @@
 
 mod bio;
 mod block_device;
+mod boot_id;
 pub(crate) mod errors;
 mod events;
 mod gate;
@@ -46,6 +47,7 @@ pub(crate) use bio::Span;
 pub(crate) use bio::Status;
 pub(crate) use block_device::BlockDevice;
 pub(crate) use block_device::DevT;
+pub(crate) use boot_id::boot_id_text;
 pub(crate) use events::Events;
 pub(crate) use gate::Entry;
 pub(crate) use gate::Gate;

@@ -24,6 +24,7 @@ mod attributes;
 mod beyond;
 mod bindings;
 mod bitmap;
+mod boot;
 mod checkpoint;
 mod checksum;
 mod chunk;
@@ -74,6 +75,7 @@ mod space;
 mod store_disk;
 mod superblock;
 mod timeline;
+mod trust;
 #[expect(
     unreachable_pub,
     dead_code,
@@ -81,6 +83,7 @@ mod timeline;
 )]
 mod uapi;
 mod view;
+mod vouching;
 mod write;
 
 use dm::errors;
@@ -118,8 +121,11 @@ struct Registered;
 
 impl Registered {
     fn new() -> Result<Self> {
+        boot::begin()?;
+        // From here on it is taken down again.
+        let registered = Self;
         registry::REGISTRY.set(Some(registry::Registry::new()?));
-        Ok(Self)
+        Ok(registered)
     }
 }
 
@@ -130,6 +136,7 @@ impl Drop for Registered {
             registry.flush();
         }
         registry::REGISTRY.set(None);
+        boot::end();
     }
 }
 

@@ -167,6 +167,8 @@ pub(crate) struct Engine {
     /// Its superblocks; `None` with a transient store.
     #[pin]
     pub(crate) persist: Mutex<Option<Persist>>,
+    /// Snapshots and bookmarks up to this id are unproven, as the superblocks say too.
+    pub(crate) unproven_up_to: Atomic<u64>,
     persistent: bool,
     #[pin]
     pub(crate) journal_work: Work<Engine, JOURNAL>,
@@ -264,6 +266,7 @@ impl Engine {
         let generation = known
             .as_ref()
             .map_or_else(dm::random_uuid, Persist::generation);
+        let unproven = known.as_ref().map_or(0, Persist::unproven);
         let store_uuid = known.as_ref().map_or([0; 16], Persist::store);
         let persistent = known.is_some();
         let slow = Slow::new(shape.chunk_bytes())?;
@@ -316,6 +319,7 @@ impl Engine {
             log <- EventLog::new(),
             journal <- Journal::new(slots),
             persist <- new_mutex!(known, "Engine::persist"),
+            unproven_up_to: Atomic::new(unproven),
             persistent,
             journal_work <- new_work!("Engine::journal_work"),
             checkpoint_work <- new_work!("Engine::checkpoint_work"),

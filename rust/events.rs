@@ -44,6 +44,8 @@ pub(crate) enum Event {
     Gone,
     /// A read found the store's content damaged.
     Damaged,
+    /// The store has failed, and writes pass that are not in its log.
+    Failed,
 }
 
 impl Event {
@@ -57,6 +59,7 @@ impl Event {
             Self::Blocked => uapi::EVENT_BLOCKED,
             Self::Gone => uapi::EVENT_GONE,
             Self::Damaged => uapi::EVENT_DAMAGED,
+            Self::Failed => uapi::EVENT_FAILED,
         }
     }
 
@@ -70,6 +73,7 @@ impl Event {
             Self::Blocked => c"PRESERVE_EVENT=blocked",
             Self::Gone => c"PRESERVE_EVENT=gone",
             Self::Damaged => c"PRESERVE_EVENT=damaged",
+            Self::Failed => c"PRESERVE_EVENT=failed",
         }
     }
 }

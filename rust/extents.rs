@@ -43,11 +43,13 @@ const ALL: u32 = uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVE
 
 impl Query {
     /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than `to`,
-    /// `ENOENT` for an unknown snapshot.
+    /// `ENOENT` for an unknown snapshot, `EUCLEAN` for an unproven one.
     pub(crate) fn new(engine: &Engine, a: &uapi::ListExtents) -> Result<Self> {
         if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
             return Err(EINVAL);
         }
+        engine.ensure_proven(a.from)?;
+        engine.ensure_proven(a.to)?;
         let timeline = engine.timeline();
         let named = |id: u64| match id {
             0 => Ok(None),

@@ -67,8 +67,20 @@ impl Engine {
             ),
             Ok(()) => (),
         }
+        if self.journal.is_given_up() {
+            self.event(Event::Failed);
+        }
         // Writes may go on.
         self.kick();
+    }
+
+    /// Tries for the last time to say in the store that it failed: it may be back.
+    pub(crate) fn say_again_that_it_failed(&self) {
+        let mut guard = self.persist.lock();
+        if let Some(persist) = (*guard).as_mut().filter(|_| self.journal.is_given_up()) {
+            // If it is not, that has been told, and is remembered.
+            let _ = persist.write_broken(&self.store_device);
+        }
     }
 
     /// The store failed before. Says so in it, tried again as long as that holds writes back.

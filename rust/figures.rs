@@ -53,6 +53,8 @@ impl Engine {
             invalidated: self.counters.invalidated.load(Relaxed),
             event: self.log.number(),
             damaged_reads: self.counters.damaged.load(Relaxed),
+            unproven: self.unproven(),
+            store: self.store_uuid,
             ..Default::default()
         })
     }
@@ -143,6 +145,6 @@ impl fmt::Display for Figures {
             " {} {} {}",
             i.preserved_chunks, i.waited_writes, i.gone_chunks
         )?;
-        write!(f, " {} {}", i.invalidated, i.damaged_reads)
+        write!(f, " {} {} {}", i.invalidated, i.damaged_reads, i.unproven)
     }
 }

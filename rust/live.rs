@@ -24,6 +24,7 @@ use crate::dm::Target;
 use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Identity;
+use crate::errors::EUCLEAN;
 use crate::registry;
 use core::fmt;
 use core::fmt::Write;
@@ -184,6 +185,7 @@ fn hint(error: Error) -> &'static str {
         EINVAL => "the range is empty",
         EOVERFLOW => "too many snapshots were taken since then: drop or forget the oldest, or take a later base",
         EIO => "the store has failed; remove the device and give it another one",
+        EUCLEAN => "the base is unproven: vouch for it with the message trust if the store had not failed, else take a full snapshot",
         ENODEV => "the device is not active; resume it",
         _ => "nothing was changed",
     }
@@ -206,6 +208,7 @@ impl Live {
             Message::Release { id, start, len } => self.engine.release(id, start, len),
             Message::Checkpoint => self.engine.checkpoint_now(),
             Message::Grow => self.engine.grow_store(),
+            Message::Trust => self.engine.trust(),
         }
     }
 

@@ -148,6 +148,11 @@ pub(crate) const STATE_BROKEN: u32 = 3;
 /// `preserve rollback` goes on from here; what the store holds has not changed.
 pub(crate) const STATE_ROLLBACK: u32 = 4;
 
+/// Writes go on, without being logged.
+pub(crate) const ON_ERROR_CONTINUE: u32 = 0;
+/// Writes wait: none passes that is not in the log.
+pub(crate) const ON_ERROR_BLOCK: u32 = 1;
+
 /// A superblock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -196,6 +201,15 @@ pub(crate) struct Superblock {
     pub(crate) image_used: U64,
     /// The snapshot that the origin is being brought back to in `STATE_ROLLBACK`, otherwise 0.
     pub(crate) rollback: U64,
+    /// The boot id of the kernel that began the session; 0 when it was not known.
+    pub(crate) boot: [u8; 16],
+    /// Snapshots up to this id are unproven: writes may have passed that the store does not know
+    /// of; 0 for none.
+    pub(crate) unproven: U64,
+    /// `ON_ERROR_*`: what the session does when not even a superblock can be written.
+    pub(crate) on_error: U32,
+    /// Zero.
+    pub(crate) reserved: U32,
 }
 
 impl Superblock {
@@ -236,6 +250,7 @@ impl Superblock {
             superblock.session,
             superblock.image_number,
             superblock.rollback,
+            superblock.unproven,
         ];
         if rising.iter().any(|number| number.get() >= MAX_NUMBER) {
             return Err(Invalid::Damaged);
@@ -436,7 +451,7 @@ pub(crate) fn image_data(block: &Block) -> Result<(ImageHeader, &[u8]), Invalid>
 }
 
 const _: () = assert!(SEAL_BYTES == 16);
-const _: () = assert!(core::mem::size_of::<Superblock>() == 176);
+const _: () = assert!(core::mem::size_of::<Superblock>() == 208);
 const _: () = assert!(SEAL_BYTES + core::mem::size_of::<Superblock>() <= 512);
 const _: () = assert!(core::mem::size_of::<RecordHeader>() == 64);
 const _: () = assert!(core::mem::size_of::<Content>() == 16);

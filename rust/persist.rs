@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use crate::bitmap::Bitmap;
+use crate::boot;
 use crate::chunk::Geometry;
 use crate::copies::Copies;
 use crate::copies::Store;
@@ -36,6 +37,9 @@ use crate::superblock;
 use crate::superblock::Found;
 use crate::superblock::Trouble;
 use crate::timeline;
+use crate::trust::BootId;
+use crate::trust::Ended;
+use crate::trust::Trust;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
@@ -53,12 +57,16 @@ pub(crate) struct Persist {
     /// The disk says that it is. Before, nothing may be logged: it would not be replayed, and might be written over what the last
     /// session's image still needs.
     pub(crate) has_begun: bool,
+    /// A session has been begun, on the disk or not, since the store was found.
+    pub(crate) has_tried: bool,
     /// The store was blank, but for its superblocks' places nobody knows what is there.
     pub(crate) is_ring_unknown: bool,
     /// The superblock may be on the disk or not: writing it failed.
     pub(crate) is_unsure: bool,
     /// It could not be written; that has been told.
     pub(crate) is_failing: bool,
+    /// The boot id that the store had when it was found.
+    pub(crate) boot_before: BootId,
     /// Where the next session's log begins.
     pub(crate) place: Place,
     pub(crate) io: KBox<Io<()>>,
@@ -112,9 +120,25 @@ pub(crate) fn recover(
             ));
         }
         let layout = fitting_layout(superblock, store_device, shape)?;
+        let closed = superblock.state.get() == STATE_CLOSED;
+        let trust = boot::judge(superblock);
+        let mut superblock = *superblock;
+        if trust == Trust::Failed {
+            // As it would say itself, if that could have been written.
+            superblock.state = U32::new(STATE_BROKEN);
+            pr_err!(
+                "{}: the store was not closed, though the machine went on: writes may have passed that it does not know of\n",
+                store_device.devt()
+            );
+        }
         let new_copies = || Copies::new(store.clone());
-        let (state, replayed) =
-            recover::recover(&mut disk, superblock, &layout, shape.sectors(), &new_copies)?;
+        let (state, replayed) = recover::recover(
+            &mut disk,
+            &superblock,
+            &layout,
+            shape.sectors(),
+            &new_copies,
+        )?;
         if replayed.damaged {
             pr_err!(
                 "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
@@ -134,11 +158,12 @@ pub(crate) fn recover(
                 replayed.guessed
             );
         }
-        let closed = superblock.state.get() == STATE_CLOSED;
-        let strange = closed && was_written(origin, superblock, &mut io);
-        known = state
-            .filter(|_| !strange)
-            .map(|state| (*superblock, layout, state));
+        let strange = closed && was_written(origin, &superblock, &mut io);
+        let state = state.filter(|_| !strange);
+        if let Some(state) = state.as_ref().filter(|_| trust == Trust::Unproven) {
+            doubt(&mut superblock, state, store_device);
+        }
+        known = state.map(|state| (superblock, layout, state));
         exact = closed && replayed.records == 0;
     }
     let Some((superblock, layout, state)) = known else {
@@ -167,14 +192,29 @@ pub(crate) fn recover(
             image_is_exact: exact,
             is_open: false,
             has_begun: false,
+            has_tried: false,
             is_ring_unknown: false,
             is_unsure: false,
             is_failing: false,
+            boot_before: superblock.boot,
             place,
             io,
         },
         state,
     })
+}
+
+/// Notes that nothing that a store holds is proven. The superblock that begins the next session
+/// makes that durable.
+fn doubt(superblock: &mut Superblock, state: &State<Copies>, store: &BlockDevice) {
+    let newest = state.next_id.saturating_sub(1);
+    if newest > superblock.unproven.get() {
+        superblock.unproven = U64::new(newest);
+        pr_warn!(
+            "{}: the store was not closed, and may have failed before the machine stopped: its snapshots and bookmarks, up to {newest}, are unproven, and cannot be read; if you know that it had not failed, say so with the message trust, else drop and forget them and make a full backup\n",
+            store.devt()
+        );
+    }
 }
 
 /// The layout in a superblock, if it is that of this device and store.
@@ -234,11 +274,13 @@ fn format(
             image_is_exact: false,
             is_open: false,
             has_begun: false,
+            has_tried: false,
             // A store that was ours has records there, or zeroes; and what is left of it must not look other than it is before
             // the first superblock is written.
             is_ring_unknown: before.is_none(),
             is_unsure: false,
             is_failing: false,
+            boot_before: before.map_or(BootId::default(), |before| before.boot),
             place: state.place,
             io,
         },
@@ -351,9 +393,26 @@ impl Persist {
         written
     }
 
+    /// What is to be remembered of an engine that ends now; `is_intact` says that every write that
+    /// passed is in the log. `None` for a store that is closed, or was left alone.
+    pub(crate) fn ended(&self, is_intact: bool) -> Option<Ended> {
+        let is_left_open = self.has_tried && !self.image_is_exact;
+        is_left_open.then_some(Ended {
+            store: self.superblock.store,
+            session: self.superblock.session.get(),
+            boot_before: self.boot_before,
+            is_intact,
+        })
+    }
+
     /// The UUID given at formatting.
     pub(crate) fn store(&self) -> [u8; 16] {
         self.superblock.store
+    }
+
+    /// Snapshots and bookmarks up to this id are unproven.
+    pub(crate) fn unproven(&self) -> u64 {
+        self.superblock.unproven.get()
     }
 
     /// The UUID that changes whenever tracking breaks.

@@ -23,8 +23,10 @@
 #![forbid(unsafe_code)]
 
 use crate::args::Options;
+use crate::boot;
 use crate::dm;
 use crate::dm::Events;
+use crate::dm::NoIo;
 use crate::engine::Engine;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
@@ -182,6 +184,21 @@ impl Engine {
         // With it goes its reference to the engine, and so the claim on the devices.
         dm::flush_work(&self.events_work);
         self.log.wake();
+    }
+
+    /// Has it remembered what is to be believed of a store that is not closed. Nothing is written to
+    /// it any longer, and nobody else has found it yet.
+    pub(crate) fn remember_end(&self) {
+        // The registry's lock is held, which other devices' preresume waits for.
+        let _noio = NoIo::enter();
+        let is_intact = !self.journal.is_given_up() && !self.was_bypassed();
+        let guard = self.persist.lock();
+        let ended = (*guard)
+            .as_ref()
+            .and_then(|persist| persist.ended(is_intact));
+        if let Some(ended) = ended {
+            boot::remember(ended);
+        }
     }
 
     fn wait_for_copies(&self) {

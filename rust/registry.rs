@@ -237,6 +237,9 @@ pub(crate) fn release(engine: &Arc<Engine>, what: Use) {
     };
     *count = count.saturating_sub(1);
     let ended = what == Use::Target && entry.targets == 0;
+    if ended {
+        engine.remember_end();
+    }
     let files = match ended {
         true => entry.files.take(),
         false => None,

@@ -14,7 +14,9 @@
 //!
 //! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store fails, 5 to 6 when a superblock
 //! could be written, or `on_error=continue` is loaded. A store that goes while it is failing is found as 3 by the next activation: no
-//! write has passed that it does not know of.
+//! write has passed that it does not know of. One that goes while it is broken, and could not be
+//! told so, is found as 3 too, or as 4 if its session could not be begun: whether to believe it is
+//! decided in [`trust`](crate::trust).
 //!
 //! # Lock order
 //!
@@ -22,6 +24,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::args::OnError;
+use crate::boot;
 use crate::checkpoint::NO_MEMORY_MS;
 use crate::dm;
 use crate::dm::NoIo;
@@ -29,6 +33,8 @@ use crate::engine::Engine;
 use crate::errors::EUCLEAN;
 use crate::logbook::Logbook;
 use crate::ondisk::BLOCK_SECTORS;
+use crate::ondisk::ON_ERROR_BLOCK;
+use crate::ondisk::ON_ERROR_CONTINUE;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
 use crate::persist::was_written;
@@ -78,6 +84,7 @@ impl Engine {
 
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say that the store is open.
     fn begin_session(&self, persist: &mut Persist) -> Result<bool> {
+        persist.has_tried = true;
         // Since the table was loaded, or the device suspended, others may have written to the origin.
         if persist.image_is_exact && was_written(&self.origin, &persist.superblock, &mut persist.io)
         {
@@ -97,6 +104,11 @@ impl Engine {
         let session = persist.superblock.session.get() + 1;
         persist.superblock.session = U64::new(session);
         persist.superblock.state = U32::new(STATE_OPEN);
+        persist.superblock.boot = boot::id();
+        persist.superblock.on_error = U32::new(match self.options().on_error {
+            OnError::Continue => ON_ERROR_CONTINUE,
+            OnError::Block => ON_ERROR_BLOCK,
+        });
         let book = Logbook::new(
             persist.superblock.store,
             session,
@@ -123,7 +135,10 @@ impl Engine {
         self.journal.wait_until_idle();
         let mut control = self.control.lock();
         let saved = match self.journal.has_failed() {
-            true => Ok(()),
+            true => {
+                self.say_again_that_it_failed();
+                Ok(())
+            }
             false => self.checkpoint(&mut control, STATE_CLOSED),
         };
         let mut guard = self.persist.lock();

@@ -46,7 +46,9 @@ use kernel::sync::Arc;
 impl Engine {
     /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is its id.
     ///
-    /// Errors: `ENOENT` for an unknown base, `EOVERFLOW` when too many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO` when that
+    /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
+    /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
+    /// when that
     /// store has failed.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
@@ -75,6 +77,9 @@ impl Engine {
                     );
                 }
             })?;
+        if let Scope::Incremental { base, .. } = &scope {
+            self.ensure_proven(*base)?;
+        }
         let snapshot = Snapshot::new(NewSnapshot {
             id: self.next_id.load(Relaxed),
             time_ns: dm::now_ns(),

@@ -52,6 +52,8 @@ pub const NR_INFO: u32 = 8;
 pub const NR_SNAPSHOT_INFO: u32 = 9;
 /// [`WaitEvent`]: waits for an event.
 pub const NR_WAIT: u32 = 10;
+/// [`Trust`]: vouches for the unproven snapshots.
+pub const NR_TRUST: u32 = 11;
 
 /// Preserve every protected chunk.
 pub const SCOPE_FULL: u32 = 0;
@@ -109,6 +111,9 @@ pub const EVENT_BLOCKED: u32 = 1 << 4;
 pub const EVENT_GONE: u32 = 1 << 5;
 /// A read of frozen content found the store's content damaged.
 pub const EVENT_DAMAGED: u32 = 1 << 6;
+/// The persistent store has failed, and writes pass that are not in its log: it must not be
+/// believed any longer.
+pub const EVENT_FAILED: u32 = 1 << 7;
 
 /// Names a live device by its number, as in `/sys/block/dm-N/dev`.
 #[derive(
@@ -161,7 +166,8 @@ pub struct SnapshotDevice {
 /// Argument of [`NR_SNAPSHOT`].
 ///
 /// Errors: `EOPNOTSUPP` for more than one device (not in this version), `EINVAL` for a `keep` above [`MAX_SNAPSHOTS`],
-/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base, `EOVERFLOW` when more than 500 were
+/// `ETIMEDOUT` when the device did not become idle in time, `ENOENT` for an unknown base, `EUCLEAN`
+/// for an unproven one, `EOVERFLOW` when more than 500 were
 /// taken since it, or 2048 since the oldest that is kept; nothing is changed then.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
@@ -268,7 +274,8 @@ pub struct Extent {
 /// say nothing of a bookmark's content, which nobody keeps. A chunk beyond the end that the device had at
 /// `to` has no attributes.
 ///
-/// Errors: `ENOENT` when `from` or `to` is unknown, `EINVAL` when `from` is later than `to`.
+/// Errors: `ENOENT` when `from` or `to` is unknown, `EINVAL` when `from` is later than `to`,
+/// `EUCLEAN` when one of them is unproven ([`Info::unproven`]).
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -304,8 +311,8 @@ pub struct ListExtents {
 ///
 /// Reads up to `sectors` sectors of one kind, at most 64 MiB; the call returns 0 and `sectors` and `kind` say
 /// what was read, which ends at a chunk's end if it is less than was asked for. Errors: `ENOENT` for a
-/// bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EUCLEAN` when its content in the store is damaged,
-/// `EIO` when a device fails.
+/// bookmark or an unknown id, `ENODATA` when the first chunk is gone, `EUCLEAN` when its content in
+/// the store is damaged or the snapshot unproven ([`Info::unproven`]), `EIO` when a device fails.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -400,6 +407,28 @@ pub struct Info {
     pub event: u64,
     /// Reads of frozen content that failed because the store's content is damaged, since activation.
     pub damaged_reads: u64,
+    /// Snapshots and bookmarks up to this id are unproven, 0 for none: the store was not closed,
+    /// and may have failed before.
+    pub unproven: u64,
+    /// The persistent store's UUID, given at formatting; zero with a transient store.
+    pub store: [u8; 16],
+}
+
+/// Argument of [`NR_TRUST`]: says that the store had not failed before it was left open, so that
+/// its unproven snapshots and bookmarks ([`Info::unproven`]) are right.
+///
+/// Errors: `EIO` when the store has failed or now does.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Trust {
+    /// Size of this struct in bytes.
+    pub size: u32,
+    /// None defined: zero.
+    pub flags: u32,
+    /// The live device.
+    pub device: Device,
 }
 
 /// Argument of [`NR_SNAPSHOT_INFO`]: the entry with the lowest id that is at least `id`; `ENOENT`

@@ -147,6 +147,9 @@ impl Target for View {
                 .cloned()
                 .ok_or_else(|| table.fail(c"There is no such snapshot"))?
         };
+        engine.ensure_proven(snapshot.id).map_err(|_| {
+            table.fail(c"The snapshot is unproven: vouch for it with the message trust to the live device, if the store had not failed")
+        })?;
         if table.len() > snapshot.sectors {
             return Err(table.fail(c"The view is longer than the snapshot"));
         }

@@ -27,6 +27,7 @@
 #define DM_PRESERVE_NR_INFO		8
 #define DM_PRESERVE_NR_SNAPSHOT_INFO	9
 #define DM_PRESERVE_NR_WAIT		10
+#define DM_PRESERVE_NR_TRUST		11
 
 /* dm_preserve_take_snapshot.scope, dm_preserve_snapshot_info.scope */
 #define DM_PRESERVE_SCOPE_FULL		0
@@ -70,6 +71,7 @@
 #define DM_PRESERVE_EVENT_BLOCKED	(1U << 4)
 #define DM_PRESERVE_EVENT_GONE		(1U << 5)
 #define DM_PRESERVE_EVENT_DAMAGED	(1U << 6)
+#define DM_PRESERVE_EVENT_FAILED	(1U << 7)
 
 /* A live device's number. */
 struct dm_preserve_device {
@@ -194,6 +196,14 @@ struct dm_preserve_info {
 	__u64 invalidated;
 	__u64 event;
 	__u64 damaged_reads;
+	__u64 unproven;		/* snapshots and bookmarks up to this id; 0 for none */
+	__u8 store[16];		/* UUID; zero with a transient store */
+};
+
+struct dm_preserve_trust {
+	__u32 size;
+	__u32 flags;
+	struct dm_preserve_device device;
 };
 
 struct dm_preserve_snapshot_info {
@@ -231,5 +241,6 @@ struct dm_preserve_wait_event {
 #define DM_PRESERVE_INFO		DM_PRESERVE_IOC(INFO, struct dm_preserve_info)
 #define DM_PRESERVE_SNAPSHOT_INFO	DM_PRESERVE_IOC(SNAPSHOT_INFO, struct dm_preserve_snapshot_info)
 #define DM_PRESERVE_WAIT		DM_PRESERVE_IOC(WAIT, struct dm_preserve_wait_event)
+#define DM_PRESERVE_TRUST		DM_PRESERVE_IOC(TRUST, struct dm_preserve_trust)
 
 #endif /* _UAPI_LINUX_DM_PRESERVE_H */

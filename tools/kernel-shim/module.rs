@@ -43,6 +43,7 @@ sources! {
     #[path = "../../rust/space.rs"] space
     #[path = "../../rust/superblock.rs"] superblock
     #[path = "../../rust/timeline.rs"] timeline
+    #[path = "../../rust/trust.rs"] trust
     #[path = "../../rust/uapi.rs"] uapi
 }
 

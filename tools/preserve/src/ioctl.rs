@@ -46,6 +46,8 @@ pub enum Call<'a> {
     SnapshotInfo(&'a mut SnapshotInfo),
     /// [`NR_WAIT`].
     Wait(&'a mut WaitEvent),
+    /// [`NR_TRUST`].
+    Trust(&'a mut Trust),
     /// `FS_IOC_FIEMAP`, to a file of any filesystem.
     Fiemap(&'a mut Fiemap),
 }
@@ -94,6 +96,7 @@ fn prepare(call: &mut Call<'_>) -> (c_ulong, *mut c_void) {
         Call::Info(a) => control(NR_INFO, *a),
         Call::SnapshotInfo(a) => control(NR_SNAPSHOT_INFO, *a),
         Call::Wait(a) => control(NR_WAIT, *a),
+        Call::Trust(a) => control(NR_TRUST, *a),
         Call::Fiemap(a) => {
             a.count = count(a.extents.len());
             (FIEMAP, ptr::from_mut::<Fiemap>(a).cast())

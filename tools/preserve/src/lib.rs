@@ -18,6 +18,7 @@ pub mod fiemap;
 pub mod files;
 pub mod ioctl;
 pub mod listing;
+pub mod notes;
 pub mod offline;
 pub mod progress;
 pub mod ranges;

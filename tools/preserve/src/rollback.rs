@@ -30,6 +30,8 @@ pub struct Options {
     pub id: Option<u64>,
     /// Chunks whose content is lost are left as they are.
     pub leave_lost: bool,
+    /// The store had not failed before it was left open.
+    pub trust: bool,
     /// Only says what would be done.
     pub dry_run: bool,
     /// No progress bars.
@@ -63,7 +65,10 @@ pub fn rollback(
     let origin = offline::open(&options.origin, access, "")?;
     let failed = |e| explain(&options.store, e);
     let bars = Bars::new(options.quiet);
-    let rollback = Rollback::prepare(store, origin, options.id, &bars).map_err(failed)?;
+    let mut rollback = Rollback::prepare(store, origin, options.id, &bars).map_err(failed)?;
+    if options.trust {
+        rollback = rollback.trust();
+    }
     bars.clear();
     if options.dry_run {
         return Ok(rollback.report().clone());
@@ -72,10 +77,15 @@ pub fn rollback(
     rollback.run(options.leave_lost).map_err(failed)
 }
 
-/// An error when the report has lost chunks and these must not be left as they are.
+/// An error when the snapshot is unproven, or the report has lost chunks and these must not be left
+/// as they are.
 pub fn verdict(options: &Options, report: &RollbackReport) -> Result<()> {
-    match options.leave_lost {
+    let whole = match options.leave_lost {
         true => Ok(()),
-        false => report.whole().map_err(|e| explain(&options.store, e)),
-    }
+        false => report.whole(),
+    };
+    report
+        .proven()
+        .and(whole)
+        .map_err(|e| explain(&options.store, e))
 }

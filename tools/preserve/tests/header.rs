@@ -51,14 +51,14 @@ fn facts() -> Facts {
     let mut facts = Facts::new();
     structures(&mut facts);
     constants!(facts, IOC_MAGIC NR_VERSION NR_SNAPSHOT NR_DROP NR_FORGET NR_EDIT NR_EXTENTS NR_READ NR_RELEASE
-        NR_INFO NR_SNAPSHOT_INFO NR_WAIT SCOPE_FULL SCOPE_INCREMENTAL SNAPSHOT_FREEZE EDIT_UNPROTECT
+        NR_INFO NR_SNAPSHOT_INFO NR_WAIT NR_TRUST SCOPE_FULL SCOPE_INCREMENTAL SNAPSHOT_FREEZE EDIT_UNPROTECT
         ATTR_CHANGED ATTR_PROTECTED ATTR_PRESERVED ATTR_GONE KIND_DATA KIND_HOLE
         STATE_ACTIVE STATE_SUSPENDED STATE_BLOCKED STATE_FAILED KIND_SNAPSHOT KIND_BOOKMARK
-        EVENT_SNAPSHOT EVENT_DROPPED EVENT_INVALID EVENT_LOW_SPACE EVENT_BLOCKED EVENT_GONE EVENT_DAMAGED MAX_RANGES MAX_SNAPSHOTS);
+        EVENT_SNAPSHOT EVENT_DROPPED EVENT_INVALID EVENT_LOW_SPACE EVENT_BLOCKED EVENT_GONE EVENT_DAMAGED EVENT_FAILED MAX_RANGES MAX_SNAPSHOTS);
     commands!(facts, VERSION = NR_VERSION Version, SNAPSHOT = NR_SNAPSHOT TakeSnapshot, DROP = NR_DROP SnapshotRef,
         FORGET = NR_FORGET SnapshotRef, EDIT = NR_EDIT EditRanges, EXTENTS = NR_EXTENTS ListExtents,
         READ = NR_READ ReadFrozen, RELEASE = NR_RELEASE ReleaseRange, INFO = NR_INFO Info,
-        SNAPSHOT_INFO = NR_SNAPSHOT_INFO SnapshotInfo, WAIT = NR_WAIT WaitEvent);
+        SNAPSHOT_INFO = NR_SNAPSHOT_INFO SnapshotInfo, WAIT = NR_WAIT WaitEvent, TRUST = NR_TRUST Trust);
     facts
 }
 
@@ -80,9 +80,11 @@ fn structures(facts: &mut Facts) {
     structure!(facts, Info = "info" {
         size, flags, device, generation, state, chunk_sectors, origin_sectors, store_sectors,
         store_used_sectors, latest, epoch, snapshots, bookmarks, changed_chunks, backup_chunks,
-        protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event, damaged_reads });
+        protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event, damaged_reads,
+        unproven, store });
     structure!(facts, SnapshotInfo = "snapshot_info" {
         size, flags, device, id, time_ns, base, kind, scope, epoch, sectors });
+    structure!(facts, Trust = "trust" { size, flags, device });
     structure!(facts, WaitEvent = "wait_event" { size, flags, device, event, timeout_ms, kinds });
 }
 

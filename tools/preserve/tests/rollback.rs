@@ -118,6 +118,36 @@ fn a_rollback() {
     assert_eq!(report["snapshots"].as_array().unwrap().len(), 1);
 }
 
+/// I1: what is unproven is brought back only by somebody's word, and that is then for all there is.
+#[test]
+fn i1_an_unproven_snapshot_needs_a_word() {
+    let mut left_open = full();
+    left_open.continue_on_error().unwrap();
+    let mut doubted = full();
+    doubted.doubt(1).unwrap();
+    doubted.close_over(&origin()).unwrap();
+    for (builder, note) in [
+        (&mut left_open, "it was not closed"),
+        (&mut doubted, "up to 1 are unproven"),
+    ] {
+        let files = Files::new(builder, &origin());
+        let store = files.path("store");
+        let said = files.run(&["check", &store]);
+        assert!(said.out.contains(note), "{}", said.out);
+        files.refuses(&["1", "--yes"], 1, "snapshot 1 is unproven");
+        files.refuses(&["1", "--dry-run"], 1, "snapshot 1 is unproven");
+        let said = files.roll(&["1", "--yes", "--trust"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert!(filled(&files.read("origin"), 5, 1));
+        let said = files.run(&["check", "--json", &store]);
+        let report: Value = serde_json::from_str(&said.out).unwrap();
+        assert_eq!(report["store"]["unproven_up_to"], Value::Null);
+    }
+    // Later ones are good.
+    let files = Files::new(&mut doubted, &origin());
+    assert_eq!(files.roll(&["2", "--yes"]).code, 0);
+}
+
 #[test]
 fn exit_codes() {
     let mut builder = full();

@@ -30,6 +30,8 @@ use crate::logbook::Place;
 use crate::ondisk::Block;
 use crate::ondisk::Superblock;
 use crate::ondisk::BLOCK_BYTES;
+use crate::ondisk::ON_ERROR_BLOCK;
+use crate::ondisk::ON_ERROR_CONTINUE;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
@@ -97,6 +99,8 @@ impl Builder {
         superblock.generation = [8; 16];
         superblock.session = U64::new(1);
         superblock.state = U32::new(STATE_OPEN);
+        // While it is open, what it has is proven.
+        superblock.on_error = U32::new(ON_ERROR_BLOCK);
         // CAST: At most 2048.
         superblock.chunk_sectors = U32::new(chunk_sectors as u32);
         superblock.origin_sectors = U64::new(sectors);
@@ -333,6 +337,18 @@ impl Builder {
     /// The device has grown; the next snapshot says so.
     pub fn grow(&mut self, sectors: u64) {
         self.sectors = sectors;
+    }
+
+    /// The session lets writes go on if it fails so that not even a superblock says so.
+    pub fn continue_on_error(&mut self) -> Built<()> {
+        self.superblock.on_error = U32::new(ON_ERROR_CONTINUE);
+        built(self.superblocks())
+    }
+
+    /// The module found snapshots and bookmarks up to `id` unproven.
+    pub fn doubt(&mut self, id: u64) -> Built<()> {
+        self.superblock.unproven = U64::new(id);
+        built(self.superblocks())
     }
 
     /// The module gives up: writes passed that could not be logged.

@@ -72,6 +72,9 @@ fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Supe
         generation: Uuid::from_bytes(superblock.generation),
         state: supers::state(&superblock),
         rollback: Some(superblock.rollback.get()).filter(|id| *id != 0),
+        on_error: supers::on_error(&superblock),
+        unproven_up_to: Some(superblock.unproven.get()).filter(|id| *id != 0),
+        boot: Uuid::from_bytes(superblock.boot),
         session: superblock.session.get(),
         chunk_bytes: u64::from(superblock.chunk_sectors.get()) * SECTOR_BYTES,
         origin_sectors: superblock.origin_sectors.get(),
@@ -90,6 +93,18 @@ fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Supe
             report.note("there is no checkpoint yet: formatting was cut short");
         }
         _ => (),
+    }
+    if supers::is_doubtful(&superblock) {
+        report.note(
+            "it was not closed, and its session let writes go on if it failed (on_error=continue): whether it had failed is not \
+             known, so the next activation takes its snapshots and bookmarks for unproven, or begins anew",
+        );
+    } else if superblock.unproven.get() != 0 {
+        report.note(format!(
+            "snapshots and bookmarks up to {} are unproven: `preserve trust NAME`, when it is active, if you know that the store \
+             had not failed",
+            superblock.unproven
+        ));
     }
     if superblock.compatible.get() != 0 {
         report.note("it has features that this program does not know and need not");

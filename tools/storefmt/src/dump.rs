@@ -98,6 +98,9 @@ fn superblock_line(seen: &Seen, at: u64) -> Line {
         .with("image_used", superblock.image_used.get())
         .with("fingerprint", superblock.fingerprint.get())
         .with("rollback", superblock.rollback.get())
+        .with("boot", Uuid::from_bytes(superblock.boot).to_string())
+        .with("unproven", superblock.unproven.get())
+        .with("on_error", supers::on_error(superblock))
 }
 
 fn layout_line(layout: &Layout) -> Line {

@@ -24,6 +24,7 @@ mod follow;
 mod inventory;
 mod items;
 mod kept;
+mod last_use;
 mod line;
 mod log;
 mod medium;
@@ -43,6 +44,8 @@ mod walk;
 
 pub use check::check;
 pub use dump::dump;
+pub use last_use::last_use;
+pub use last_use::LastUse;
 pub use line::Line;
 pub use line::Value;
 pub use medium::Medium;

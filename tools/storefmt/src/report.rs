@@ -87,6 +87,12 @@ pub struct Identity {
     pub state: &'static str,
     /// The snapshot that a rollback is under way to, which must be finished before anything else is done.
     pub rollback: Option<u64>,
+    /// What is done when not even a failure can be recorded in the store: continue or block.
+    pub on_error: &'static str,
+    /// Snapshots and bookmarks up to this id are unproven.
+    pub unproven_up_to: Option<u64>,
+    /// The boot id of the kernel that used it last.
+    pub boot: Uuid,
     /// Activations so far.
     pub session: u64,
     /// Bytes of a chunk.

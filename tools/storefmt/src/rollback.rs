@@ -126,8 +126,18 @@ impl<'a> Rollback<'a> {
         &self.report
     }
 
-    /// Does it. Chunks whose content is lost are an error, or with `leave_lost` left as they are.
+    /// Takes the snapshot for proven, and with it everything in the store: it had not failed before
+    /// it was left open.
+    pub fn trust(mut self) -> Self {
+        self.superblock.unproven = U64::new(0);
+        self.report.unproven = false;
+        self
+    }
+
+    /// Does it. An unproven snapshot is an error. Chunks whose content is lost are an error, or
+    /// with `leave_lost` left as they are.
     pub fn run(mut self, leave_lost: bool) -> Result<RollbackReport> {
+        self.report.proven()?;
         if !leave_lost {
             self.report.whole()?;
         }
@@ -212,6 +222,7 @@ fn report(
         chunk_bytes: shape.chunk_bytes(),
         under_way: superblock.state.get() == STATE_ROLLBACK,
         was_open: superblock.state.get() != STATE_CLOSED,
+        unproven: supers::is_doubtful(superblock) || snapshot.id <= superblock.unproven.get(),
         chunks,
         // The last one may be shorter.
         bytes: chunks.saturating_mul(shape.chunk_bytes()),

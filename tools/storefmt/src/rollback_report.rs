@@ -26,6 +26,8 @@ pub struct RollbackReport {
     pub under_way: bool,
     /// The store was not shut down cleanly, so nothing tells whether this is its origin.
     pub was_open: bool,
+    /// The snapshot is unproven: the store may have failed before it was left open.
+    pub unproven: bool,
     /// Chunks to be written.
     pub chunks: u64,
     /// Bytes to be written.
@@ -60,6 +62,18 @@ pub struct Lost {
 }
 
 impl RollbackReport {
+    /// An error if the snapshot is unproven.
+    pub fn proven(&self) -> Result<()> {
+        match self.unproven {
+            false => Ok(()),
+            true => Err(Error::Refused(format!(
+                "snapshot {} is unproven: the store was not closed, and may have failed before the machine stopped; if you know that \
+                 it had not, give --trust",
+                self.snapshot
+            ))),
+        }
+    }
+
     /// An error unless there is the content of every protected chunk.
     pub fn whole(&self) -> Result<()> {
         let (gone, damaged, id) = (self.gone, self.damaged, self.snapshot);

@@ -10,6 +10,8 @@ use crate::disk::Buffer;
 use crate::layout::Layout;
 use crate::ondisk::Invalid;
 use crate::ondisk::Superblock;
+use crate::ondisk::ON_ERROR_BLOCK;
+use crate::ondisk::ON_ERROR_CONTINUE;
 use crate::ondisk::STATE_BROKEN;
 use crate::ondisk::STATE_CLOSED;
 use crate::ondisk::STATE_OPEN;
@@ -116,6 +118,21 @@ pub(crate) fn state(superblock: &Superblock) -> &'static str {
         STATE_ROLLBACK => "rollback",
         _ => "unknown",
     }
+}
+
+/// What its session does when not even a superblock can be written, in a word.
+pub(crate) fn on_error(superblock: &Superblock) -> &'static str {
+    match superblock.on_error.get() {
+        ON_ERROR_CONTINUE => "continue",
+        ON_ERROR_BLOCK => "block",
+        _ => "unknown",
+    }
+}
+
+/// Returns true if nothing of a store is proven: it was not closed, and if it had failed before, it
+/// would not know of the writes that passed.
+pub(crate) fn is_doubtful(superblock: &Superblock) -> bool {
+    superblock.state.get() == STATE_OPEN && superblock.on_error.get() != ON_ERROR_BLOCK
 }
 
 /// What both must agree about, in words.

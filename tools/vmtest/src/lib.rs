@@ -21,5 +21,6 @@ pub mod node;
 pub mod nullblk;
 pub mod pattern;
 pub mod raw;
+pub mod reboot;
 pub mod rig;
 pub mod rng;

@@ -10,6 +10,7 @@ use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
 use preserve::uapi::STATE_BLOCKED;
+use preserve::uapi::STATE_FAILED;
 
 use crate::cmd;
 use crate::control::Control;
@@ -49,8 +50,8 @@ pub struct Status {
     /// Sectors that it can hold.
     pub total: u64,
     /// The numbers that follow: chunk sectors, latest, snapshots, changed, backup, protected, preserved,
-    /// waited, gone, invalidated.
-    pub numbers: [u64; 11],
+    /// waited, gone, invalidated, damaged, unproven.
+    pub numbers: [u64; 12],
 }
 
 /// Whether what a live device knows is to last.
@@ -105,6 +106,15 @@ impl Live {
             sectors,
             chunk,
         })
+    }
+
+    /// Vouches for what is unproven after a power cut, unless the store has failed since.
+    pub fn vouch(&self) -> Result<()> {
+        let info = self.control.info()?;
+        match info.unproven > 0 && info.state != STATE_FAILED {
+            true => self.dm.message("trust").map(drop),
+            false => Ok(()),
+        }
     }
 
     /// Whether its store is persistent.
@@ -255,7 +265,7 @@ fn parse_status(line: &str, sectors: u64) -> Result<Status> {
     ensure!(words[0] == "0" && words[1] == sectors.to_string(), "range");
     ensure!(words[2] == "preserve", "target");
     let (used, total) = words[4].split_once('/').context("no <used>/<total>")?;
-    let mut numbers = [0; 11];
+    let mut numbers = [0; 12];
     for (number, word) in numbers.iter_mut().zip(&words[5..]) {
         *number = word.parse().with_context(|| format!("number {word:?}"))?;
     }

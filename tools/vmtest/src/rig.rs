@@ -7,6 +7,8 @@
 use std::ops::Deref;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 
 use anyhow::Result;
 
@@ -18,6 +20,7 @@ use crate::loopdev::Loop;
 use crate::node;
 use crate::nullblk;
 use crate::nullblk::NullBlk;
+use crate::reboot;
 
 /// What a rig is like.
 pub struct Spec<'a> {
@@ -102,6 +105,17 @@ pub struct Rig {
     kind: Kind,
     store_sectors: u64,
     args: Vec<String>,
+    power: Mutex<Power>,
+}
+
+/// Whether the disks have power.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    /// It was cut.
+    Cut,
+    /// It is there again, and the live device is not.
+    Back,
 }
 
 fn create(
@@ -209,6 +223,7 @@ impl Rig {
             kind: spec.kind,
             store_sectors,
             args,
+            power: Mutex::new(Power::On),
         })
     }
 
@@ -254,8 +269,18 @@ impl Rig {
         Ok(self.live.control.close()?)
     }
 
-    /// Creates the live device that was removed.
+    /// Creates the live device that was removed. After a power cut what its store holds is vouched
+    /// for.
     pub fn open(&mut self) -> Result<()> {
+        self.open_doubtfully()?;
+        match self.set_power(Power::On) {
+            Power::Back => self.live.vouch(),
+            Power::On | Power::Cut => Ok(()),
+        }
+    }
+
+    /// The same, and nobody vouches.
+    pub fn open_doubtfully(&mut self) -> Result<()> {
         let args: Vec<&str> = self.args.iter().map(String::as_str).collect();
         let (sectors, chunk) = (self.live.sectors(), self.live.chunk());
         self.live = create(self.kind, sectors, &self.origin, &self.store, chunk, &args)?;
@@ -286,6 +311,7 @@ impl Rig {
 
     /// What was held fails, when both are: the one must not see how the other fails.
     pub fn fail_disks(&self) -> Result<()> {
+        self.power_is_cut();
         let both = [&self.origin, &self.store];
         for device in both {
             let sectors = node::sectors(device.path())?;
@@ -294,12 +320,31 @@ impl Rig {
         both.into_iter().try_for_each(Dm::resume)
     }
 
-    /// The disks are there again. The live device must be gone.
+    /// The disks fail as when the power goes, rather than by themselves.
+    pub fn power_is_cut(&self) {
+        self.set_power(Power::Cut);
+    }
+
+    /// The result is what it was before.
+    fn set_power(&self, new: Power) -> Power {
+        let mut power = self.power.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *power, new)
+    }
+
+    /// The disks are there again. The live device must be gone. After a power cut, another kernel
+    /// runs.
     pub fn mend(&self) -> Result<()> {
         let sectors = node::sectors(self.origin.path())?;
         let disk = self.origin_disk();
         self.origin.swap(&format!("0 {sectors} linear {disk} 0"))?;
-        self.mend_store()
+        self.mend_store()?;
+        match self.set_power(Power::Back) {
+            Power::Cut => reboot::pass(self.store_disk()).map(drop),
+            before => {
+                self.set_power(before);
+                Ok(())
+            }
+        }
     }
 
     /// The store is there again, as it was at first.

@@ -55,6 +55,7 @@ fn says_the_same(known: Message) {
         Message::Release { id, start, len } => format!("release {id} {start} {len}"),
         Message::Checkpoint => "checkpoint".into(),
         Message::Grow => "grow".into(),
+        Message::Trust => "trust".into(),
     };
     let words: Vec<&str> = text.split(' ').collect();
     assert_eq!(message(&words), Ok(known));

@@ -320,6 +320,7 @@ fn messages() {
         ),
         ("checkpoint", Message::Checkpoint),
         ("grow", Message::Grow),
+        ("trust", Message::Trust),
     ];
     for (line, expected) in cases {
         assert_eq!(message(&words(line)), Ok(expected), "{line}");

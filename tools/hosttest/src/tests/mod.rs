@@ -24,4 +24,5 @@ mod space;
 mod threads;
 mod timeline;
 mod traps;
+mod trust;
 mod uapi;

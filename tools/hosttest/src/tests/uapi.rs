@@ -41,9 +41,10 @@ fn structs_have_no_padding_and_keep_their_size() {
     layout!(ListExtents 72: size flags device from to start mask value extents capacity count next);
     layout!(ReadFrozen 56: size flags device id start sectors buffer kind reserved);
     layout!(ReleaseRange 40: size flags device id range);
-    layout!(Info 160: size flags device generation state chunk_sectors origin_sectors store_sectors
+    layout!(Info 184: size flags device generation state chunk_sectors origin_sectors store_sectors
         store_used_sectors latest epoch snapshots bookmarks changed_chunks backup_chunks protected_chunks
-        preserved_chunks waited_writes gone_chunks invalidated event damaged_reads);
+        preserved_chunks waited_writes gone_chunks invalidated event damaged_reads unproven store);
+    layout!(Trust 16: size flags device);
     layout!(SnapshotInfo 64: size flags device id time_ns base kind scope epoch sectors);
     layout!(WaitEvent 32: size flags device event timeout_ms kinds);
     assert_eq!(size_of::<Device>(), 8);
@@ -63,8 +64,9 @@ fn numbers_and_bits_are_distinct() {
         uapi::NR_INFO,
         uapi::NR_SNAPSHOT_INFO,
         uapi::NR_WAIT,
+        uapi::NR_TRUST,
     ];
-    assert!(calls.into_iter().eq(0..11));
+    assert!(calls.into_iter().eq(0..12));
     let attributes = [
         uapi::ATTR_CHANGED,
         uapi::ATTR_PROTECTED,
@@ -80,8 +82,9 @@ fn numbers_and_bits_are_distinct() {
         uapi::EVENT_BLOCKED,
         uapi::EVENT_GONE,
         uapi::EVENT_DAMAGED,
+        uapi::EVENT_FAILED,
     ];
-    assert!(events.into_iter().eq((0..7).map(|bit| 1 << bit)));
+    assert!(events.into_iter().eq((0..8).map(|bit| 1 << bit)));
     assert_eq!(uapi::IOC_MAGIC, 0xDC);
     assert_eq!(uapi::CONTROL_PATH, "/dev/preserve-control");
 }

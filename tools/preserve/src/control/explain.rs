@@ -45,3 +45,16 @@ pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
         _ => Error::Failed(format!("{cannot}: {e}; the kernel log may say more")),
     }
 }
+
+/// The store of a device was not closed, and so what was wanted of its snapshot or bookmark `id`
+/// (0: the latest) is refused.
+pub fn unproven(name: &str, what: &str, id: u64) -> Error {
+    let id = match id {
+        0 => "the latest snapshot".to_string(),
+        id => format!("snapshot {id}"),
+    };
+    Error::Store(format!(
+        "{name}: cannot {what}: {id} is unproven: the store was not closed, and may have failed before the machine stopped. If you \
+         know that it had not, say so with `preserve trust {name}`; else drop and forget what is unproven, and make a full backup"
+    ))
+}

@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use explain::explain;
+use explain::unproven;
 pub use snapshots::Take;
 
 use crate::device;
@@ -110,7 +111,31 @@ impl Live {
         }
     }
 
+    /// Vouches for everything that is unproven: its store had not failed.
+    pub fn trust(&self) -> Result<()> {
+        let mut argument = Trust {
+            device: self.mapped.device,
+            ..Trust::default()
+        };
+        self.call("vouch for its store", 0, Call::Trust(&mut argument))
+    }
+
     fn call(&self, what: &str, id: u64, call: Call<'_>) -> Result<()> {
-        ioctl::call(self.control.as_fd(), call).map_err(|e| explain(self.name(), what, id, e))
+        ioctl::call(self.control.as_fd(), call).map_err(|e| match self.is_unproven(id, &e) {
+            true => unproven(self.name(), what, id),
+            false => explain(self.name(), what, id, e),
+        })
+    }
+
+    /// Returns true if an error means that a snapshot or bookmark (0: the latest) is unproven,
+    /// rather than damaged.
+    fn is_unproven(&self, id: u64, e: &io::Error) -> bool {
+        let mut info = Info {
+            device: self.mapped.device,
+            ..Info::default()
+        };
+        e.raw_os_error() == Some(Errno::UCLEAN.raw_os_error())
+            && ioctl::call(self.control.as_fd(), Call::Info(&mut info)).is_ok()
+            && id <= info.unproven
     }
 }

@@ -71,6 +71,10 @@ fn structs() {
             fingerprint,
             image_used,
             rollback,
+            boot,
+            unproven,
+            on_error,
+            reserved,
         }
     );
     structure!(

@@ -121,11 +121,16 @@ fn good(rig: &Rig, id: u64) -> Vec<Good> {
         event: 999,
         ..WaitEvent::default()
     };
+    let trust = Trust {
+        device,
+        ..Trust::default()
+    };
     vec![
         one(NR_VERSION, sized(&Version::default()), vec![]),
         one(NR_INFO, sized(&info), vec![]),
         one(NR_SNAPSHOT_INFO, sized(&snapshot_info), vec![]),
         one(NR_WAIT, sized(&wait), vec![]),
+        one(NR_TRUST, sized(&trust), vec![]),
         one(NR_EXTENTS, sized(&list), vec![]),
         one(NR_READ, sized(&read), vec![]),
         one(NR_DROP, sized(&reference), vec![]),

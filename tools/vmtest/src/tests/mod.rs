@@ -166,6 +166,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::snapshot_flush::TESTS,
     persistent::space::TESTS,
     persistent::strange::TESTS,
+    persistent::trust::TESTS,
 ];
 
 /// All tests.

@@ -34,6 +34,7 @@ mod slices;
 pub mod snapshot_flush;
 pub mod space;
 pub mod strange;
+pub mod trust;
 mod world;
 mod writer;
 
@@ -138,6 +139,7 @@ fn refused_while_suspended(_: &Env) -> Result<()> {
         "snapshot keep=8",
         "checkpoint",
         "grow",
+        "trust",
     ] {
         ensure!(!rig.dm.try_message(message)?.ok, "{message} was accepted");
     }

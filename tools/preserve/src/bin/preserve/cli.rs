@@ -56,6 +56,12 @@ pub enum Command {
         /// The live device; all without it
         name: Option<String>,
     },
+    /// Vouch for the unproven snapshots of a store that was not closed: you know that it had not
+    /// failed before
+    Trust {
+        /// The live device
+        name: String,
+    },
     /// Take a snapshot; prints its id
     Snapshot(Snapshot),
     /// Drop a snapshot; its bookmark stays as a base for backups
@@ -91,6 +97,13 @@ pub enum Command {
     Check(Check),
     /// Print the metadata of a persistent store that is not in use: a line for each thing
     Dump(Store),
+    /// Note that the store of a live device has failed; for the rule of udev that is installed with
+    /// this command
+    #[command(hide = true)]
+    NoteFailed {
+        /// The live device
+        name: String,
+    },
     /// Wait for events and print them
     Events {
         /// The live device

@@ -10,6 +10,7 @@ use clap::Args;
 use clap::ValueEnum;
 use preserve::device;
 use preserve::dm;
+use preserve::notes::Verdict;
 use preserve::uapi::Device;
 use preserve::units;
 use preserve::Error;
@@ -19,6 +20,7 @@ use serde_json::json;
 use crate::format;
 use crate::output::word;
 use crate::output::Output;
+use crate::vouch;
 
 #[derive(Args)]
 pub struct Create {
@@ -92,14 +94,24 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
     }
     dm::ready(&args.name, "preserve")?;
     let sectors = device::sectors(origin)?;
-    if args.format {
+    let last = vouch::look(args).filter(|_| !args.transient && !args.format);
+    let verdict = last.map_or(Verdict::Unknown, |last| vouch::judge(&last, output));
+    if verdict == Verdict::Failed {
+        output.notice(
+            "the store failed while it was in use, and writes passed that it does not know of: it begins anew; the next backup has \
+             to be a full one",
+        );
+    }
+    let anew = args.format || verdict == Verdict::Failed;
+    if anew {
         format::begin_anew(args)?;
     }
     let created = dm::create(&args.name, sectors, &table(args, origin, store), false);
-    let path = created.map_err(|e| match args.format {
+    let path = created.map_err(|e| match anew {
         true => format::wiped(args, &e),
         false => e,
     })?;
+    vouch::created(&args.name, verdict, output)?;
     output.result(&json!({ "name": args.name, "path": path }), || {
         path.display().to_string()
     })
@@ -158,6 +170,7 @@ fn options(args: &Create) -> Vec<String> {
 
 /// A live device or a view.
 pub fn remove(name: &str) -> Result<()> {
+    vouch::before_removal(name);
     dm::remove(&device::find(name)?.name)
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::output::Output;
 
-const NAMES: [(u32, &str); 7] = [
+const NAMES: [(u32, &str); 8] = [
     (uapi::EVENT_SNAPSHOT, "snapshot"),
     (uapi::EVENT_DROPPED, "dropped"),
     (uapi::EVENT_INVALID, "invalid"),
@@ -20,6 +20,7 @@ const NAMES: [(u32, &str); 7] = [
     (uapi::EVENT_BLOCKED, "blocked"),
     (uapi::EVENT_GONE, "gone"),
     (uapi::EVENT_DAMAGED, "damaged"),
+    (uapi::EVENT_FAILED, "failed"),
 ];
 
 pub fn events(name: &str, count: Option<u64>, output: Output) -> Result<()> {

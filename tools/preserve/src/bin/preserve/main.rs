@@ -20,10 +20,12 @@ mod rollback;
 mod snapshots;
 mod status;
 mod view;
+mod vouch;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+use preserve::control::Live;
 use preserve::Result;
 
 use cli::Cli;
@@ -52,6 +54,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Create(args) => create::create(&args, output),
         Command::Remove { name } => create::remove(&name),
         Command::Status { name } => status::status(name.as_deref(), output),
+        Command::Trust { name } => Live::open(&name)?.trust(),
         Command::Snapshot(args) => snapshots::snapshot(&args, output),
         Command::Drop { name, id, forget } => snapshots::drop_snapshot(&name, id, forget),
         Command::Protect(args) => designation::protect(&args, output),
@@ -64,6 +67,7 @@ fn run(cli: Cli) -> Result<()> {
         Command::Rollback(args) => rollback::rollback(&args, output),
         Command::Check(args) => check::check(&args, output),
         Command::Dump(args) => check::dump(&args, output),
+        Command::NoteFailed { name } => vouch::note_failed(&name),
         Command::Events { name, count } => events::events(&name, count, output),
     }
 }

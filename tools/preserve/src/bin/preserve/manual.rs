@@ -75,7 +75,9 @@ fn commands_and_options_are_those_of_the_page() {
                 .map(|name| (name.to_string(), only.clone())),
         );
     }
-    let commands = command.get_subcommands().filter(|c| c.get_name() != "help");
+    let commands = command
+        .get_subcommands()
+        .filter(|c| c.get_name() != "help" && !c.is_hide_set());
     let real: BTreeMap<_, _> = commands
         .map(|c| (c.get_name().to_string(), options(c, false)))
         .collect();

@@ -34,6 +34,9 @@ pub struct Rollback {
     /// Chunks whose frozen content is gone or damaged are left as they are now; without it they are a failure
     #[arg(long)]
     pub leave_lost: bool,
+    /// The store was not closed, but is known not to have failed before: its snapshots are right
+    #[arg(long)]
+    pub trust: bool,
     /// Only read and verify, and say what would be done
     #[arg(long)]
     pub dry_run: bool,
@@ -62,6 +65,7 @@ pub fn rollback(args: &Rollback, output: Output) -> Result<()> {
         store: args.store.clone(),
         id: args.snapshot.0,
         leave_lost: args.leave_lost,
+        trust: args.trust,
         dry_run: args.dry_run,
         quiet: output.quiet,
     };

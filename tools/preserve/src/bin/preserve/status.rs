@@ -53,6 +53,7 @@ struct Status {
     invalidated: u64,
     event: u64,
     damaged_reads: u64,
+    unproven_up_to: u64,
     snapshots: Vec<Entry>,
 }
 
@@ -123,6 +124,7 @@ impl Status {
             invalidated: info.invalidated,
             event: info.event,
             damaged_reads: info.damaged_reads,
+            unproven_up_to: info.unproven,
             snapshots: live.snapshots()?.iter().map(Entry::from).collect(),
         })
     }
@@ -164,7 +166,11 @@ impl Status {
             } else {
                 format!(" from {base}")
             };
-            text += &format!("  {kind} {id}: {time}, {scope}{base}\n");
+            let unproven = match *id <= self.unproven_up_to {
+                true => ", unproven",
+                false => "",
+            };
+            text += &format!("  {kind} {id}: {time}, {scope}{base}{unproven}\n");
         }
         text
     }

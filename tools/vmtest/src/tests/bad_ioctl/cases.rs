@@ -26,7 +26,7 @@ const FLAGS: usize = 4;
 fn cases(id: u64) -> Vec<Case> {
     let mut cases = Vec::new();
     // No request knows all flags, and most know none.
-    for nr in NR_VERSION..=NR_WAIT {
+    for nr in NR_VERSION..=NR_TRUST {
         let known = match nr {
             NR_SNAPSHOT => SNAPSHOT_FREEZE,
             NR_EDIT => EDIT_UNPROTECT,

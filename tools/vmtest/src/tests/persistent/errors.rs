@@ -236,12 +236,9 @@ pub fn fails_behind(
     rig.close()?;
     rig.mend()?;
     rig.open()?;
-    if written {
-        // Nothing of it is used again, and that is said.
-        said(&mut kernel, "failed in an earlier session")?;
-        begins_anew(&mut rig, before.generation)?;
-    }
-    // Otherwise what it holds may be wrong (the documented exception), but it must do no harm.
+    // Nothing of it is used again, whether it could say so itself or not, and that is said.
+    said(&mut kernel, "failed in an earlier session")?;
+    begins_anew(&mut rig, before.generation)?;
     let disk = rig.disk()?;
     disk.check(0, &vec![4; rig.sectors() as usize])?;
     disk.stamp_all(rig.sectors(), 5)?;

@@ -151,6 +151,27 @@ impl Portrait {
         self.generation
     }
 
+    /// Fails unless a later one shows all the same content, and misses no change between the same
+    /// snapshots.
+    pub fn is_kept_in(&self, later: &Self) -> Result<()> {
+        ensure!(self.generation == later.generation, "another generation");
+        for (id, was) in &self.cells {
+            ensure!(later.cells.get(id) == Some(was), "snapshot {id} differs");
+        }
+        for (key, was) in &self.extents {
+            let (_, to, attribute) = *key;
+            if to > 0 && attribute == ATTR_CHANGED {
+                let is = later.extents.get(key).context("a point is missing")?;
+                let missed = was.iter().find(|chunk| !is.contains(chunk));
+                ensure!(
+                    missed.is_none(),
+                    "a change of {missed:?} is missed, {key:?}"
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Fails unless another one is the same, and says where they differ.
     pub fn compare(&self, now: &Self) -> Result<()> {
         ensure!(self.generation == now.generation, "another generation");

@@ -16,6 +16,9 @@ use anyhow::bail;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
+use rustix::io::Errno;
+use vmtest::disk::expect_errno;
+use vmtest::disk::Buffer;
 use vmtest::live::Kind;
 use vmtest::live::Live;
 use vmtest::node;
@@ -47,7 +50,10 @@ pub fn run(seed: u64, last: bool) -> Result<()> {
     let mut world = World::on(rig, seed);
     match kept {
         None => world.rig.disk()?.stamp_all(SECTORS, 1)?,
-        Some(kept) => world.look(&ledger, kept).context("after a power cut")?,
+        Some(kept) => {
+            vouch(&world.rig)?;
+            world.look(&ledger, kept).context("after a power cut")?;
+        }
     }
     world.ledger = Some(ledger);
     world.save()?;
@@ -62,7 +68,9 @@ pub fn run(seed: u64, last: bool) -> Result<()> {
     )?;
     match is_new {
         true => files::make(&files)?,
-        false => files::check(&files, &Promise::default()).context("ext4 after a power cut")?,
+        false => vouch(&files)
+            .and_then(|()| files::check(&files, &Promise::default()))
+            .context("ext4 after a power cut")?,
     }
     println!(
         "power-cut: {} snapshots are right",
@@ -80,4 +88,16 @@ pub fn run(seed: u64, last: bool) -> Result<()> {
         result.and(files.join().map_err(|_| anyhow::anyhow!("a thread died"))?)
     })?;
     bail!("nobody has cut the power");
+}
+
+/// Another boot has left the store open: everything in it is unproven until somebody vouches for
+/// it, who knows that the power was cut.
+fn vouch(live: &Live) -> Result<()> {
+    let info = live.control.info()?;
+    ensure!(info.unproven == info.latest, "not unproven: {info:?}");
+    if let Some(id) = snapshots(live)?.last() {
+        let read = live.control.read(*id, 0, &mut Buffer::new(8));
+        expect_errno("an unproven snapshot", read, Errno::UCLEAN)?;
+    }
+    live.vouch()
 }

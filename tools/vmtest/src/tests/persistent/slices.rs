@@ -139,6 +139,7 @@ impl Slices {
 
     /// Cuts the power: nothing reaches the disks from here on, and what is held never does.
     pub fn cut(&self) -> Result<()> {
+        self.rig.power_is_cut();
         let slices = self.slices.iter().map(|slice| &slice.dm);
         let all: Vec<&Dm> = slices.chain([&self.rig.origin]).collect();
         all.iter().try_for_each(|dm| dm.suspend_noflush())?;

@@ -20,6 +20,7 @@ use vmtest::dm::Dm;
 use vmtest::live::Kind;
 use vmtest::live::Live;
 use vmtest::node;
+use vmtest::reboot;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 use vmtest::rng::Rng;
@@ -85,7 +86,9 @@ impl Chunks {
             chunk: self.chunk,
             ..Spec::mb(1)
         };
+        reboot::pass(parts.store.path())?;
         let rig = Rig::over(&spec.persistent(), parts.origin.path(), parts.store.path())?;
+        rig.vouch()?;
         let ledger = Ledger::open_volatile(parts.ledger.path())?;
         let mut world = World::on(rig, self.rng.number());
         world.may_give_up = self.may_give_up;
@@ -145,7 +148,10 @@ impl Ext4 {
         let origin = parts.origin.path();
         let sectors = node::sectors(origin)?;
         let store = parts.store.path();
-        Live::create("vt-live", Kind::Persistent, sectors, origin, store, 8, &[])
+        reboot::pass(store)?;
+        let live = Live::create("vt-live", Kind::Persistent, sectors, origin, store, 8, &[])?;
+        live.vouch()?;
+        Ok(live)
     }
 
     fn promised(ledger: &Disk) -> Result<Option<Promise>> {

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the module knows of the boot that it runs in: its id, and which stores have ended without
+//! being closed. It decides [whether a store may be believed](crate::trust).
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::Global;
+use crate::ondisk::Superblock;
+use crate::trust;
+use crate::trust::BootId;
+use crate::trust::Ended;
+use crate::trust::Trust;
+use kernel::new_mutex;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::sync::Mutex;
+
+static BOOT: Global<Boot> = Global::new();
+
+/// See the [module's documentation](self).
+#[pin_data]
+struct Boot {
+    id: BootId,
+    /// At most one for each store; few stores fail.
+    #[pin]
+    ended: Mutex<KVec<Ended>>,
+}
+
+/// Finds out which boot this is, when the module is loaded. `ENOMEM`.
+pub(crate) fn begin() -> Result {
+    let text = dm::boot_id_text().inspect_err(|error| {
+        pr_warn!(
+            "the kernel's boot id cannot be read ({error:?}): stores that were not closed count as unproven\n"
+        );
+    });
+    let id = text.map_or(BootId::default(), |text| trust::parse_boot_id(&text));
+    let boot = pin_init!(Boot {
+        id,
+        ended <- new_mutex!(KVec::new(), "Boot::ended"),
+    });
+    BOOT.set(Some(Arc::pin_init(boot, GFP_KERNEL)?));
+    Ok(())
+}
+
+/// Forgets everything, when the module goes.
+pub(crate) fn end() {
+    BOOT.set(None);
+}
+
+/// The id of this boot; zero when it is not known.
+pub(crate) fn id() -> BootId {
+    BOOT.get().map_or(BootId::default(), |boot| boot.id)
+}
+
+/// Decides whether a store with this superblock may be believed.
+pub(crate) fn judge(superblock: &Superblock) -> Trust {
+    match BOOT.get() {
+        Some(boot) => trust::judge(superblock, boot.id, &boot.ended.lock()),
+        None => trust::judge(superblock, BootId::default(), &[]),
+    }
+}
+
+/// Remembers how an engine has ended.
+pub(crate) fn remember(new: Ended) {
+    let Some(boot) = BOOT.get() else {
+        return;
+    };
+    let mut ended = boot.ended.lock();
+    if let Some(old) = ended.iter_mut().find(|old| old.store == new.store) {
+        *old = new;
+    } else if ended.push(new, GFP_KERNEL).is_err() {
+        // Without it the store is believed less, not more, but for one that could not even begin
+        // its session.
+        pr_err!("no memory to remember how a store has ended\n");
+    }
+}
