@@ -146,7 +146,7 @@ fn is_refused(rig: &Rig, id: u64) -> Result<()> {
     ensure!(!rig.dm.try_message(&message)?.ok, "{message}");
     let backup = cmd::output(
         "preserve",
-        &["backup", "vt-live", "--to", &id.to_string()],
+        &["backup", "vt-live", "--snapshot", &id.to_string()],
         "",
     )?;
     ensure!(!backup.ok, "a backup");
