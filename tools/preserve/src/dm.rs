@@ -80,11 +80,11 @@ pub fn create(name: &str, sectors: u64, target: &str, view_uuid: Option<&str>) -
 
 /// Returns true if a device has the target `preserve`, active or loaded for the next resume.
 pub fn is_preserve(name: &str) -> bool {
-    let tables = [["table", name].as_slice(), &["table", "--inactive", name]];
-    let targets = tables.map(|args| dmsetup(args).unwrap_or_default());
-    targets
-        .iter()
-        .any(|table| table.split_whitespace().nth(2) == Some("preserve"))
+    let is_ours = |args: &[&str]| {
+        let table = dmsetup(args).unwrap_or_default();
+        table.split_whitespace().nth(2) == Some("preserve")
+    };
+    is_ours(&["table", name]) || is_ours(&["table", "--inactive", name])
 }
 
 /// Removes a device, if one of our targets makes it up.
