@@ -19,6 +19,7 @@
 static const u32 DM_PRESERVE_CONST_REQ_FUA = (__force u32)REQ_FUA;
 static const u32 DM_PRESERVE_CONST_REQ_PREFLUSH = (__force u32)REQ_PREFLUSH;
 static const u32 DM_PRESERVE_CONST_REQ_NOWAIT = (__force u32)REQ_NOWAIT;
+static const u32 DM_PRESERVE_CONST_REQ_RAHEAD = (__force u32)REQ_RAHEAD;
 static const u32 DM_PRESERVE_CONST_REQ_ATOMIC = (__force u32)REQ_ATOMIC;
 static const u32 DM_PRESERVE_CONST_REQ_SYNC = (__force u32)REQ_SYNC;
 static const u32 DM_PRESERVE_CONST_REQ_OP_MASK = REQ_OP_MASK;

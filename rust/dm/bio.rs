@@ -177,6 +177,12 @@ impl<S> Bio<S> {
         self.flags() & bindings::REQ_NOWAIT != 0
     }
 
+    /// Returns true if nobody waits for the bio yet (`REQ_RAHEAD`). What cannot be had soon may
+    /// fail.
+    pub(crate) fn is_readahead(&self) -> bool {
+        self.flags() & bindings::REQ_RAHEAD != 0
+    }
+
     /// The sectors covered (`bi_iter`).
     #[inline]
     pub(crate) fn span(&self) -> Span {

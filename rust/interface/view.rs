@@ -350,6 +350,10 @@ impl Reader {
         if let Some(status) = self.result(&mut bio) {
             return bio.end(status);
         }
+        // Who needs it asks again, and must not have waited twice.
+        if bio.is_readahead() {
+            return bio.end(Status::TIMEOUT);
+        }
         *bio.state() = Reading::Waiting(Engine::read_deadline());
         self.waiting.push(bio);
         // When it is queued already it will see the bio.

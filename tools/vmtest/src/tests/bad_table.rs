@@ -275,5 +275,6 @@ fn read_only(_: &Env) -> Result<()> {
         set_read_only(device, false)?;
     }
     rig.open()?;
-    rig.view("vt-view", id, &[])?.check(0, &[1; 2048])
+    let view = rig.view("vt-view", id, &[])?;
+    view.check(0, &[1; 2048])
 }

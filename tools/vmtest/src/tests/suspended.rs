@@ -209,11 +209,11 @@ fn commands(_: &Env) -> Result<()> {
     })?;
     let output = preserve("snapshot vt-live")?;
     ensure!(output.ok, "{}", output.stderr);
-    // Neither is a device without a table one of ours, nor one of another target that is suspended.
-    let zero = Dm::create("vt-zero", "0 8 zero")?;
-    zero.suspend()?;
-    let output = preserve("snapshot vt-zero")?;
-    let words = "vt-zero is not an active preserve device";
+    // A suspended device of another target is none of ours.
+    let other = Dm::create("vt-error", "0 8 error")?;
+    other.suspend()?;
+    let output = preserve("snapshot vt-error")?;
+    let words = "vt-error is not an active preserve device";
     ensure!(output.stderr.contains(words), "{}", output.stderr);
-    zero.resume()
+    other.resume()
 }
