@@ -262,7 +262,7 @@ impl Live {
 
 fn parse_status(line: &str, sectors: u64) -> Result<Status> {
     let words: Vec<&str> = line.split(' ').collect();
-    ensure!(words.len() == 16, "{} words, not 16", words.len());
+    ensure!(words.len() == 17, "{} words, not 17", words.len());
     ensure!(words[0] == "0" && words[1] == sectors.to_string(), "range");
     ensure!(words[2] == "preserve", "target");
     let (used, total) = words[4].split_once('/').context("no <used>/<total>")?;
