@@ -43,14 +43,12 @@ mod uapi;
 #[allow(unreachable_pub, dead_code, unused_imports)]
 mod maps;
 
-use dm::bug;
-use dm::errors;
+#[allow(unreachable_pub)]
+mod base;
+
 use kernel::miscdevice::MiscDeviceOptions;
 use kernel::miscdevice::MiscDeviceRegistration;
 use kernel::prelude::*;
-
-/// Version of the targets and of the module's interface: major, minor, patch.
-const VERSION: [u32; 3] = [0, 1, 0];
 
 module! {
     type: DmPreserve,

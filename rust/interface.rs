@@ -18,3 +18,6 @@ mod view;
 pub(crate) use control::Control;
 pub(crate) use live::Live;
 pub(crate) use view::View;
+
+/// Version of the targets and of the module's interface: major, minor, patch.
+pub(crate) const VERSION: [u32; 3] = [0, 1, 0];

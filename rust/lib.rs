@@ -9,18 +9,9 @@
 
 #![forbid(unsafe_code)]
 
+mod base;
 pub mod format;
 pub mod history;
 pub mod maps;
 pub mod store;
 pub mod uapi;
-
-/// Reports a mistake of this code. Tests end with it; a release build goes on in the safe way that the caller has.
-fn bug(what: &str) {
-    debug_assert!(false, "BUG: {what}");
-}
-
-/// Error codes that the module defines for kernels without them.
-mod errors {
-    pub(crate) use kernel::prelude::EUCLEAN;
-}

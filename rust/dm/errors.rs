@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Error codes that the kernel crate names only from 7.3 on; known to the crate as `crate::errors`.
+//! Error codes that the kernel crate names only from 7.3 on.
 //!
 //! C header: [`include/uapi/asm-generic/errno.h`](srctree/include/uapi/asm-generic/errno.h)
 

@@ -41,7 +41,7 @@ use crate::engine::session::checkpoint::NO_MEMORY_MS;
 use crate::engine::session::open::was_written;
 use crate::engine::session::superblocks::Superblocks;
 use crate::engine::Engine;
-use crate::errors::EUCLEAN;
+use crate::dm::errors::EUCLEAN;
 use crate::format::BLOCK_SECTORS;
 use crate::format::ON_ERROR_BLOCK;
 use crate::format::ON_ERROR_CONTINUE;

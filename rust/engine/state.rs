@@ -16,7 +16,7 @@ use crate::dm::Entry;
 use crate::dm::Gate;
 use crate::dm::Ticket;
 use crate::engine::space::Copies;
-use crate::errors::EUCLEAN;
+use crate::dm::errors::EUCLEAN;
 use crate::history;
 use crate::maps::region;
 use crate::maps::Bitmap;

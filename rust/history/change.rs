@@ -4,7 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::bug;
+use crate::base::bug;
 use crate::history::epoch::Epoch;
 use crate::history::snapshot::Snapshot;
 use crate::history::timeline::Timeline;

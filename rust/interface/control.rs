@@ -9,9 +9,9 @@ use crate::dm::DevT;
 use crate::engine::Engine;
 use crate::engine::Kind;
 use crate::engine::ReadBuffer;
-use crate::errors::ENODATA;
-use crate::errors::EOPNOTSUPP;
-use crate::errors::EUCLEAN;
+use crate::dm::errors::ENODATA;
+use crate::dm::errors::EOPNOTSUPP;
+use crate::dm::errors::EUCLEAN;
 use crate::history::Scope;
 use crate::interface::extents;
 use crate::interface::quiesce;
@@ -119,7 +119,7 @@ fn zero(fields: &[u32]) -> Result {
 
 fn version(a: &mut uapi::Version) -> Result {
     zero(&[a.flags, a.reserved])?;
-    [a.major, a.minor, a.patch] = crate::VERSION;
+    [a.major, a.minor, a.patch] = crate::interface::VERSION;
     a.features = 0;
     Ok(())
 }

@@ -18,7 +18,7 @@ use crate::dm::Target;
 use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Identity;
-use crate::errors::EUCLEAN;
+use crate::dm::errors::EUCLEAN;
 use crate::interface::registry;
 use crate::interface::status::Figures;
 use crate::interface::sysfs::Files;
@@ -48,7 +48,7 @@ pub(crate) struct Live {
 #[vtable]
 impl Target for Live {
     const NAME: &'static CStr = c"preserve";
-    const VERSION: [u32; 3] = crate::VERSION;
+    const VERSION: [u32; 3] = crate::interface::VERSION;
     type PerBio = Option<Ticket>;
 
     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>> {

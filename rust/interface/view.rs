@@ -133,7 +133,7 @@ impl Drop for Held {
 #[vtable]
 impl Target for View {
     const NAME: &'static CStr = c"preserve-view";
-    const VERSION: [u32; 3] = crate::VERSION;
+    const VERSION: [u32; 3] = crate::interface::VERSION;
     const REWINDS: bool = true;
     const HOLDS: bool = true;
     type PerBio = Reading;

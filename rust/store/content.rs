@@ -12,7 +12,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::errors::EUCLEAN;
+use crate::base::EUCLEAN;
 use crate::format::Block;
 use crate::format::Layout;
 use crate::format::Record;

@@ -15,7 +15,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::errors::EUCLEAN;
+use crate::base::EUCLEAN;
 use crate::format::image_block;
 use crate::format::image_data;
 use crate::format::ImageHeader;

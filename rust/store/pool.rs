@@ -7,7 +7,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::bug;
+use crate::base::bug;
 use crate::uapi::MAX_SNAPSHOTS;
 use kernel::prelude::*;
 

@@ -17,7 +17,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::errors::EUCLEAN;
+use crate::base::EUCLEAN;
 use crate::format::Layout;
 use crate::format::Superblock;
 use crate::format::STATE_BROKEN;

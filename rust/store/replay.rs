@@ -13,7 +13,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::errors::EUCLEAN;
+use crate::base::EUCLEAN;
 use crate::format::Entry;
 use crate::format::Layout;
 use crate::format::Record;

@@ -20,8 +20,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::bug;
-use crate::errors::EUCLEAN;
+use crate::base::bug;
+use crate::base::EUCLEAN;
 use crate::format::run_blocks;
 use crate::format::Layout;
 use crate::maps::Bitmap;

@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::errors::EUCLEAN;
+use crate::base::EUCLEAN;
 use crate::format::Invalid;
 use crate::format::Superblock;
 use crate::format::SUPERBLOCKS;

@@ -19,7 +19,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::errors::EUCLEAN;
+use crate::base::EUCLEAN;
 use crate::format::Block;
 use crate::format::Entry;
 use crate::format::Invalid;

@@ -14,6 +14,7 @@ pub const ROOMS: &[&[&str]] = &[
     &["format"],
     &["history", "uapi"],
     &["maps"],
+    &["base"],
 ];
 
 /// The parts of the engine, the highest first; `engine` is `rust/engine.rs` itself.
@@ -25,12 +26,18 @@ pub const PARTS: &[&[&str]] = &[
     &["session"],
     &["log"],
     &["state", "device"],
-    &["events", "space"],
+    &["events", "space", "boot"],
     &["queues", "phase", "wake"],
 ];
 
 /// Who may use `dm`: rooms, and files of other rooms.
-pub const USERS_OF_DM: &[&str] = &[ROOT, "interface", ENGINE, "rust/format/checksum.rs"];
+pub const USERS_OF_DM: &[&str] = &[
+    ROOT,
+    "interface",
+    ENGINE,
+    "rust/format/checksum.rs",
+    "rust/base.rs",
+];
 
 /// The roots: the kernel's, and that of the library for user space.
 pub const ROOTS: &[&str] = &["rust/dm_preserve.rs", "rust/lib.rs"];
