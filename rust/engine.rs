@@ -33,6 +33,7 @@ mod device;
 mod events;
 mod life;
 mod log;
+mod phase;
 mod queues;
 mod read;
 mod session;
@@ -43,7 +44,8 @@ mod write;
 
 pub(crate) use device::Device;
 pub(crate) use device::Identity;
-pub(crate) use life::Phase;
+pub(crate) use phase::read_deadline;
+pub(crate) use phase::Phase;
 pub(crate) use queues::Queues;
 pub(crate) use read::Kind;
 pub(crate) use read::Piece;
@@ -55,7 +57,6 @@ pub(crate) use state::State;
 pub(crate) use state::Timeline;
 
 use crate::dm;
-use crate::dm::Events;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
@@ -83,6 +84,7 @@ use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
 use log::Log;
+use phase::Phases;
 use session::open;
 use session::superblocks::Superblocks;
 use space::Store;
@@ -114,19 +116,10 @@ pub(crate) struct Engine {
     blocked: Atomic<bool>,
     /// The store is filled beyond the mark, and that has been told.
     low_space: Atomic<bool>,
-    /// The target that is being suspended noflush.
     #[pin]
-    suspending: SpinLock<Option<Arc<Events>>>,
-
-    #[pin]
-    phase: Mutex<Phase>,
-    #[pin]
-    phase_changed: CondVar,
-
+    phases: Phases,
     /// A target has begun to become active since one was last suspended.
     is_bound: Atomic<bool>,
-    /// Writes have gone past: see [`phases`](crate::engine::life).
-    was_bypassed: Atomic<bool>,
 
     events: Arc<EventLog>,
 
@@ -260,11 +253,8 @@ impl Engine {
             woken: Atomic::new(false),
             blocked: Atomic::new(false),
             low_space: Atomic::new(false),
-            suspending <- new_spinlock!(None, "Engine::suspending"),
-            phase <- new_mutex!(Phase::Setup, "Engine::phase"),
-            phase_changed <- new_condvar!("Engine::phase_changed"),
+            phases <- Phases::new(),
             is_bound: Atomic::new(false),
-            was_bypassed: Atomic::new(false),
             events,
             log <- Log::new(slots),
             superblocks <- new_mutex!(superblocks, "Engine::superblocks"),
@@ -280,6 +270,11 @@ impl Engine {
     /// Returns which devices these are, and their sizes and options.
     pub(crate) fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Returns which phase the engine is in.
+    pub(crate) fn phases(&self) -> &Phases {
+        &self.phases
     }
 
     /// Returns what is known now.

@@ -17,9 +17,6 @@
 //! does not see. A target of the engine that was loaded meanwhile must not become active any
 //! longer; the next table gets an engine of its own.
 //!
-//! # Lock order
-//!
-//! `suspending`, then the target's in [`Events`]. `phase` is taken alone.
 
 #![forbid(unsafe_code)]
 
@@ -27,32 +24,13 @@ use crate::dm;
 use crate::dm::Events;
 use crate::dm::NoIo;
 use crate::engine::boot;
+use crate::engine::phase::Phase;
 use crate::engine::Engine;
 use crate::uapi::args::Options;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
-use kernel::sync::CondVarTimeoutResult;
-use kernel::time::msecs_to_jiffies;
-
-/// How long a read of frozen content waits for the live device's resume, in milliseconds. The task
-/// of one from a view cannot be killed meanwhile, so it is well below what the kernel calls hung.
-const READ_WAITS_MS: u32 = 30_000;
-const NS_PER_MS: u64 = 1_000_000;
-
-/// See the [module's documentation](self).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Phase {
-    /// No target has been resumed yet.
-    Setup,
-    /// Every write passes through the engine.
-    Active,
-    /// No write passes through the engine.
-    Suspended,
-    /// The last target is gone.
-    Dead,
-}
 
 impl Engine {
     /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting
@@ -64,53 +42,10 @@ impl Engine {
         dm::flush_work(&self.work);
     }
 
-    /// What the engine is doing.
-    pub(crate) fn phase(&self) -> Phase {
-        *self.phase.lock()
-    }
-
-    fn set_phase(&self, phase: Phase) {
-        *self.phase.lock() = phase;
-        self.phase_changed.notify_all();
-    }
-
-    /// Waits until writes pass through the engine again, at most until `deadline` (of
-    /// [`dm::monotonic_ns`]).
-    ///
-    /// Errors: `ENODEV` when they never will, `ETIMEDOUT` at the deadline, `EINTR` for a signal.
-    pub(crate) fn wait_until_active(&self, deadline: u64) -> Result {
-        let mut phase = self.phase.lock();
-        loop {
-            match *phase {
-                Phase::Active => return Ok(()),
-                Phase::Dead => return Err(ENODEV),
-                Phase::Setup | Phase::Suspended if self.was_bypassed() => return Err(ENODEV),
-                Phase::Setup | Phase::Suspended => (),
-            }
-            let left = deadline.saturating_sub(dm::monotonic_ns());
-            if left == 0 {
-                return Err(ETIMEDOUT);
-            }
-            let left = u32::try_from(left.div_ceil(NS_PER_MS)).unwrap_or(u32::MAX);
-            let left = msecs_to_jiffies(left);
-            let waited = self
-                .phase_changed
-                .wait_interruptible_timeout(&mut phase, left);
-            if matches!(waited, CondVarTimeoutResult::Signal { .. }) {
-                return Err(EINTR);
-            }
-        }
-    }
-
-    /// Until when a read of frozen content that begins now waits for a resume.
-    pub(crate) fn read_deadline() -> u64 {
-        dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
-    }
-
     /// A target is about to become active, with these options and this length. Allocates only when
     /// the device has grown. `EBUSY` when the engine was bypassed.
     pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
-        if self.was_bypassed() {
+        if self.phases.was_bypassed() {
             pr_err!(
                 "{}: writes have gone past this table since it was loaded: load it again\n",
                 self.device.live()
@@ -146,7 +81,7 @@ impl Engine {
     pub(crate) fn activate(self: &Arc<Self>) {
         self.store.set_owner(Some(self.clone()));
         self.keep_held();
-        self.set_phase(Phase::Active);
+        self.phases.set(Phase::Active);
         if self.is_failing() {
             self.kick_checkpoint();
         }
@@ -154,31 +89,21 @@ impl Engine {
 
     /// A noflush suspend begins: what waits for space goes back.
     pub(crate) fn requeue_held(self: &Arc<Self>, target: &Arc<Events>) {
-        *self.suspending.lock() = Some(target.clone());
+        self.phases.set_suspending(Some(target.clone()));
         self.kick();
     }
 
     /// No noflush suspend is under way (any longer): bios wait for space again.
     pub(crate) fn keep_held(self: &Arc<Self>) {
-        *self.suspending.lock() = None;
+        self.phases.set_suspending(None);
         self.kick();
-    }
-
-    /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when
-    /// the suspend is interrupted, device-mapper ends what comes back later with an error, and
-    /// tells the target only after that.
-    pub(super) fn can_requeue(&self) -> bool {
-        let suspending = self.suspending.lock();
-        (*suspending)
-            .as_ref()
-            .is_some_and(|target| target.is_suspending_noflush())
     }
 
     /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were
     /// submitted without them as need had shrunk; the devices are left alone only when these have
     /// ended.
     pub(crate) fn deactivate(self: &Arc<Self>) {
-        self.set_phase(Phase::Suspended);
+        self.phases.set(Phase::Suspended);
         self.is_bound.store(false, Release);
         self.wait_for_copies();
         self.flush_work();
@@ -189,19 +114,14 @@ impl Engine {
 
     /// A target that has been active is destroyed.
     pub(crate) fn note_destroyed(&self) {
-        if self.phase() == Phase::Suspended && !self.is_bound.load(Acquire) {
-            self.was_bypassed.store(true, Release);
+        if self.phases.now() == Phase::Suspended && !self.is_bound.load(Acquire) {
+            self.phases.set_bypassed();
         }
-    }
-
-    /// Whether writes have gone past the engine.
-    pub(crate) fn was_bypassed(&self) -> bool {
-        self.was_bypassed.load(Acquire)
     }
 
     /// The last target is gone. The caller keeps a reference.
     pub(crate) fn shut_down(&self) {
-        self.set_phase(Phase::Dead);
+        self.phases.set(Phase::Dead);
         self.store.set_owner(None);
         self.wait_for_copies();
         // A completion that has handed its copy back may still hold a reference.
@@ -215,7 +135,7 @@ impl Engine {
     pub(crate) fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();
-        let is_intact = !self.log.is_given_up() && !self.was_bypassed();
+        let is_intact = !self.log.is_given_up() && !self.phases.was_bypassed();
         let guard = self.superblocks.lock();
         let ended = (*guard)
             .as_ref()

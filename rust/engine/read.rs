@@ -22,7 +22,7 @@ use crate::dm::Bio;
 use crate::dm::Direction;
 use crate::dm::Io;
 use crate::engine::events::Event;
-use crate::engine::life::Phase;
+use crate::engine::phase::Phase;
 use crate::engine::session::disk::StoreDisk;
 use crate::engine::space::Copies;
 use crate::engine::state::Timeline;
@@ -179,7 +179,7 @@ impl Engine {
             return Ok(false);
         }
         // Asked after the look: what was not marked by now has not been written by now.
-        match self.phase() {
+        match self.phases.now() {
             Phase::Active => Ok(true),
             Phase::Dead => Err(ENODEV),
             Phase::Setup | Phase::Suspended => Err(EAGAIN),

@@ -20,7 +20,7 @@
 
 use crate::dm;
 use crate::engine::events::Event;
-use crate::engine::life::Phase;
+use crate::engine::phase::Phase;
 use crate::engine::Engine;
 use crate::uapi::args::OnError;
 use kernel::prelude::*;
@@ -112,7 +112,7 @@ impl Engine {
     /// The store failed before. Says so in it, tried again as long as that holds writes back.
     pub(super) fn give_up_store(self: &Arc<Self>) {
         self.store_failed(EIO);
-        if self.is_failing() && self.phase() == Phase::Active {
+        if self.is_failing() && self.phases.now() == Phase::Active {
             dm::sleep_ms(FAILING_MS);
             self.kick_checkpoint();
         }

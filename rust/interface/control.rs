@@ -6,6 +6,7 @@
 
 use crate::dm;
 use crate::dm::DevT;
+use crate::engine::read_deadline;
 use crate::engine::Engine;
 use crate::engine::Kind;
 use crate::engine::ReadBuffer;
@@ -221,14 +222,14 @@ fn read(a: &mut uapi::ReadFrozen) -> Result {
     let mut done = 0;
     let wanted = a.sectors.min(SECTORS_PER_READ);
     a.kind = uapi::KIND_DATA;
-    let deadline = Engine::read_deadline();
+    let deadline = read_deadline();
     while done < wanted {
         let start = a.start.checked_add(done).ok_or(EINVAL)?;
         let piece = match engine.read_frozen(a.id, start, wanted - done, &mut frozen) {
             // What came before it is good.
             Err(ENODATA | EUCLEAN | EIO | EAGAIN) if done > 0 => break,
             Err(EAGAIN) => {
-                engine.wait_until_active(deadline)?;
+                engine.phases().wait_until_active(deadline)?;
                 continue;
             }
             result => result?,

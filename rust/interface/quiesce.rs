@@ -36,7 +36,7 @@ pub(super) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>
     if !wish.freeze && wish.idle_ms == 0 {
         return f();
     }
-    if wish.freeze && engine.phase() != Phase::Active {
+    if wish.freeze && engine.phases().now() != Phase::Active {
         return Err(ENODEV);
     }
     let live = BlockDevice::open(engine.device().live(), false)?;

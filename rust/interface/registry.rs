@@ -125,7 +125,7 @@ fn check(
             false => Ok(false),
         };
     }
-    if there == identity && engine.was_bypassed() {
+    if there == identity && engine.phases().was_bypassed() {
         // It never becomes active again.
         return Ok(false);
     }
@@ -311,7 +311,7 @@ pub(super) fn find(live: DevT) -> Option<Arc<Engine>> {
         .iter()
         .filter(|entry| entry.engine.device().live() == live)
     {
-        let phase = entry.engine.phase();
+        let phase = entry.engine.phases().now();
         if phase == Phase::Active || (phase == Phase::Suspended && best.is_none()) {
             best = Some(&entry.engine);
         }

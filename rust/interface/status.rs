@@ -83,7 +83,7 @@ pub(super) fn memory(engine: &Engine) -> u64 {
 
 /// Returns the state, as `STATE_*`.
 fn state_code(engine: &Engine) -> u32 {
-    match engine.phase() {
+    match engine.phases().now() {
         Phase::Active if engine.is_failing() => uapi::STATE_BLOCKED,
         Phase::Active if engine.has_failed() => uapi::STATE_FAILED,
         Phase::Active if engine.is_blocked() => uapi::STATE_BLOCKED,

@@ -130,7 +130,7 @@ const MAPS: [File; MAP_ROLES.len()] = [
 /// The engine of a disk whose files are used; `ENODEV` when it has ended.
 fn engine(devt: DevT) -> Result<Arc<Engine>> {
     let engine = registry::find(devt).ok_or(ENODEV)?;
-    match engine.phase() {
+    match engine.phases().now() {
         Phase::Dead => Err(ENODEV),
         _ => Ok(engine),
     }

@@ -36,6 +36,7 @@ use crate::dm::StatusKind;
 use crate::dm::StatusWriter;
 use crate::dm::Target;
 use crate::dm::WorkQueue;
+use crate::engine::read_deadline;
 use crate::engine::Copies;
 use crate::engine::Engine;
 use crate::engine::Kind;
@@ -259,7 +260,7 @@ impl Target for View {
         let reader = &self.reader;
         match kind {
             StatusKind::Info => {
-                let word = match reader.engine.phase() {
+                let word = match reader.engine.phases().now() {
                     Phase::Dead => "detached",
                     _ if reader.snapshot.is_dropped() => "dropped",
                     _ => "valid",
@@ -354,7 +355,7 @@ impl Reader {
         if bio.is_readahead() {
             return bio.end(Status::TIMEOUT);
         }
-        *bio.state() = Reading::Waiting(Engine::read_deadline());
+        *bio.state() = Reading::Waiting(read_deadline());
         self.waiting.push(bio);
         // When it is queued already it will see the bio.
         let queue = self.engine.waits();
@@ -397,7 +398,7 @@ impl Reader {
     /// Waits for the live device's resume, and reads then what the bio covers.
     fn wait_and_read(&self, bio: &mut Bio<Reading>, deadline: u64) -> Status {
         loop {
-            match self.engine.wait_until_active(deadline) {
+            match self.engine.phases().wait_until_active(deadline) {
                 Ok(()) => (),
                 Err(ETIMEDOUT) => return Status::TIMEOUT,
                 Err(_) => return Status::IO_ERROR,

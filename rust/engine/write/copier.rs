@@ -234,7 +234,7 @@ impl Engine {
     /// Keeps a bio until the store is given up, which lets the work run, or gives it back to
     /// device-mapper.
     fn wait_for_store(&self, copier: &mut Copier, bio: HeldBio) {
-        match self.can_requeue() {
+        match self.phases.can_requeue() {
             true => bio.end(Status::REQUEUE),
             false => copier.wait_store.push(bio),
         }
@@ -362,7 +362,7 @@ impl Engine {
                 self.give_up_oldest(c"the store is full");
                 copier.pending.push(bio);
             }
-            OnFull::Block if self.can_requeue() => bio.end(Status::REQUEUE),
+            OnFull::Block if self.phases.can_requeue() => bio.end(Status::REQUEUE),
             OnFull::Block => {
                 copier.wait_space.push(bio);
                 self.blocked.store(true, Release);
