@@ -18,6 +18,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm::errors::ENODATA;
+use crate::dm::errors::EUCLEAN;
 use crate::dm::Bio;
 use crate::dm::Direction;
 use crate::dm::Io;
@@ -27,8 +29,6 @@ use crate::engine::session::disk::StoreDisk;
 use crate::engine::space::Copies;
 use crate::engine::state::Timeline;
 use crate::engine::Engine;
-use crate::dm::errors::ENODATA;
-use crate::dm::errors::EUCLEAN;
 use crate::history::Snapshot;
 use crate::history::Whereabouts;
 use crate::maps::Chunks;

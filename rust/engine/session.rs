@@ -34,14 +34,15 @@ pub(crate) mod disk;
 pub(super) mod open;
 pub(super) mod superblocks;
 
-use crate::dm;
+use crate::dm::errors::EUCLEAN;
 use crate::dm::NoIo;
 use crate::engine::boot;
-use crate::engine::session::checkpoint::NO_MEMORY_MS;
+use crate::engine::log::pending::Lane;
 use crate::engine::session::open::was_written;
 use crate::engine::session::superblocks::Superblocks;
+use crate::engine::state::Control;
 use crate::engine::Engine;
-use crate::dm::errors::EUCLEAN;
+use crate::format::Entry;
 use crate::format::BLOCK_SECTORS;
 use crate::format::ON_ERROR_BLOCK;
 use crate::format::ON_ERROR_CONTINUE;
@@ -55,46 +56,10 @@ use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
-/// How often a checkpoint that lacks memory is tried while a device waits to be resumed.
-const NO_MEMORY_TIMES: u32 = 100;
-
 impl Engine {
-    /// A table becomes active: what is known is made durable, if it is not, and a session begins.
-    /// An error means that the store cannot be used; writes will pass all the same.
-    pub(super) fn open_store(self: &Arc<Self>) {
-        let begun = {
-            let _control = self.state.control();
-            let mut guard = self.superblocks.lock();
-            let Some(superblocks) = (*guard).as_mut() else {
-                return;
-            };
-            self.begin_session(superblocks)
-        };
-        let saved = begun.and_then(|exact| match exact {
-            true => Ok(()),
-            false => self.first_checkpoint(),
-        });
-        if let Err(error) = saved {
-            self.store_failed(error);
-        }
-    }
-
-    /// Tried for some time when there is no memory: what has been recovered is worth the wait.
-    fn first_checkpoint(self: &Arc<Self>) -> Result {
-        for _ in 0..NO_MEMORY_TIMES {
-            match self.checkpoint_now() {
-                Err(ENOMEM) => {
-                    dm::sleep_ms(NO_MEMORY_MS);
-                }
-                saved => return saved,
-            }
-        }
-        self.checkpoint_now()
-    }
-
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say
     /// that the store is open.
-    fn begin_session(&self, superblocks: &mut Superblocks) -> Result<bool> {
+    pub(super) fn begin_session(&self, superblocks: &mut Superblocks) -> Result<bool> {
         superblocks.has_tried = true;
         // Since the table was loaded, or the device suspended, others may have written to the
         // origin.
@@ -204,40 +169,31 @@ impl Engine {
             .is_some_and(|superblocks| superblocks.is_open)
     }
 
-    /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the
-    /// store has failed or now does, `ENODEV` while the device is not active.
-    pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
-        let _noio = NoIo::enter();
-        let grown = match self.device.is_persistent() {
-            true => self.grow_segments(),
-            false => {
-                let chunks = self.device.shape().chunk(self.device.store().sectors());
-                self.store.pool.lock().grow(chunks);
-                Ok(())
-            }
-        };
-        self.watch_space();
-        // Writes that wait for space.
-        self.kick();
-        grown
+    /// Makes entries durable that belong together, before what they say takes effect. Nothing to do
+    /// with a transient store, or one that is given up, which says so itself. The caller holds the
+    /// control lock.
+    ///
+    /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not
+    /// given up.
+    pub(super) fn make_durable(
+        self: &Arc<Self>,
+        control: &mut Control,
+        entries: &[Entry],
+    ) -> Result {
+        if !self.is_logging()? {
+            return Ok(());
+        }
+        self.ensure_ring_room(control)?;
+        match self.append(Lane::Control, entries) {
+            Some(ticket) => self.log.wait(Lane::Control, ticket),
+            None => Err(EIO),
+        }
     }
 
-    fn grow_segments(self: &Arc<Self>) -> Result {
-        let grown = {
-            let _control = self.state.control();
-            let mut guard = self.superblocks.lock();
-            let session = (*guard).as_mut().filter(|superblocks| superblocks.is_open);
-            self.grow_layout(session.ok_or(ENODEV)?)
-        };
-        // Without the locks: it ends the snapshots.
-        grown.inspect_err(|error| {
-            if *error != ENOMEM {
-                self.store_failed(*error);
-            }
-        })
-    }
-
-    fn grow_layout(&self, superblocks: &mut Superblocks) -> Result {
+    /// Extends the layout by what the device of the store has become larger by. The caller holds the control lock.
+    ///
+    /// Errors: `EIO` when the store has failed, those of writing superblocks, `ENOMEM`.
+    pub(super) fn grow_layout(&self, superblocks: &mut Superblocks) -> Result {
         if self.log.has_failed() {
             return Err(EIO);
         }

@@ -11,12 +11,12 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm::errors::EUCLEAN;
 use crate::dm::Closed;
 use crate::dm::Entry;
 use crate::dm::Gate;
 use crate::dm::Ticket;
 use crate::engine::space::Copies;
-use crate::dm::errors::EUCLEAN;
 use crate::history;
 use crate::maps::region;
 use crate::maps::Bitmap;

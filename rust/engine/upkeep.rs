@@ -18,11 +18,15 @@
 
 #![forbid(unsafe_code)]
 
+mod checkpoints;
+
 use crate::dm;
+use crate::dm::NoIo;
 use crate::engine::events::Event;
 use crate::engine::phase::Phase;
 use crate::engine::Engine;
 use crate::uapi::args::OnError;
+use crate::uapi::args::ScopeWanted;
 use kernel::prelude::*;
 use kernel::sync::atomic::Full;
 use kernel::sync::atomic::Relaxed;
@@ -115,6 +119,98 @@ impl Engine {
         if self.is_failing() && self.phases.now() == Phase::Active {
             dm::sleep_ms(FAILING_MS);
             self.kick_checkpoint();
+        }
+    }
+
+    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it. Returns its id.
+    ///
+    /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
+    /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
+    /// when that store has failed.
+    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
+        let _noio = NoIo::enter();
+        let (id, has_dropped) = self.take(scope, keep)?;
+        if self.log.is_given_up() {
+            // Since it was asked; whoever ended all snapshots may not have seen this one.
+            self.give_up_all(c"the store failed");
+            return Err(EIO);
+        }
+        self.kick_checkpoint();
+        if has_dropped {
+            self.events.add(Event::Dropped);
+        }
+        self.events.add(Event::Snapshot);
+        Ok(id)
+    }
+
+    /// Makes durable that the unproven snapshots and bookmarks are right, as somebody vouches for
+    /// them. Nothing to do for a transient store. `ENODEV` while the device is not active, `EIO`
+    /// when the store has failed or now does.
+    pub(crate) fn trust(self: &Arc<Self>) -> Result {
+        let _noio = NoIo::enter();
+        let told = {
+            let _control = self.state.control();
+            self.write_trust()
+        };
+        // Without the lock: it ends the snapshots.
+        told.inspect_err(|error| {
+            if *error != ENOMEM && *error != ENODEV {
+                self.store_failed(*error);
+            }
+        })
+    }
+
+    /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store
+    /// is failing: they wait for it.
+    pub(super) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
+        let timeline = self.state.timeline();
+        let mut live = timeline
+            .snapshots()
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped());
+        let Some(oldest) = live.next() else {
+            return;
+        };
+        let id = oldest.id;
+        if let Err(error) = self.end_snapshot(id) {
+            if error == ENOENT || error == ENODEV {
+                // Somebody else was quicker; or the device has just been suspended, with a
+                // checkpoint that has what is here.
+                return;
+            }
+            if self.device.is_persistent() && !self.log.is_given_up() {
+                // It cannot be logged, and must not take effect before it is: the store is given
+                // up, and with it all snapshots.
+                return self.store_failed(error);
+            }
+            // The store is transient or given up; there was no memory. The flag needs none. Freeing
+            // its copies has to wait for the next change.
+            oldest.set_dropped();
+        }
+        self.device.counters().invalidated.add(1);
+        let advice = match self.log.is_given_up() {
+            true => "",
+            false => "; take another one",
+        };
+        pr_warn!(
+            "{}: snapshot {id} is given up: {}{advice}\n",
+            self.device.live(),
+            why.to_str().unwrap_or("")
+        );
+        // Writes may wait that it needs no longer.
+        self.kick();
+        self.events.add(Event::Invalid);
+    }
+
+    /// Gives up all snapshots. The store is transient, or given up.
+    pub(super) fn give_up_all(self: &Arc<Self>, why: &CStr) {
+        let live = self.state.timeline();
+        for _ in live
+            .snapshots()
+            .iter()
+            .filter(|snapshot| !snapshot.is_dropped())
+        {
+            self.give_up_oldest(why);
         }
     }
 

@@ -27,7 +27,10 @@ impl Engine {
         Ok(())
     }
 
-    fn end_snapshot(self: &Arc<Self>, id: u64) -> Result {
+    /// Ends a snapshot, behind its durable record; its bookmark stays.
+    ///
+    /// Errors: `ENOENT` when there is none with this id, those of logging.
+    pub(in crate::engine) fn end_snapshot(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
         let now = self.state.timeline();
@@ -77,59 +80,5 @@ impl Engine {
             ..Change::NONE
         })?;
         Ok(Arc::new(new, GFP_KERNEL)?)
-    }
-
-    /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store
-    /// is failing: they wait for it.
-    pub(in crate::engine) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
-        let timeline = self.state.timeline();
-        let mut live = timeline
-            .snapshots()
-            .iter()
-            .filter(|snapshot| !snapshot.is_dropped());
-        let Some(oldest) = live.next() else {
-            return;
-        };
-        let id = oldest.id;
-        if let Err(error) = self.end_snapshot(id) {
-            if error == ENOENT || error == ENODEV {
-                // Somebody else was quicker; or the device has just been suspended, with a
-                // checkpoint that has what is here.
-                return;
-            }
-            if self.device.is_persistent() && !self.log.is_given_up() {
-                // It cannot be logged, and must not take effect before it is: the store is given
-                // up, and with it all snapshots.
-                return self.store_failed(error);
-            }
-            // The store is transient or given up; there was no memory. The flag needs none. Freeing
-            // its copies has to wait for the next change.
-            oldest.set_dropped();
-        }
-        self.device.counters().invalidated.add(1);
-        let advice = match self.log.is_given_up() {
-            true => "",
-            false => "; take another one",
-        };
-        pr_warn!(
-            "{}: snapshot {id} is given up: {}{advice}\n",
-            self.device.live(),
-            why.to_str().unwrap_or("")
-        );
-        // Writes may wait that it needs no longer.
-        self.kick();
-        self.events.add(Event::Invalid);
-    }
-
-    /// Gives up all snapshots. The store is transient, or given up.
-    pub(in crate::engine) fn give_up_all(self: &Arc<Self>, why: &CStr) {
-        let live = self.state.timeline();
-        for _ in live
-            .snapshots()
-            .iter()
-            .filter(|snapshot| !snapshot.is_dropped())
-        {
-            self.give_up_oldest(why);
-        }
     }
 }

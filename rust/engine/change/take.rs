@@ -22,7 +22,6 @@
 
 use crate::dm;
 use crate::dm::NoIo;
-use crate::engine::events::Event;
 use crate::engine::log::pending::Lane;
 use crate::engine::space::Copies;
 use crate::engine::state::no_regions;
@@ -45,14 +44,17 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Engine {
-    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it; the result is
-    /// its id.
+    /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it. Returns its id,
+    /// and true if one was dropped.
     ///
     /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
     /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
     /// when that store has failed.
-    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
-        let _noio = NoIo::enter();
+    pub(in crate::engine) fn take(
+        self: &Arc<Self>,
+        scope: ScopeWanted,
+        keep: u32,
+    ) -> Result<(u64, bool)> {
         let _editor = self.state.editor();
         let mut control = self.state.control();
         let now = self.state.timeline();
@@ -78,18 +80,19 @@ impl Engine {
         }
         self.state.use_next_id();
         self.state.set_designation(designation);
-        drop(control);
-        if self.log.is_given_up() {
-            // Since it was asked; whoever ended all snapshots may not have seen this one.
-            self.give_up_all(c"the store failed");
-            return Err(EIO);
+        Ok((id, drop_up_to > 0))
+    }
+
+    /// What the designation is after a snapshot: the same, or the default.
+    fn next_designation(&self) -> Result<Arc<Designation>> {
+        let options = self.device.options();
+        match options.reset_protection {
+            true => Ok(Arc::new(
+                Designation::new(options.default_protected),
+                GFP_KERNEL,
+            )?),
+            false => Ok(self.state.designation()),
         }
-        self.kick_checkpoint();
-        if drop_up_to > 0 {
-            self.events.add(Event::Dropped);
-        }
-        self.events.add(Event::Snapshot);
-        Ok(id)
     }
 
     /// Makes sure that a snapshot can be logged. The caller holds the control lock.
@@ -138,18 +141,6 @@ impl Engine {
             // With a persistent store the base's epochs must have been saved as closed first.
             narrowed: !self.device.is_persistent(),
         })
-    }
-
-    /// What the designation is after a snapshot: the same, or the default.
-    fn next_designation(&self) -> Result<Arc<Designation>> {
-        let options = self.device.options();
-        match options.reset_protection {
-            true => Ok(Arc::new(
-                Designation::new(options.default_protected),
-                GFP_KERNEL,
-            )?),
-            false => Ok(self.state.designation()),
-        }
     }
 
     /// Begins an epoch, with the rest of the change. Returns false if that rest was not made, as
@@ -276,27 +267,6 @@ impl Engine {
             entries.push(entry, GFP_KERNEL)?;
         }
         Ok(entries)
-    }
-
-    /// Makes entries durable that belong together, before what they say takes effect. Nothing to do
-    /// with a transient store, or one that is given up, which says so itself. The caller holds the
-    /// control lock.
-    ///
-    /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not
-    /// given up.
-    pub(in crate::engine) fn make_durable(
-        self: &Arc<Self>,
-        control: &mut Control,
-        entries: &[Entry],
-    ) -> Result {
-        if !self.is_logging()? {
-            return Ok(());
-        }
-        self.ensure_ring_room(control)?;
-        match self.append(Lane::Control, entries) {
-            Some(ticket) => self.log.wait(Lane::Control, ticket),
-            None => Err(EIO),
-        }
     }
 
     /// The device has grown: the larger bitmap begins an epoch of its own. A store that is failing

@@ -4,32 +4,16 @@
 
 #![forbid(unsafe_code)]
 
-use crate::dm::NoIo;
 use crate::engine::Engine;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use zerocopy::little_endian::U64;
 
 impl Engine {
-    /// Makes durable that the unproven snapshots and bookmarks are right, as somebody vouches for
-    /// them. Nothing to do for a transient store. `ENODEV` while the device is not active, `EIO`
-    /// when the store has failed or now does.
-    pub(crate) fn trust(self: &Arc<Self>) -> Result {
-        let _noio = NoIo::enter();
-        let told = {
-            let _control = self.state.control();
-            self.write_trust()
-        };
-        // Without the lock: it ends the snapshots.
-        told.inspect_err(|error| {
-            if *error != ENOMEM && *error != ENODEV {
-                self.store_failed(*error);
-            }
-        })
-    }
-
-    /// The caller holds the control lock.
-    fn write_trust(&self) -> Result {
+    /// Makes durable that nothing is unproven. The caller holds the control lock.
+    ///
+    /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed, those of
+    /// writing superblocks.
+    pub(in crate::engine) fn write_trust(&self) -> Result {
         let mut guard = self.superblocks.lock();
         let Some(superblocks) = (*guard).as_mut() else {
             return Ok(());

@@ -19,8 +19,6 @@
 
 #![forbid(unsafe_code)]
 
-use crate::dm;
-use crate::dm::NoIo;
 use crate::engine::session::open::origin_fingerprint;
 use crate::engine::session::superblocks::Superblocks;
 use crate::engine::space::Copies;
@@ -28,7 +26,6 @@ use crate::engine::state::no_regions;
 use crate::engine::state::Control;
 use crate::engine::state::Timeline;
 use crate::engine::Engine;
-use crate::engine::CHECKPOINT;
 use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
 use crate::store::save;
@@ -38,12 +35,8 @@ use crate::store::LogPosition;
 use crate::store::RING_RESERVE;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kernel::workqueue::WorkItem;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
-
-/// How long to wait for memory, in milliseconds.
-pub(in crate::engine) const NO_MEMORY_MS: u32 = 100;
 
 impl Engine {
     /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
@@ -161,88 +154,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is
-    /// forgotten. Nothing to do for a transient store. `ENODEV` while the device is not active,
-    /// `EIO` when the store has failed or now does.
-    pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
-        let _noio = NoIo::enter();
-        if !self.device.is_persistent() {
-            return Ok(());
-        }
-        loop {
-            let mut control = self.state.control();
-            if !self.has_session() {
-                return Err(ENODEV);
-            }
-            let saved = self
-                .checkpoint(&mut control, STATE_OPEN)
-                .and_then(|()| self.narrow_scopes(&mut control));
-            drop(control);
-            match saved {
-                // Each round there is one bookmark or snapshot less.
-                Err(ENOSPC | EFBIG) if self.forget_something() => (),
-                Err(error) if error != ENOMEM => {
-                    self.store_failed(error);
-                    return saved;
-                }
-                saved => return saved,
-            }
-        }
-    }
-
-    /// The checkpoint's work.
-    pub(super) fn run_checkpoint(self: &Arc<Self>) {
-        if self.log.has_failed() {
-            return self.give_up_store();
-        }
-        let mut control = self.state.control();
-        if !self.has_session() {
-            return;
-        }
-        let result = self
-            .checkpoint(&mut control, STATE_OPEN)
-            .and_then(|()| self.narrow_scopes(&mut control));
-        drop(control);
-        match result {
-            Ok(()) => (),
-            Err(ENOSPC | EFBIG) if self.forget_something() => self.kick_checkpoint(),
-            Err(ENOMEM) => {
-                // Writes may wait for the room that it makes.
-                dm::sleep_ms(NO_MEMORY_MS);
-                self.kick_checkpoint();
-            }
-            Err(error) => self.store_failed(error),
-        }
-    }
-
-    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the
-    /// oldest snapshot. `false` when there is neither.
-    fn forget_something(self: &Arc<Self>) -> bool {
-        let timeline = self.state.timeline();
-        if timeline.latest().is_none() {
-            return false;
-        }
-        let oldest = timeline.bookmarks().first().map(|bookmark| bookmark.id);
-        drop(timeline);
-        match oldest {
-            Some(id) => {
-                pr_warn!(
-                    "{}: the store has no room for all marks: bookmark {id} is forgotten\n",
-                    self.device.live()
-                );
-                // Somebody else may have been quicker.
-                if self.forget_unlogged(id) == Err(ENOMEM) {
-                    dm::sleep_ms(NO_MEMORY_MS);
-                }
-            }
-            None => self.give_up_oldest(c"the store has no room for its checkpoint"),
-        }
-        true
-    }
-
     /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The
     /// caller holds the control lock, and has just made the checkpoint.
-    fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
+    pub(in crate::engine) fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
         let timeline: Arc<Timeline> = self.state.timeline();
         for snapshot in timeline.snapshots() {
             if !snapshot.is_narrowed() {
@@ -253,14 +167,5 @@ impl Engine {
             }
         }
         Ok(())
-    }
-}
-
-impl WorkItem<CHECKPOINT> for Engine {
-    type Pointer = Arc<Engine>;
-
-    fn run(this: Arc<Engine>) {
-        let _noio = NoIo::enter();
-        this.run_checkpoint();
     }
 }

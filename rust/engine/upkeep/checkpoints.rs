@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When checkpoints are made, and what goes when one does not fit or cannot be written. How one is
+//! made is in [`checkpoint`](crate::engine::session::checkpoint).
+
+#![forbid(unsafe_code)]
+
+use crate::dm;
+use crate::dm::NoIo;
+use crate::engine::Engine;
+use crate::engine::CHECKPOINT;
+use crate::format::STATE_OPEN;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use kernel::workqueue::WorkItem;
+
+/// How long to wait for memory, in milliseconds.
+const NO_MEMORY_MS: u32 = 100;
+/// How often a checkpoint that lacks memory is tried while a device waits to be resumed.
+const NO_MEMORY_TIMES: u32 = 100;
+
+impl Engine {
+    /// A table becomes active: what is known is made durable, if it is not, and a session begins.
+    /// An error means that the store cannot be used; writes will pass all the same.
+    pub(in crate::engine) fn open_store(self: &Arc<Self>) {
+        let begun = {
+            let _control = self.state.control();
+            let mut guard = self.superblocks.lock();
+            let Some(superblocks) = (*guard).as_mut() else {
+                return;
+            };
+            self.begin_session(superblocks)
+        };
+        let saved = begun.and_then(|exact| match exact {
+            true => Ok(()),
+            false => self.first_checkpoint(),
+        });
+        if let Err(error) = saved {
+            self.store_failed(error);
+        }
+    }
+
+    /// Tried for some time when there is no memory: what has been recovered is worth the wait.
+    fn first_checkpoint(self: &Arc<Self>) -> Result {
+        for _ in 0..NO_MEMORY_TIMES {
+            match self.checkpoint_now() {
+                Err(ENOMEM) => {
+                    dm::sleep_ms(NO_MEMORY_MS);
+                }
+                saved => return saved,
+            }
+        }
+        self.checkpoint_now()
+    }
+
+    /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the
+    /// store has failed or now does, `ENODEV` while the device is not active.
+    pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
+        let _noio = NoIo::enter();
+        let grown = match self.device.is_persistent() {
+            true => self.grow_segments(),
+            false => {
+                let chunks = self.device.shape().chunk(self.device.store().sectors());
+                self.store.pool.lock().grow(chunks);
+                Ok(())
+            }
+        };
+        self.watch_space();
+        // Writes that wait for space.
+        self.kick();
+        grown
+    }
+
+    fn grow_segments(self: &Arc<Self>) -> Result {
+        let grown = {
+            let _control = self.state.control();
+            let mut guard = self.superblocks.lock();
+            let session = (*guard).as_mut().filter(|superblocks| superblocks.is_open);
+            self.grow_layout(session.ok_or(ENODEV)?)
+        };
+        // Without the locks: it ends the snapshots.
+        grown.inspect_err(|error| {
+            if *error != ENOMEM {
+                self.store_failed(*error);
+            }
+        })
+    }
+
+    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is
+    /// forgotten. Nothing to do for a transient store. `ENODEV` while the device is not active,
+    /// `EIO` when the store has failed or now does.
+    pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
+        let _noio = NoIo::enter();
+        if !self.device.is_persistent() {
+            return Ok(());
+        }
+        loop {
+            let mut control = self.state.control();
+            if !self.has_session() {
+                return Err(ENODEV);
+            }
+            let saved = self
+                .checkpoint(&mut control, STATE_OPEN)
+                .and_then(|()| self.narrow_scopes(&mut control));
+            drop(control);
+            match saved {
+                // Each round there is one bookmark or snapshot less.
+                Err(ENOSPC | EFBIG) if self.forget_something() => (),
+                Err(error) if error != ENOMEM => {
+                    self.store_failed(error);
+                    return saved;
+                }
+                saved => return saved,
+            }
+        }
+    }
+
+    /// The checkpoint's work.
+    pub(super) fn run_checkpoint(self: &Arc<Self>) {
+        if self.log.has_failed() {
+            return self.give_up_store();
+        }
+        let mut control = self.state.control();
+        if !self.has_session() {
+            return;
+        }
+        let result = self
+            .checkpoint(&mut control, STATE_OPEN)
+            .and_then(|()| self.narrow_scopes(&mut control));
+        drop(control);
+        match result {
+            Ok(()) => (),
+            Err(ENOSPC | EFBIG) if self.forget_something() => self.kick_checkpoint(),
+            Err(ENOMEM) => {
+                // Writes may wait for the room that it makes.
+                dm::sleep_ms(NO_MEMORY_MS);
+                self.kick_checkpoint();
+            }
+            Err(error) => self.store_failed(error),
+        }
+    }
+
+    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the
+    /// oldest snapshot. `false` when there is neither.
+    fn forget_something(self: &Arc<Self>) -> bool {
+        let timeline = self.state.timeline();
+        if timeline.latest().is_none() {
+            return false;
+        }
+        let oldest = timeline.bookmarks().first().map(|bookmark| bookmark.id);
+        drop(timeline);
+        match oldest {
+            Some(id) => {
+                pr_warn!(
+                    "{}: the store has no room for all marks: bookmark {id} is forgotten\n",
+                    self.device.live()
+                );
+                // Somebody else may have been quicker.
+                if self.forget_unlogged(id) == Err(ENOMEM) {
+                    dm::sleep_ms(NO_MEMORY_MS);
+                }
+            }
+            None => self.give_up_oldest(c"the store has no room for its checkpoint"),
+        }
+        true
+    }
+}
+
+impl WorkItem<CHECKPOINT> for Engine {
+    type Pointer = Arc<Engine>;
+
+    fn run(this: Arc<Engine>) {
+        let _noio = NoIo::enter();
+        this.run_checkpoint();
+    }
+}
