@@ -40,6 +40,7 @@ mod session;
 mod space;
 mod state;
 mod upkeep;
+mod wake;
 mod write;
 
 pub(crate) use device::Device;
@@ -91,6 +92,7 @@ use space::Store;
 use state::no_regions;
 use state::Known;
 use state::Present;
+use wake::Wake;
 use write::waiting::Copier;
 use write::waiting::HeldBio;
 
@@ -180,12 +182,12 @@ fn find(opened: &Opened, shape: Geometry, options: &Options) -> Result<Holdings,
     if options.transient {
         refuse_persistent(opened)?;
         return Ok(Holdings {
-            space: Store::new(shape.chunk(opened.store().sectors()), 1)?,
+            space: Store::transient(shape.chunk(opened.store().sectors()))?,
             superblocks: None,
             checkpoint: open::blank_checkpoint(shape, default)?,
         });
     }
-    let space = Store::new(0, shape.chunk_sectors() / BLOCK_SECTORS)?;
+    let space = Store::persistent(shape.chunk_sectors() / BLOCK_SECTORS)?;
     let recovered = open::open_store(opened.store(), opened.origin(), &space, shape, default)
         .map_err(Trouble::while_reading)?;
     Ok(Holdings {
@@ -343,5 +345,11 @@ impl Engine {
     /// Where reads of frozen content wait for the live device's resume.
     pub(crate) fn waits(&self) -> &WorkQueue {
         &self.queues.waits
+    }
+}
+
+impl Wake for Engine {
+    fn wake(self: Arc<Self>) {
+        self.kick();
     }
 }

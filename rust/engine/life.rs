@@ -25,6 +25,7 @@ use crate::dm::Events;
 use crate::dm::NoIo;
 use crate::engine::boot;
 use crate::engine::phase::Phase;
+use crate::engine::wake::Wake;
 use crate::engine::Engine;
 use crate::uapi::args::Options;
 use kernel::prelude::*;
@@ -79,7 +80,7 @@ impl Engine {
 
     /// A target is active: writes come.
     pub(crate) fn activate(self: &Arc<Self>) {
-        self.store.set_owner(Some(self.clone()));
+        self.store.set_owner(Some(self.clone() as Arc<dyn Wake>));
         self.keep_held();
         self.phases.set(Phase::Active);
         if self.is_failing() {

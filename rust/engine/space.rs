@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::Engine;
+use crate::engine::wake::Wake;
 use crate::maps::Chunks;
 use crate::maps::Index;
 use crate::maps::Room;
@@ -35,6 +35,8 @@ pub(crate) struct Store {
     /// A persistent store's segments, once it is known which are in use.
     #[pin]
     segments: Mutex<Option<Segments>>,
+    /// The store is persistent: its space is segments.
+    is_persistent: bool,
     /// Positions that a content takes: in chunks in a transient store, in blocks in a persistent
     /// one.
     pub(super) step: u64,
@@ -42,15 +44,30 @@ pub(crate) struct Store {
     spaces: Atomic<u64>,
     /// Told when space comes back. Cleared when the engine shuts down, as it owns this store.
     #[pin]
-    owner: SpinLock<Option<Arc<Engine>>>,
+    owner: SpinLock<Option<Arc<dyn Wake>>>,
 }
 
 impl Store {
-    /// A transient store of `capacity` chunks, all free; or a persistent one with a capacity of 0.
-    pub(crate) fn new(capacity: u64, step: u64) -> Result<Arc<Self>> {
+    /// Makes the space of a transient store of `capacity` chunks, all free. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    pub(super) fn transient(capacity: u64) -> Result<Arc<Self>> {
+        Self::new(false, capacity, 1)
+    }
+
+    /// Makes the space of a persistent store, whose segments are not known yet. A content takes
+    /// `step` blocks. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    pub(super) fn persistent(step: u64) -> Result<Arc<Self>> {
+        Self::new(true, 0, step)
+    }
+
+    fn new(is_persistent: bool, capacity: u64, step: u64) -> Result<Arc<Self>> {
         let init = pin_init!(Self {
             pool <- new_mutex!(Pool::new(capacity), "Store::pool"),
             segments <- new_mutex!(None, "Store::segments"),
+            is_persistent,
             step,
             spaces: Atomic::new(0),
             owner <- new_spinlock!(None, "Store::owner"),
@@ -61,7 +78,7 @@ impl Store {
 
 impl Store {
     /// Who is told when space comes back.
-    pub(super) fn set_owner(&self, owner: Option<Arc<Engine>>) {
+    pub(super) fn set_owner(&self, owner: Option<Arc<dyn Wake>>) {
         let old = core::mem::replace(&mut *self.owner.lock(), owner);
         drop(old);
     }
@@ -91,17 +108,17 @@ struct Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        match self
-            .store
-            .with_segments(|segments| segments.give_back(self.area.segments()))
-        {
-            Some(()) => (),
-            None => self.store.pool.lock().give_back(&mut self.area),
+        if self.store.is_persistent {
+            // Before it is known which segments are in use there is nothing to give back to.
+            self.store
+                .with_segments(|segments| segments.give_back(self.area.segments()));
+        } else {
+            self.store.pool.lock().give_back(&mut self.area);
         }
         self.store.spaces.fetch_sub(1, Full);
         let owner = self.store.owner.lock().clone();
         if let Some(owner) = owner {
-            owner.kick();
+            owner.wake();
         }
     }
 }
