@@ -104,6 +104,16 @@ impl Events {
         })
     }
 
+    /// Returns true if the target's device is suspended (`dm_suspended()`), or the target has gone.
+    /// Atomic context.
+    pub(crate) fn is_suspended(&self) -> bool {
+        let target = self.target.lock();
+        target.as_ref().is_none_or(|target| {
+            // SAFETY: By the type invariant the target is valid while the lock is held.
+            unsafe { bindings::dm_suspended(target.0.as_ptr()) != 0 }
+        })
+    }
+
     /// The disk's kobject, if the target still exists.
     pub(super) fn disk(&self) -> Option<DiskKobject> {
         let target = self.target.lock();

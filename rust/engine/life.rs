@@ -16,7 +16,6 @@
 //! had begun to become active: a foreign table has taken its place, and writes pass that the engine
 //! does not see. A target of the engine that was loaded meanwhile must not become active any
 //! longer; the next table gets an engine of its own.
-//!
 
 #![forbid(unsafe_code)]
 
@@ -113,8 +112,9 @@ impl Engine {
         }
     }
 
-    /// A target that has been active is destroyed.
-    pub(crate) fn note_destroyed(&self) {
+    /// Takes note that the table of a target that has been active was replaced: unless another target
+    /// of the engine has begun to become active, writes go past it.
+    pub(crate) fn note_replaced(&self) {
         if self.phases.now() == Phase::Suspended && !self.is_bound.load(Acquire) {
             self.phases.set_bypassed();
         }

@@ -253,8 +253,10 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if self.was_active.load(Relaxed) {
-            self.engine.note_destroyed();
+        // A device that is removed is suspended meanwhile; one whose table was replaced is not, and
+        // its writes pass through the other table.
+        if self.was_active.load(Relaxed) && !self.events.is_suspended() {
+            self.engine.note_replaced();
         }
         registry::release(&self.engine, registry::Use::Target);
     }
