@@ -15,7 +15,8 @@ pub mod maps;
 pub mod store;
 pub mod uapi;
 
-/// Reports a mistake of this code. Tests end with it; a release build goes on in the safe way that the caller has.
+/// Reports a mistake of this code. Panics in tests; in a release build the caller goes on in a safe
+/// way.
 fn bug(what: &str) {
     debug_assert!(false, "BUG: {what}");
 }
