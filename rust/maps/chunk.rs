@@ -74,12 +74,12 @@ impl Geometry {
         self.sectors
     }
 
-    /// Chunk size in sectors.
+    /// Returns the chunk size in sectors.
     pub fn chunk_sectors(&self) -> u64 {
         1 << self.shift
     }
 
-    /// Chunk size in bytes.
+    /// Returns the chunk size in bytes.
     pub fn chunk_bytes(&self) -> u64 {
         SECTOR_BYTES << self.shift
     }

@@ -42,7 +42,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Offset of the chunk behind the last one.
+    /// Returns the offset of the chunk behind the last one.
     pub fn end(&self) -> u64 {
         self.offset + self.len
     }
