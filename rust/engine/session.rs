@@ -12,7 +12,7 @@
 //! 4. *Closed*: everything is in the checkpoint, and the origin's fingerprint in the superblock.
 //! 5. *Failing*: it cannot be written, not even a superblock, and `on_error=block` holds writes
 //!    back that should be logged. Tried again once a second. Snapshots stay; see
-//!    [`failing`](crate::engine::upkeep).
+//!    [`upkeep`](crate::engine::upkeep).
 //! 6. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be
 //!    written.
 //!
@@ -25,7 +25,7 @@
 //!
 //! # Lock order
 //!
-//! `control`, then `superblocks`, then the gate, then the journal.
+//! `control`, then `superblocks`, then the gate, then the log.
 
 #![forbid(unsafe_code)]
 
@@ -59,8 +59,9 @@ use zerocopy::little_endian::U64;
 const NO_MEMORY_TIMES: u32 = 100;
 
 impl Engine {
-    /// A table becomes active: what is known is made durable, if it is not, and a session begins.
-    /// An error means that the store cannot be used; writes will pass all the same.
+    /// Begins a session for a table that becomes active, and makes a first checkpoint unless the
+    /// one on disk is exact. If that fails the store is given up; the device is resumed all the
+    /// same.
     pub(super) fn open_store(self: &Arc<Self>) {
         let begun = {
             let _control = self.state.control();
@@ -79,7 +80,8 @@ impl Engine {
         }
     }
 
-    /// Tried for some time when there is no memory: what has been recovered is worth the wait.
+    /// Makes a session's first checkpoint. Retries for some time while there is no memory: what has
+    /// been recovered is worth the wait.
     fn first_checkpoint(self: &Arc<Self>) -> Result {
         for _ in 0..NO_MEMORY_TIMES {
             match self.checkpoint_now() {
@@ -92,8 +94,8 @@ impl Engine {
         self.checkpoint_now()
     }
 
-    /// Begins a session; whether the image on disk is all there is to know, and the superblocks say
-    /// that the store is open.
+    /// Begins a session. Returns true if the checkpoint on disk is exact; then the superblocks
+    /// already say that the store is open.
     fn begin_session(&self, superblocks: &mut Superblocks) -> Result<bool> {
         superblocks.has_tried = true;
         // Since the table was loaded, or the device suspended, others may have written to the
@@ -146,8 +148,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// The device has been suspended, and no copy is in flight: everything is saved, and the store
-    /// closed.
+    /// Makes the closing checkpoint of a session. The device has been suspended, and no copy is in
+    /// flight.
     pub(super) fn close_store(self: &Arc<Self>) {
         let _noio = NoIo::enter();
         self.log.wait_until_idle();
@@ -175,9 +177,9 @@ impl Engine {
         }
     }
 
-    /// Returns true if changes have to be logged, as opposed to a store that has no log or is given
-    /// up, and to a session of which the disk knows nothing yet: no write passes before the
-    /// checkpoint that begins it, which has them. The caller holds the control lock.
+    /// Returns true if changes have to be logged. False for a store that has no log or is given up,
+    /// and for a session that the disk does not know yet: no write passes before the checkpoint
+    /// that begins it, and that has the changes. The caller holds the control lock.
     ///
     /// Errors: `ENODEV` while the device is not active: then the checkpoint that closed the last
     /// session is all that the next one looks at. `EIO` while the store is failing: a change that
@@ -204,8 +206,10 @@ impl Engine {
             .is_some_and(|superblocks| superblocks.is_open)
     }
 
-    /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the
-    /// store has failed or now does, `ENODEV` while the device is not active.
+    /// Starts using the space that was added to the store's device. Does not interrupt I/O.
+    ///
+    /// Errors: `EIO` if the store has failed or now does, `ENODEV` while the device is not active,
+    /// `EFBIG`, `ENOMEM`.
     pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let grown = match self.device.is_persistent() {

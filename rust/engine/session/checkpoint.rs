@@ -15,7 +15,7 @@
 //!
 //! # Lock order
 //!
-//! `control`, then `superblocks`, then the gate, then the journal.
+//! `control`, then `superblocks`, then the gate, then the log.
 
 #![forbid(unsafe_code)]
 
@@ -46,7 +46,11 @@ use zerocopy::little_endian::U64;
 pub(in crate::engine) const NO_MEMORY_MS: u32 = 100;
 
 impl Engine {
-    /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
+    /// Makes a checkpoint, and writes `state` to the superblocks. Does nothing for a transient
+    /// store. The caller holds the control lock; see the [module's documentation](self).
+    ///
+    /// Errors: `EIO` if the store has failed or there is no session, `ENOSPC` or `EFBIG` if the
+    /// image does not fit, `ENOMEM`, those of the devices.
     pub(in crate::engine) fn checkpoint(
         self: &Arc<Self>,
         control: &mut Control,
@@ -149,8 +153,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes room in the ring before control entries are logged, if it is short. The caller holds
-    /// the control lock.
+    /// Makes a checkpoint before control entries are logged if the ring is short of blocks. The
+    /// caller holds the control lock.
+    ///
+    /// Errors: those of `checkpoint`, such as `ENOSPC`.
     pub(in crate::engine) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
         let is_logging = self.device.is_persistent() && !self.log.has_failed();
         if is_logging && self.log.ring().0 <= RING_RESERVE / 2 {
@@ -161,9 +167,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is
-    /// forgotten. Nothing to do for a transient store. `ENODEV` while the device is not active,
-    /// `EIO` when the store has failed or now does.
+    /// Makes a checkpoint, waits for it, and puts incremental scopes into effect. Forgets bookmarks
+    /// and gives up snapshots until the checkpoint fits. Does nothing for a transient store.
+    ///
+    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed or now does,
+    /// `ENOMEM`.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.device.is_persistent() {
@@ -190,7 +198,7 @@ impl Engine {
         }
     }
 
-    /// The checkpoint's work.
+    /// Makes a checkpoint in the background, or writes to a failed store that it has failed.
     pub(super) fn run_checkpoint(self: &Arc<Self>) {
         if self.log.has_failed() {
             return self.give_up_store();
@@ -215,8 +223,8 @@ impl Engine {
         }
     }
 
-    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the
-    /// oldest snapshot. `false` when there is neither.
+    /// Makes a checkpoint smaller that does not fit into its area: forgets the oldest bookmark, or
+    /// gives up the oldest snapshot if there is no bookmark. Returns false if there is neither.
     fn forget_something(self: &Arc<Self>) -> bool {
         let timeline = self.state.timeline();
         if timeline.latest().is_none() {
@@ -240,7 +248,7 @@ impl Engine {
         true
     }
 
-    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The
+    /// Puts those incremental scopes into effect whose epochs a checkpoint has saved as closed. The
     /// caller holds the control lock, and has just made the checkpoint.
     fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
         let timeline: Arc<Timeline> = self.state.timeline();
