@@ -4,7 +4,7 @@
 //!
 //! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes
 //! effect. A snapshot is dropped without that in three cases only: in a transient store; when the
-//! journal is given up; and before a session has begun, in whose first checkpoint it is.
+//! log is given up; and before a session has begun, in whose first checkpoint it is.
 
 #![forbid(unsafe_code)]
 
@@ -18,8 +18,9 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Engine {
-    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id, `EIO` when
-    /// the store is failing.
+    /// Drops a snapshot; its bookmark stays.
+    ///
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of [`Engine::make_durable`].
     pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
         self.end_snapshot(id)?;
         self.kick();
@@ -44,8 +45,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets a bookmark. `ENOENT` when there is none with this id, `EIO` when the store is
-    /// failing.
+    /// Forgets a bookmark.
+    ///
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of [`Engine::make_durable`].
     pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
@@ -55,9 +57,11 @@ impl Engine {
         Ok(())
     }
 
-    /// The same so that a checkpoint fits, which is then all that says so: there may be no room in
-    /// the log. Nothing depends on a bookmark but what it is asked for, so it does no harm if a
-    /// power cut brings it back.
+    /// Forgets a bookmark without logging that, so that a checkpoint fits: there may be no room in
+    /// the log, and only that checkpoint tells of it. A power cut may bring the bookmark back. That
+    /// does no harm, as nothing else depends on a bookmark.
+    ///
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`.
     pub(in crate::engine) fn forget_unlogged(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
         let _control = self.state.control();
@@ -66,7 +70,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The timeline without a bookmark. The caller holds the control lock.
+    /// Returns the timeline without a bookmark. The caller holds the control lock.
     fn without_bookmark(&self, id: u64) -> Result<Arc<Timeline>> {
         let now = self.state.timeline();
         if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {
@@ -79,8 +83,8 @@ impl Engine {
         Ok(Arc::new(new, GFP_KERNEL)?)
     }
 
-    /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store
-    /// is failing: they wait for it.
+    /// Gives up the oldest snapshot, so that writes can go on. Does nothing while the store is
+    /// failing: writes wait for it.
     pub(in crate::engine) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
         let timeline = self.state.timeline();
         let mut live = timeline
@@ -121,7 +125,7 @@ impl Engine {
         self.events.add(Event::Invalid);
     }
 
-    /// Gives up all snapshots. The store is transient, or given up.
+    /// Gives up all snapshots. The store must be transient or given up.
     pub(in crate::engine) fn give_up_all(self: &Arc<Self>, why: &CStr) {
         let live = self.state.timeline();
         for _ in live

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Unproven snapshots and bookmarks, and vouching for them; see [`trust`](crate::store::trust).
+//! Vouching for unproven snapshots and bookmarks; see [`trust`](crate::store::trust).
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,10 @@ use zerocopy::little_endian::U64;
 
 impl Engine {
     /// Makes durable that the unproven snapshots and bookmarks are right, as somebody vouches for
-    /// them. Nothing to do for a transient store. `ENODEV` while the device is not active, `EIO`
-    /// when the store has failed or now does.
+    /// them. Does nothing for a transient store.
+    ///
+    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed, `ENOMEM`;
+    /// those of the device, with which the store fails now.
     pub(crate) fn trust(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let told = {
@@ -28,7 +30,7 @@ impl Engine {
         })
     }
 
-    /// The caller holds the control lock.
+    /// Writes a superblock in which nothing is unproven. The caller holds the control lock.
     fn write_trust(&self) -> Result {
         let mut guard = self.superblocks.lock();
         let Some(superblocks) = (*guard).as_mut() else {
