@@ -55,8 +55,8 @@ pub(crate) enum Phase {
 }
 
 impl Engine {
-    /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting
-    /// for this one to be resumed.
+    /// Waits until the engine's work has nothing to do. Must not be called from another device's
+    /// work, for which this one may be waiting.
     pub(crate) fn flush_work(&self) {
         // Each may let the next run.
         dm::flush_work(&self.log_work);
@@ -64,7 +64,7 @@ impl Engine {
         dm::flush_work(&self.work);
     }
 
-    /// What the engine is doing.
+    /// Returns the phase that the engine is in.
     pub(crate) fn phase(&self) -> Phase {
         *self.phase.lock()
     }
@@ -102,13 +102,15 @@ impl Engine {
         }
     }
 
-    /// Until when a read of frozen content that begins now waits for a resume.
+    /// Returns the time up to which a read of frozen content that begins now waits for a resume.
     pub(crate) fn read_deadline() -> u64 {
         dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
     }
 
-    /// A target is about to become active, with these options and this length. Allocates only when
-    /// the device has grown. `EBUSY` when the engine was bypassed.
+    /// Prepares the engine for a target that is about to become active, with these options and this
+    /// length. Allocates only if the device has grown.
+    ///
+    /// Errors: `EBUSY` if the engine was bypassed, those of [`Engine::grow`].
     pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
         if self.was_bypassed() {
             pr_err!(
@@ -131,7 +133,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The device has grown. No failure of the store may keep it from being resumed.
+    /// Lets the device grow. If the store fails at that, it is given up: no failure of the store
+    /// may keep the device from being resumed.
     fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
         let grown = self.grow(sectors);
         if !self.log.has_failed() {
@@ -142,7 +145,7 @@ impl Engine {
         grown.or_else(|_| self.grow(sectors))
     }
 
-    /// A target is active: writes come.
+    /// Makes the engine active: from now on writes come.
     pub(crate) fn activate(self: &Arc<Self>) {
         self.store.set_owner(Some(self.clone()));
         self.keep_held();
@@ -152,21 +155,21 @@ impl Engine {
         }
     }
 
-    /// A noflush suspend begins: what waits for space goes back.
+    /// Gives back to device-mapper what waits for space, as a noflush suspend of `target` begins.
     pub(crate) fn requeue_held(self: &Arc<Self>, target: &Arc<Events>) {
         *self.suspending.lock() = Some(target.clone());
         self.kick();
     }
 
-    /// No noflush suspend is under way (any longer): bios wait for space again.
+    /// Makes bios wait for space again, as no noflush suspend is under way.
     pub(crate) fn keep_held(self: &Arc<Self>) {
         *self.suspending.lock() = None;
         self.kick();
     }
 
-    /// Whether a bio that has to wait can go back to device-mapper instead. Asked each time: when
-    /// the suspend is interrupted, device-mapper ends what comes back later with an error, and
-    /// tells the target only after that.
+    /// Returns true if a bio that has to wait can go back to device-mapper instead. To be asked
+    /// each time: once the suspend is interrupted, device-mapper ends what comes back with an
+    /// error, and tells the target only later.
     pub(super) fn can_requeue(&self) -> bool {
         let suspending = self.suspending.lock();
         (*suspending)
@@ -174,9 +177,9 @@ impl Engine {
             .is_some_and(|target| target.is_suspending_noflush())
     }
 
-    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were
-    /// submitted without them as need had shrunk; the devices are left alone only when these have
-    /// ended.
+    /// Suspends the engine after its target: no bio is in flight. Waits until no copy is in flight
+    /// either, then closes a persistent store. Copies may outlive their bios, which are submitted
+    /// without them if need shrinks.
     pub(crate) fn deactivate(self: &Arc<Self>) {
         self.set_phase(Phase::Suspended);
         self.is_bound.store(false, Release);
@@ -187,19 +190,20 @@ impl Engine {
         }
     }
 
-    /// A target that has been active is destroyed.
+    /// Takes note that a target that has been active is destroyed: the engine is bypassed if no
+    /// other target has begun to become active.
     pub(crate) fn note_destroyed(&self) {
         if self.phase() == Phase::Suspended && !self.is_bound.load(Acquire) {
             self.was_bypassed.store(true, Release);
         }
     }
 
-    /// Whether writes have gone past the engine.
+    /// Returns true if writes have gone past the engine.
     pub(crate) fn was_bypassed(&self) -> bool {
         self.was_bypassed.load(Acquire)
     }
 
-    /// The last target is gone. The caller keeps a reference.
+    /// Ends the engine after its last target. The caller keeps a reference.
     pub(crate) fn shut_down(&self) {
         self.set_phase(Phase::Dead);
         self.store.set_owner(None);
@@ -210,8 +214,8 @@ impl Engine {
         self.events.close();
     }
 
-    /// Has it remembered what is to be believed of a store that is not closed. Nothing is written
-    /// to it any longer, and nobody else has found it yet.
+    /// Remembers what to believe of a store that is not closed. Nothing is written to the store any
+    /// longer, and nobody else has opened it yet.
     pub(crate) fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();

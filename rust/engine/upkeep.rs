@@ -37,10 +37,11 @@ impl Engine {
         self.log.has_failed() && !self.log.is_given_up()
     }
 
-    /// Gives a store up that cannot be written. That nothing in it can be relied on is said in a
-    /// superblock; then all snapshots end, and writes pass that should have been logged. If it
-    /// cannot be said, `on_error=` decides: the same happens, or the store is *failing*, and keeps
-    /// its snapshots.
+    /// Handles a store that cannot be written. Writes the broken state to a superblock; then the
+    /// store is given up: all snapshots end, and writes pass that should have been logged.
+    ///
+    /// If no superblock can be written, `on_error=` decides: the store is given up too, or it is
+    /// *failing*: writes wait, and it keeps its snapshots.
     pub(super) fn store_failed(self: &Arc<Self>, error: Error) {
         self.log.fail();
         // Contents that wait for a record come back, also when none is in flight that would see to
@@ -72,8 +73,8 @@ impl Engine {
         self.kick();
     }
 
-    /// The journal is given up: no write waits for the store any longer, and nobody has what it
-    /// preserved.
+    /// Gives up all snapshots, as the log is given up: no write waits for the store any longer, and
+    /// nobody has what it preserved.
     fn end_snapshots(self: &Arc<Self>, error: Error, broken: Result) {
         pr_err!(
             "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only; once the store is mended, remove and create the device, and make a full backup\n",
@@ -90,7 +91,8 @@ impl Engine {
         }
     }
 
-    /// The store is failing from now on. Tried again by the checkpoint's work.
+    /// Tells that the store is failing from now on, and starts the checkpoint's work, which tries
+    /// again.
     fn hold_writes(self: &Arc<Self>, error: Error) {
         pr_err!(
             "{}: THE STORE FAILED ({error:?}), and not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded, and that ends all snapshots; they stay if the device is removed, and created again with the store mended\n",
@@ -100,7 +102,7 @@ impl Engine {
         self.kick_checkpoint();
     }
 
-    /// Tries for the last time to say in a store that it failed: it may be back.
+    /// Writes the broken state to a superblock for the last time: the store may be back.
     pub(super) fn say_again_that_it_failed(&self) {
         let mut guard = self.superblocks.lock();
         if let Some(superblocks) = (*guard).as_mut().filter(|_| self.log.is_given_up()) {
@@ -109,7 +111,7 @@ impl Engine {
         }
     }
 
-    /// The store failed before. Says so in it, tried again as long as that holds writes back.
+    /// Writes the broken state to a superblock; retries while writes are blocked on it.
     pub(super) fn give_up_store(self: &Arc<Self>) {
         self.store_failed(EIO);
         if self.is_failing() && self.phase() == Phase::Active {
@@ -118,8 +120,8 @@ impl Engine {
         }
     }
 
-    /// Sends an event when the store has filled beyond the mark, once until it has emptied below
-    /// it.
+    /// Sends an event when the store has filled beyond the low-space mark. Sends no other before it
+    /// has emptied below the mark.
     pub(super) fn watch_space(self: &Arc<Self>) {
         let (capacity, used) = self.store_space();
         let low =
