@@ -5,13 +5,13 @@
 //! Two device-mapper targets and a misc device:
 //!
 //! - `preserve` ([`interface::Live`]): the device that users mount and write;
-//! - `preserve-view` ([`view`]): a read-only device that shows a snapshot;
-//! - `/dev/preserve-control` ([`control`]): ioctls for backup tools.
+//! - `preserve-view` ([`interface::View`]): a read-only device that shows a snapshot;
+//! - `/dev/preserve-control` ([`interface::Control`]): ioctls for backup tools.
 //!
-//! The way of a write: [`live`] hands it to [`write`], which lets it go, or gives it to the
-//! [`copier`] and its [`copy`]. The way of a frozen read: [`view`] (or [`control`]), then
-//! [`frozen`]. What both decide by: the [`timeline`]. `Documentation/design.rst` is the long
-//! version.
+//! A write goes from `interface/live.rs` to `engine/write.rs`, which lets it pass or gives it to
+//! the copier, `engine/write/copier.rs`. A read of frozen content goes from `interface/view.rs` or
+//! `interface/control.rs` to `engine/read.rs`. Both decide by the timeline, `history/timeline.rs`.
+//! `Documentation/design.rst` tells more.
 //!
 //! All unsafe code is in `bindings.rs` and [`dm`]. The crate's root denies it for everybody; these
 //! two allow it for themselves; every other file says `#![forbid(unsafe_code)]`, which nothing can

@@ -19,8 +19,8 @@
 //!
 //! # Lock order
 //!
-//! `editor`, or `copier` (the copier's state); then `control`, `superblocks`, the gate (closing it), the
-//! journal, and then `timeline`, `designation`, `incoming` and the locks of
+//! `editor`, or `copier` (the copier's state); then `control`, `superblocks`, the gate (closing
+//! it), the log, and then `timeline`, `designation`, `incoming` and the locks of
 //! [`Copies`](space::Copies). Whoever is inside the gate must not wait for `copier` or `control`.
 //! Neither `control` nor `copier` is held while waiting for a task that needs it, or over sysfs and
 //! open calls.
@@ -146,7 +146,7 @@ pub(crate) struct Engine {
 
 /// Number of the copier's work among the engine's.
 const COPIER: u64 = 0;
-/// Number of the journal's.
+/// Number of the log's.
 const LOG: u64 = 1;
 /// Number of the checkpoint's.
 const CHECKPOINT: u64 = 2;
@@ -157,8 +157,10 @@ impl_has_work! {
     impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
 }
 
-/// A transient store overwrites what is there; snapshots that were meant to last are not to go
-/// unnoticed.
+/// Refuses a persistent store for a table with `transient`. A transient store overwrites what is
+/// there, and snapshots that were meant to last must not vanish unnoticed.
+///
+/// Errors: a text if there is a persistent store, `ENOMEM`, both as [`Trouble`].
 fn refuse_persistent(opened: &Opened) -> Result<(), Trouble> {
     match open::holds_a_store(opened.store())? {
         true => Err(Trouble::Because(
@@ -177,6 +179,8 @@ struct Holdings {
 }
 
 /// Finds out what the devices of a table hold. Reads only. May sleep, and take long.
+///
+/// Errors: a text if the store cannot be used, `ENOMEM`, both as [`Trouble`].
 fn find(opened: &Opened, shape: Geometry, options: &Options) -> Result<Holdings, Trouble> {
     let default = options.default_protected;
     if options.transient {
@@ -197,7 +201,9 @@ fn find(opened: &Opened, shape: Geometry, options: &Options) -> Result<Holdings,
     })
 }
 
-/// Returns the state to begin with.
+/// Returns the state to begin with. May sleep.
+///
+/// Errors: `ENOMEM`; `EINVAL` for a checkpoint without an epoch, which cannot be.
 fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
     let checkpoint = &found.checkpoint;
     let epoch = checkpoint.timeline.present().ok_or(EINVAL)?;
@@ -223,7 +229,8 @@ impl Engine {
     /// Opens the devices, and finds out what a persistent store holds. Writes nothing. May sleep,
     /// and take long.
     ///
-    /// Errors: why the devices cannot be used, or an error of the system.
+    /// Errors, as [`Trouble`]: a text if the devices cannot be used, otherwise those of opening and
+    /// reading them, `ENOMEM`.
     pub(crate) fn new(
         identity: Identity,
         shape: Geometry,
@@ -269,7 +276,7 @@ impl Engine {
         Ok(Arc::pin_init(init, GFP_KERNEL)?)
     }
 
-    /// Returns which devices these are, and their sizes and options.
+    /// Returns the device: which devices these are, and their sizes and options.
     pub(crate) fn device(&self) -> &Device {
         &self.device
     }
@@ -284,7 +291,8 @@ impl Engine {
         &self.state
     }
 
-    /// Sectors of the store that can hold contents, and how many of them are in use.
+    /// Returns the number of sectors of the store that can hold contents, and how many of them are
+    /// in use.
     pub(crate) fn store_space(&self) -> (u64, u64) {
         let segments = self
             .store
@@ -301,26 +309,26 @@ impl Engine {
         }
     }
 
-    /// Lets the copier look again at those who wait, after something that they may wait for: the
-    /// gate has opened, space has come back, need has shrunk, a suspend has begun or ended, the
-    /// store has been given up.
+    /// Makes the copier look again at everything that waits in it. To be called after anything that
+    /// it may wait for: the gate has opened, space has come back, need has shrunk, a suspend has
+    /// begun or ended, the store has been given up.
     pub(crate) fn kick(self: &Arc<Self>) {
         self.woken.store(true, Release);
         self.kick_copier();
     }
 
-    /// Lets the copier take what has come for it: bios, copies, durable entries of the log.
+    /// Makes the copier take what has come for it: bios, copies, durable entries of the log.
     pub(crate) fn kick_copier(self: &Arc<Self>) {
         // When it is queued already it will see what there is to do.
         let _ = self.queues.writes.enqueue::<_, COPIER>(self.clone());
     }
 
-    /// Lets the journal take in what has been written.
+    /// Makes the log take in the records that have been written.
     pub(crate) fn kick_log(self: &Arc<Self>) {
         let _ = self.queues.log.enqueue::<_, LOG>(self.clone());
     }
 
-    /// Has a checkpoint made.
+    /// Starts a checkpoint of a persistent store, in the background.
     pub(crate) fn kick_checkpoint(self: &Arc<Self>) {
         if self.device.is_persistent() {
             let _ = self.queues.writes.enqueue::<_, CHECKPOINT>(self.clone());
@@ -342,7 +350,7 @@ impl Engine {
         &self.events
     }
 
-    /// Where reads of frozen content wait for the live device's resume.
+    /// Returns the work queue in which reads of frozen content wait for the live device's resume.
     pub(crate) fn waits(&self) -> &WorkQueue {
         &self.queues.waits
     }

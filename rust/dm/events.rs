@@ -73,6 +73,10 @@ impl RawTarget {
 }
 
 impl Events {
+    /// Makes the events of a target. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    ///
     /// # Safety
     ///
     /// The target is valid, and [`Events::detach`] is called before it goes away.
@@ -86,7 +90,7 @@ impl Events {
         Arc::pin_init(init, GFP_KERNEL)
     }
 
-    /// Nothing is sent after this.
+    /// Detaches the target: nothing is sent to it any longer.
     pub(super) fn detach(&self) {
         // INVARIANT: `None` from now on.
         *self.sender.lock() = None;

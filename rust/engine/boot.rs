@@ -28,7 +28,9 @@ struct Boot {
     ended: Mutex<KVec<Ended>>,
 }
 
-/// Finds out which boot this is, when the module is loaded. `ENOMEM`.
+/// Finds out which boot this is. Called when the module is loaded.
+///
+/// Errors: `ENOMEM`.
 pub(crate) fn begin() -> Result {
     let text = dm::boot_id_text().inspect_err(|error| {
         pr_warn!(
@@ -44,12 +46,12 @@ pub(crate) fn begin() -> Result {
     Ok(())
 }
 
-/// Forgets everything, when the module goes.
+/// Forgets everything. Called when the module is unloaded.
 pub(crate) fn end() {
     BOOT.set(None);
 }
 
-/// The id of this boot; zero when it is not known.
+/// Returns the id of this boot; zero if it is not known.
 pub(crate) fn id() -> BootId {
     BOOT.get().map_or(BootId::default(), |boot| boot.id)
 }

@@ -103,7 +103,8 @@ impl Opened {
     }
 }
 
-/// Another mapped device on the same device may be harmless, as one that only reads is, or not.
+/// Warns if another mapped device uses the same device. That may be harmless, as for one that only
+/// reads, or not.
 fn warn_if_shared(identity: &Identity, device: &BlockDevice, what: &str) {
     if device.is_shared() {
         pr_warn!(

@@ -11,7 +11,7 @@
 //! Sending takes locks under which others wait for writes, and the copier has events too, so it
 //! must not send them itself; see [`queues`](crate::engine::queues).
 //!
-//! The log holds no engine: its work may still run when the engine has gone.
+//! The event log holds no engine: its work may still run when the engine has gone.
 
 #![forbid(unsafe_code)]
 
@@ -53,7 +53,7 @@ pub(super) enum Event {
 }
 
 impl Event {
-    /// The bit in [`uapi::WaitEvent::kinds`].
+    /// Returns the bit in [`uapi::WaitEvent::kinds`].
     fn bit(self) -> u32 {
         match self {
             Self::Snapshot => uapi::EVENT_SNAPSHOT,
@@ -67,7 +67,7 @@ impl Event {
         }
     }
 
-    /// The uevent's variable.
+    /// Returns the variable of the uevent.
     fn environment(self) -> &'static CStr {
         match self {
             Self::Snapshot => c"PRESERVE_EVENT=snapshot",
@@ -116,7 +116,7 @@ impl_has_work! {
 }
 
 impl EventLog {
-    /// Makes a log without events, which sends from `queues`. May sleep.
+    /// Makes an event log without events, which sends them from `queues`. May sleep.
     ///
     /// Errors: `ENOMEM`.
     pub(super) fn new(queues: Arc<Queues>) -> Result<Arc<Self>> {
@@ -137,7 +137,7 @@ impl EventLog {
         Arc::pin_init(init, GFP_KERNEL)
     }
 
-    /// Sends events to this target from now on, and those to it that have waited for one.
+    /// Sends events to this target from now on, beginning with those that have waited for a target.
     pub(crate) fn set_sink(self: &Arc<Self>, sink: Arc<Events>) {
         self.log.lock().sink = Some(sink);
         self.send();
@@ -148,7 +148,7 @@ impl EventLog {
         self.log.lock().number
     }
 
-    /// Tells that something happened. Process context.
+    /// Logs an event, and sends it to user space soon after. Process context.
     pub(super) fn add(self: &Arc<Self>, event: Event) {
         let mut log = self.log.lock();
         log.add(event);
@@ -165,7 +165,7 @@ impl EventLog {
         self.news.notify_all();
     }
 
-    /// Lets the work send what has been logged.
+    /// Starts the work that sends what has been logged.
     fn send(self: &Arc<Self>) {
         // When it is queued already it will see what there is to send.
         let _ = self.queues.events.enqueue(self.clone());
@@ -204,7 +204,7 @@ impl Log {
         self.events[(self.number % REMEMBERED) as usize] = event;
     }
 
-    /// The events after number `seen`, as far as they are remembered.
+    /// Returns the events after number `seen`, as far as they are remembered.
     fn since(&self, seen: u64) -> impl Iterator<Item = Event> + '_ {
         let oldest = self.number.saturating_sub(REMEMBERED);
         // CAST: Less than `REMEMBERED`.
@@ -215,7 +215,7 @@ impl Log {
         self.since(seen).fold(0, |all, event| all | event.bit())
     }
 
-    /// The next event to be sent, and where to.
+    /// Returns the next event to be sent, and the target to send it to.
     fn next(&mut self) -> Option<(Event, Arc<Events>)> {
         // Without one they wait for it.
         let sink = self.sink.clone()?;

@@ -33,8 +33,8 @@ use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 
 impl Engine {
-    /// Waits until the copier has nothing to do. Not for other devices' work, which may be waiting
-    /// for this one to be resumed.
+    /// Waits until the engine's work has nothing to do. Must not be called from another device's
+    /// work, for which this one may be waiting.
     pub(crate) fn flush_work(&self) {
         // Each may let the next run.
         dm::flush_work(&self.log_work);
@@ -42,8 +42,10 @@ impl Engine {
         dm::flush_work(&self.work);
     }
 
-    /// A target is about to become active, with these options and this length. Allocates only when
-    /// the device has grown. `EBUSY` when the engine was bypassed.
+    /// Prepares the engine for a target that is about to become active, with these options and this
+    /// length. Allocates only if the device has grown.
+    ///
+    /// Errors: `EBUSY` if the engine was bypassed, those of [`Engine::grow`].
     pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
         if self.phases.was_bypassed() {
             pr_err!(
@@ -66,7 +68,8 @@ impl Engine {
         Ok(())
     }
 
-    /// The device has grown. No failure of the store may keep it from being resumed.
+    /// Lets the device grow. If the store fails at that, it is given up: no failure of the store
+    /// may keep the device from being resumed.
     fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
         let grown = self.grow(sectors);
         if !self.log.has_failed() {
@@ -77,7 +80,7 @@ impl Engine {
         grown.or_else(|_| self.grow(sectors))
     }
 
-    /// A target is active: writes come.
+    /// Makes the engine active: from now on writes come.
     pub(crate) fn activate(self: &Arc<Self>) {
         self.store.set_owner(Some(self.clone() as Arc<dyn Wake>));
         self.keep_held();
@@ -87,21 +90,21 @@ impl Engine {
         }
     }
 
-    /// A noflush suspend begins: what waits for space goes back.
+    /// Gives back to device-mapper what waits for space, as a noflush suspend of `target` begins.
     pub(crate) fn requeue_held(self: &Arc<Self>, target: &Arc<Events>) {
         self.phases.set_suspending(Some(target.clone()));
         self.kick();
     }
 
-    /// No noflush suspend is under way (any longer): bios wait for space again.
+    /// Makes bios wait for space again, as no noflush suspend is under way.
     pub(crate) fn keep_held(self: &Arc<Self>) {
         self.phases.set_suspending(None);
         self.kick();
     }
 
-    /// The active target has been suspended: no bio is in flight. Copies may be, whose bios were
-    /// submitted without them as need had shrunk; the devices are left alone only when these have
-    /// ended.
+    /// Suspends the engine after its target: no bio is in flight. Waits until no copy is in flight
+    /// either, then closes a persistent store. Copies may outlive their bios, which are submitted
+    /// without them if need shrinks.
     pub(crate) fn deactivate(self: &Arc<Self>) {
         self.phases.set(Phase::Suspended);
         self.is_bound.store(false, Release);
@@ -120,7 +123,7 @@ impl Engine {
         }
     }
 
-    /// The last target is gone. The caller keeps a reference.
+    /// Ends the engine after its last target. The caller keeps a reference.
     pub(crate) fn shut_down(&self) {
         self.phases.set(Phase::Dead);
         self.store.set_owner(None);
@@ -131,8 +134,8 @@ impl Engine {
         self.events.close();
     }
 
-    /// Has it remembered what is to be believed of a store that is not closed. Nothing is written
-    /// to it any longer, and nobody else has found it yet.
+    /// Remembers what to believe of a store that is not closed. Nothing is written to the store any
+    /// longer, and nobody else has opened it yet.
     pub(crate) fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();

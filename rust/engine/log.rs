@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The journal: records on their way to a persistent store, and the order in which they count.
+//! The log: records on their way to a persistent store, and the order in which they count.
 //!
 //! # States of a record
 //!
@@ -13,15 +13,14 @@
 //!    copier, and do those who wait for its entries wake, since recovery stops at the first record
 //!    that is not whole.
 //!
-//! If a record cannot be written the journal has *failed*, for good: all that waits comes back with
+//! If a record cannot be written the log has *failed*, for good: all that waits comes back with
 //! an error. Writes that should have been logged pass only when it is *given up*: when a superblock
 //! says that tracking is broken.
 //!
 //! # What takes part
 //!
 //! Anybody in process context adds to it. Completions only put the record back and let the engine's
-//! journal work run, which needs neither the copier nor the control lock; so both may wait for the
-//! journal.
+//! log work run, which needs neither the copier nor the control lock; so both may wait for the log.
 //!
 //! Control entries (snapshots, drops, ...) go before others and may use the ring's reserve. They
 //! need not keep their order with the others: what the others say holds for one epoch and
@@ -110,7 +109,7 @@ pub(super) struct Flight {
     pub(crate) written: Option<Write>,
 }
 
-/// What the journal's lock protects.
+/// What the log's lock protects.
 pub(super) struct Inner {
     /// `None` while there is no session.
     pub(super) end: Option<LogEnd>,
@@ -132,7 +131,7 @@ pub(super) struct Inner {
     pub(super) checksums: KVec<(u64, u32)>,
 }
 
-/// The journal. See the [module's documentation](self).
+/// The log. See the [module's documentation](self).
 #[pin_data]
 pub(super) struct Log {
     #[pin]
@@ -147,7 +146,9 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// An empty journal for `slots` copies. May sleep.
+    /// Makes an empty log for `slots` copies. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(crate) fn new(slots: usize) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             inner <- new_mutex!(Inner::new(slots)?, "Log::inner"),
@@ -159,7 +160,7 @@ impl Log {
         }? Error)
     }
 
-    /// Begins a session: the next record goes to the log's end.
+    /// Begins a session: the next record goes to `end`.
     pub(crate) fn begin(&self, end: LogEnd, epoch: u64) {
         let mut inner = self.inner.lock();
         inner.durable = end.place().sequence;
@@ -167,32 +168,34 @@ impl Log {
         inner.epoch = epoch;
     }
 
-    /// Ends a session: no more records until the next begins.
+    /// Ends a session: no record is made until the next session begins.
     pub(crate) fn end(&self) {
         self.inner.lock().end = None;
     }
 
-    /// Whether nothing can be logged any longer.
+    /// Returns true if the log has failed: nothing can be logged any longer.
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.load(Acquire)
     }
 
-    /// Whether writes may pass that nothing is logged of.
+    /// Returns true if the log is given up: writes pass that should have been logged.
     pub(super) fn is_given_up(&self) -> bool {
         self.given_up.load(Acquire)
     }
 
-    /// That nothing in the store can be relied on has been written to it, if that was possible.
+    /// Gives up the log. The caller has written the broken state to the store, if that was
+    /// possible.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Release);
     }
 
-    /// From now on nothing is logged. Whoever holds the lock wakes those who wait.
+    /// Makes the log fail: nothing is logged from now on. The caller holds the lock, and wakes
+    /// those who wait.
     pub(super) fn set_failed(&self) {
         self.failed.store(true, Release);
     }
 
-    /// From now on nothing is logged.
+    /// Makes the log fail: nothing is logged from now on. Wakes those who wait.
     pub(crate) fn fail(&self) {
         self.set_failed();
         // With the lock, so that nobody is between looking and waiting.
@@ -200,13 +203,15 @@ impl Log {
         self.progress.notify_all();
     }
 
-    /// Whether an entry is durable.
+    /// Returns true if an entry is durable.
     pub(super) fn is_durable(&self, lane: Lane, ticket: u64) -> bool {
         self.durable[lane as usize].load(Acquire) >= ticket
     }
 
-    /// Waits until an entry is durable; `EIO` when it never will be. Process context; not
-    /// interruptible, since whoever waits has begun what cannot be undone.
+    /// Waits until an entry is durable. Process context. Not interruptible, since whoever waits has
+    /// begun what cannot be undone.
+    ///
+    /// Errors: `EIO` if the entry never will be durable.
     pub(crate) fn wait(&self, lane: Lane, ticket: u64) -> Result {
         let mut inner = self.inner.lock();
         loop {
@@ -228,7 +233,8 @@ impl Log {
         }
     }
 
-    /// The place where replay would have to begin, and the number of the next record.
+    /// Returns the place where replay would have to begin, and the number of the next record.
+    /// `None` if there is no session.
     pub(crate) fn cut(&self) -> Option<(LogPosition, u64)> {
         let inner = self.inner.lock();
         let next = inner.end.as_ref()?.place();
@@ -237,8 +243,9 @@ impl Log {
         Some((*first.unwrap_or(&next), next.sequence))
     }
 
-    /// A checkpoint is durable that needs no record before a place; its image has so many blocks.
-    /// Whether something may have waited for the room that this makes.
+    /// Frees the log before `place`, which a durable checkpoint no longer needs. Returns true if a
+    /// record may have been waiting for space. `image_blocks`: size of that checkpoint's image, in
+    /// blocks.
     pub(super) fn trim(&self, place: &LogPosition, layout: &Layout, image_blocks: u64) -> bool {
         let mut inner = self.inner.lock();
         let log = (IMAGE_SHARE * image_blocks)
@@ -253,21 +260,22 @@ impl Log {
         queues.any(|queue| queue.fitting().0 > 0) || !inner.contents.is_empty()
     }
 
-    /// The store has grown.
+    /// Takes over the layout of a store that has grown.
     pub(super) fn set_layout(&self, layout: &Layout) {
         if let Some(end) = self.inner.lock().end.as_mut() {
             end.layout = *layout;
         }
     }
 
-    /// Blocks free in the ring, and how many it has.
+    /// Returns the number of free blocks in the ring, and of all its blocks.
     pub(super) fn ring(&self) -> (u64, u64) {
         let inner = self.inner.lock();
         let end = inner.end.as_ref();
         end.map_or((0, 0), |end| (end.ring_room(), end.layout.ring_blocks))
     }
 
-    /// The record of a copy in a slot has been settled, or given up.
+    /// Takes note that the copy in a slot has been settled, or given up: replay need not begin at
+    /// its record.
     pub(super) fn settled(&self, slot: usize) {
         let mut inner = self.inner.lock();
         if let Some(place) = inner.unsettled.get_mut(slot) {
@@ -275,7 +283,7 @@ impl Log {
         }
     }
 
-    /// An epoch has begun: nothing more is written for the one before.
+    /// Begins an epoch: no more contents are written for the one before.
     pub(super) fn begin_epoch(&self, epoch: u64) {
         let mut inner = self.inner.lock();
         inner.epoch = epoch;
@@ -284,7 +292,7 @@ impl Log {
         }
     }
 
-    /// Whether no record can be made now.
+    /// Returns true if no record can be made now.
     pub(super) fn is_full(&self, inner: &Inner) -> bool {
         inner.end.is_none() || inner.flights.len() >= IN_FLIGHT
     }
@@ -317,8 +325,8 @@ impl Inner {
 }
 
 impl Engine {
-    /// Adds entries that belong together to the log: a ticket to wait for. `None` when too many
-    /// wait already, or the journal has failed.
+    /// Appends entries that belong together to the log. Returns a ticket to wait for, or `None` if
+    /// too many entries wait already, or the log has failed.
     pub(super) fn append(self: &Arc<Self>, lane: Lane, entries: &[Entry]) -> Option<u64> {
         if self.log.has_failed() {
             return None;
@@ -329,8 +337,8 @@ impl Engine {
         ticket
     }
 
-    /// As [`Engine::log`], for a copy in a slot: until it is settled, replay begins no later than
-    /// here.
+    /// Appends an entry like [`Engine::append`], for the copy in a slot. Until that is settled,
+    /// replay begins no later than here.
     pub(super) fn append_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
         let mut inner = self.log.inner.lock();
         if self.log.has_failed() {
@@ -345,14 +353,15 @@ impl Engine {
         Some(ticket)
     }
 
-    /// Adds a copy's contents to the log, for [`Engine::form_appended`]. It comes back as a finished
-    /// copy when they are durable, with its position; with an error when that fails; and without a
-    /// position when its epoch has ended.
+    /// Appends the contents of a copy to the log; [`Engine::form_appended`] makes the record.
+    ///
+    /// The copy comes back as a finished one: with its position once the record is durable, with an
+    /// error if that fails, and without a position if its epoch has ended.
     pub(super) fn append_contents(&self, io: KBox<Io<Copy>>) {
         self.log.inner.lock().contents.push(io);
     }
 
-    /// Makes records of the contents that were added.
+    /// Makes records of the contents that were appended.
     pub(super) fn form_appended(self: &Arc<Self>) {
         let mut inner = self.log.inner.lock();
         if !inner.contents.is_empty() {
@@ -360,7 +369,7 @@ impl Engine {
         }
     }
 
-    /// The journal's work: takes in what has been written, and goes on.
+    /// Takes in the records that have been written, and makes more. This is the log's work.
     pub(super) fn run_log(self: &Arc<Self>) {
         let mut inner = self.log.inner.lock();
         let mut written = self.log.written.take();
@@ -382,7 +391,7 @@ impl Engine {
         self.kick_copier();
     }
 
-    /// Takes the records that are durable off the front.
+    /// Takes the durable records off the front of the list of flights.
     fn retire_records(self: &Arc<Self>, inner: &mut Inner) {
         while inner
             .flights

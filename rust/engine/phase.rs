@@ -43,8 +43,7 @@ pub(crate) enum Phase {
     Dead,
 }
 
-/// Returns until when a read of frozen content that begins now waits for a resume, as a time of
-/// [`dm::monotonic_ns`].
+    /// Returns the time up to which a read of frozen content that begins now waits for a resume.
 pub(crate) fn read_deadline() -> u64 {
     dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
 }
@@ -127,9 +126,9 @@ impl Phases {
         drop(old);
     }
 
-    /// Returns true if a bio that has to wait can go back to device-mapper instead. Asked each
-    /// time: when the suspend is interrupted, device-mapper ends what comes back later with an
-    /// error, and tells the target only after that. Atomic context.
+    /// Returns true if a bio that has to wait can go back to device-mapper instead. To be asked
+    /// each time: once the suspend is interrupted, device-mapper ends what comes back with an
+    /// error, and tells the target only later.
     pub(super) fn can_requeue(&self) -> bool {
         let suspending = self.suspending.lock();
         (*suspending)

@@ -33,7 +33,9 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    /// Creates the queues.
+    /// Creates the queues. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             writes: WorkQueue::new(c"dm-preserve")?,
@@ -43,7 +45,7 @@ impl Queues {
         })
     }
 
-    /// Waits for all work, with which the last references to engines go.
+    /// Waits for all work, which holds the last references to engines that have ended.
     pub(crate) fn flush(&self) {
         self.log.flush();
         self.writes.flush();

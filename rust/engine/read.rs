@@ -79,7 +79,9 @@ pub(crate) struct ReadBuffer {
 }
 
 impl ReadBuffer {
-    /// For an engine. May sleep.
+    /// Makes a buffer for reads of an engine's frozen content. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(crate) fn new(engine: &Engine) -> Result<Self> {
         // CAST: At most 1 MiB.
         let bytes = engine.device.shape().chunk_bytes().max(PIECE_BYTES) as usize;
@@ -89,8 +91,8 @@ impl ReadBuffer {
         })
     }
 
-    /// Whether a bio, which is whole chunks, has brought the right contents. It is moved to its
-    /// end, or to the first one that is not.
+    /// Returns true if a bio, which is whole chunks, has brought contents with the right checksums.
+    /// The bio is moved on to its end, or behind the first content that is wrong.
     pub(crate) fn are_right<S>(
         &mut self,
         engine: &Engine,
@@ -107,15 +109,16 @@ impl ReadBuffer {
             })
     }
 
-    /// The checksum that a content should have.
+    /// Returns the checksum that a content should have, and keeps its header.
     fn expect(&mut self, engine: &Engine, content: &Content) -> Result<u32> {
         let layout = engine.store.with_segments(|segments| segments.layout());
         let mut disk = StoreDisk::new(engine.device.store(), &mut self.io);
         self.headers.find(&mut disk, &layout.ok_or(EIO)?, content)
     }
 
-    /// Whether a content, a whole chunk at `offset` of the buffer, is the right one. The content
-    /// before it in the same run, if there is one, has been asked for.
+    /// Returns true if the content at `offset` of the buffer, a whole chunk, has the right
+    /// checksum. The header that says so must have been kept by [`ReadBuffer::expect`], for this
+    /// content or one before it in the same run.
     fn is_right(&mut self, engine: &Engine, content: &Content, offset: u64) -> bool {
         let expected = self.headers.known(engine.store.step, content);
         // CAST: Within the buffer; a chunk's size.
@@ -128,7 +131,7 @@ impl ReadBuffer {
 }
 
 impl Engine {
-    /// The designation that decides what can be read of a snapshot.
+    /// Returns the designation that decides which chunks of a snapshot can be read.
     pub(crate) fn visible(&self, snapshot: &Snapshot) -> Arc<Designation> {
         match snapshot.keep_unprotected {
             true => self.state.designation(),
@@ -136,8 +139,8 @@ impl Engine {
         }
     }
 
-    /// A look: where the content of the first chunk of `run` is, and up to which chunk that goes
-    /// on.
+    /// Returns where the frozen content of the first chunk of `run` is, and the end of the chunks
+    /// for which the answer is the same.
     pub(crate) fn look(
         self: &Arc<Self>,
         timeline: &Timeline,
@@ -168,10 +171,10 @@ impl Engine {
         (Source::Copy(copies.clone(), content), end)
     }
 
-    /// The second look: returns true if what was read from the origin is the frozen content.
+    /// Looks a second time. Returns true if what was read from the origin is the frozen content.
     ///
-    /// Errors: `ENOENT` when the snapshot has been dropped, `EAGAIN` when it cannot be told while
-    /// the live device is suspended, `ENODEV` when it cannot be told any longer.
+    /// Errors: `ENOENT` if the snapshot has been dropped, `EAGAIN` if it cannot be told while the
+    /// live device is suspended, `ENODEV` if it cannot be told any longer.
     pub(crate) fn still_on_origin(&self, id: u64, run: Chunks) -> Result<bool> {
         let timeline = self.state.timeline();
         let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
@@ -246,8 +249,8 @@ impl Engine {
         }
     }
 
-    /// Reads contents of a persistent store, and checks them: `len` sectors from the `within`th of
-    /// the first one on, or fewer.
+    /// Reads contents of a persistent store and checks them: `len` sectors or fewer, from sector
+    /// `within` of the first content on.
     fn read_contents(
         self: &Arc<Self>,
         first: Content,
@@ -289,8 +292,8 @@ impl Engine {
         })
     }
 
-    /// A content in the store is not what was written there. Each read of it is counted; the log is
-    /// not flooded.
+    /// Counts a read of a content that is not what was written to the store. Logs a message and
+    /// sends an event, but ever more rarely, so that the kernel log is not flooded.
     fn tell_damaged(self: &Arc<Self>, content: &Content) {
         let count = self.device.counters().damaged.next() + 1;
         if count.is_power_of_two() {

@@ -12,7 +12,7 @@
 //! 4. *Closed*: everything is in the checkpoint, and the origin's fingerprint in the superblock.
 //! 5. *Failing*: it cannot be written, not even a superblock, and `on_error=block` holds writes
 //!    back that should be logged. Tried again once a second. Snapshots stay; see
-//!    [`failing`](crate::engine::upkeep).
+//!    [`upkeep`](crate::engine::upkeep).
 //! 6. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be
 //!    written.
 //!
@@ -25,7 +25,7 @@
 //!
 //! # Lock order
 //!
-//! `control`, then `superblocks`, then the gate, then the journal.
+//! `control`, then `superblocks`, then the gate, then the log.
 
 #![forbid(unsafe_code)]
 
@@ -111,8 +111,8 @@ impl Engine {
         Ok(true)
     }
 
-    /// The device has been suspended, and no copy is in flight: everything is saved, and the store
-    /// closed.
+    /// Makes the closing checkpoint of a session. The device has been suspended, and no copy is in
+    /// flight.
     pub(super) fn close_store(self: &Arc<Self>) {
         let _noio = NoIo::enter();
         self.log.wait_until_idle();
@@ -140,9 +140,9 @@ impl Engine {
         }
     }
 
-    /// Returns true if changes have to be logged, as opposed to a store that has no log or is given
-    /// up, and to a session of which the disk knows nothing yet: no write passes before the
-    /// checkpoint that begins it, which has them. The caller holds the control lock.
+    /// Returns true if changes have to be logged. False for a store that has no log or is given up,
+    /// and for a session that the disk does not know yet: no write passes before the checkpoint
+    /// that begins it, and that has the changes. The caller holds the control lock.
     ///
     /// Errors: `ENODEV` while the device is not active: then the checkpoint that closed the last
     /// session is all that the next one looks at. `EIO` while the store is failing: a change that
@@ -169,12 +169,12 @@ impl Engine {
             .is_some_and(|superblocks| superblocks.is_open)
     }
 
-    /// Makes entries durable that belong together, before what they say takes effect. Nothing to do
-    /// with a transient store, or one that is given up, which says so itself. The caller holds the
-    /// control lock.
+    /// Makes entries durable that belong together, before what they say takes effect. Does nothing
+    /// for a transient store, or one that is given up, whose superblock says so. The caller holds
+    /// the control lock.
     ///
-    /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed and is not
-    /// given up.
+    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed and is not
+    /// given up, those of a checkpoint, which a short ring needs first.
     pub(super) fn make_durable(
         self: &Arc<Self>,
         control: &mut Control,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An epoch's copies: its index and its space in the store.
+//! The copies of an epoch: their index and their space in the store.
 //!
 //! Lock order: `space`, then the pool or the segments; `index` is taken alone. Only the copier adds
 //! copies, readers only look. The space goes back to the pool when the last reference is dropped,
@@ -77,24 +77,24 @@ impl Store {
 }
 
 impl Store {
-    /// Who is told when space comes back.
+    /// Sets the engine that is told when space comes back.
     pub(super) fn set_owner(&self, owner: Option<Arc<dyn Wake>>) {
         let old = core::mem::replace(&mut *self.owner.lock(), owner);
         drop(old);
     }
 
-    /// The segments of a persistent store are known.
+    /// Sets the segments of a persistent store, once they are known.
     pub(super) fn set_segments(&self, segments: Segments) {
         *self.segments.lock() = Some(segments);
     }
 
-    /// Does something with a persistent store's segments, if they are known.
+    /// Calls `f` with the segments of a persistent store, if they are known.
     pub(super) fn with_segments<R>(&self, f: impl FnOnce(&mut Segments) -> R) -> Option<R> {
         let mut segments = self.segments.lock();
         (*segments).as_mut().map(f)
     }
 
-    /// How many epochs have space in the store.
+    /// Returns the number of epochs that have space in the store.
     pub(super) fn spaces(&self) -> u64 {
         self.spaces.load(Acquire)
     }
@@ -133,7 +133,9 @@ pub(crate) struct Copies {
 }
 
 impl Copies {
-    /// No copies yet. May sleep.
+    /// Makes the copies of an epoch: none yet. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(crate) fn new(store: Arc<Store>) -> Result<Arc<Self>> {
         store.spaces.fetch_add(1, Full);
         let step = store.step;
@@ -148,18 +150,21 @@ impl Copies {
         Arc::pin_init(init, GFP_KERNEL)
     }
 
-    /// Number of chunks copied.
+    /// Returns the number of chunks copied.
     pub(crate) fn len(&self) -> u64 {
         self.index.lock().len()
     }
 
-    /// The position of a chunk's content, and how many from it on follow one another.
+    /// Returns the position of a chunk's content, and the number of chunks from it on whose
+    /// contents follow one another there.
     pub(crate) fn find(&self, chunk: u64) -> Option<(u64, u64)> {
         self.index.lock().find(chunk)
     }
 
-    /// Space for up to `wanted` contents: position and number; `None` when the store is full. May
-    /// sleep.
+    /// Takes space for up to `wanted` contents. Returns their position and number, or `None` if the
+    /// store is full. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(super) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
         let mut guard = self.space.lock();
         let space = &mut *guard;
@@ -167,7 +172,7 @@ impl Copies {
         pool.take(&mut space.area, wanted)
     }
 
-    /// Gives back the latest space taken, if nothing was taken after it.
+    /// Gives space back, if nothing was taken after it.
     pub(super) fn give_back_space(&self, position: u64, len: u64) {
         let mut guard = self.space.lock();
         let space = &mut *guard;
@@ -175,7 +180,7 @@ impl Copies {
         pool.untake(&mut space.area, position, len);
     }
 
-    /// A free segment of a persistent store, which now belongs to the epoch. May sleep.
+    /// Takes a free segment of a persistent store for the epoch, and returns it. May sleep.
     pub(super) fn open_segment(&self) -> Option<u64> {
         let mut guard = self.space.lock();
         let space = &mut *guard;
@@ -186,7 +191,9 @@ impl Copies {
         Some(segment)
     }
 
-    /// Makes room for `entries` entries for chunks of `run`. May sleep.
+    /// Makes room in the index for `entries` entries for chunks of `run`. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(super) fn make_room(&self, run: Chunks, entries: u64) -> Result {
         loop {
             let missing = self.index.lock().missing(run, entries);
@@ -199,17 +206,19 @@ impl Copies {
         }
     }
 
-    /// Adds a run of contents that are in the store from `position` on. There must be room.
+    /// Adds a run of contents that are in the store from `position` on. Room must have been made.
+    ///
+    /// Errors: `ENOMEM` if there is no room, `EFBIG` for a position that is too large.
     pub(super) fn insert(&self, run: Chunks, position: u64) -> Result {
         self.index.lock().insert(run, position)
     }
 
-    /// The next entries of the index; see [`Index::export`].
+    /// Appends the next entries of the index to `out`; see [`Index::export`].
     fn export(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
         self.index.lock().export(from, out)
     }
 
-    /// Bytes that the index occupies.
+    /// Returns the number of bytes that the index occupies.
     pub(crate) fn memory(&self) -> u64 {
         self.index.lock().memory()
     }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an engine knows now: the present epoch behind the gate, the timeline, the protection, the
+//! What an engine knows now: the present epoch behind the gate, the timeline, the designation, the
 //! next snapshot's id.
 //!
 //! # Lock order
 //!
-//! `editor`, then `control`, then the gate (closing it), then `timeline` and `protection`, each
+//! `editor`, then `control`, then the gate (closing it), then `timeline` and `designation`, each
 //! taken alone. Whoever is inside the gate waits for none of the first two. None is held while
 //! waiting for a task that needs it, or over sysfs and open calls.
 
@@ -94,7 +94,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// Begins with what is known.
+    /// Makes the state from what is known at the beginning.
     ///
     /// Errors: `ENOMEM`.
     pub(super) fn new(known: Known) -> impl PinInit<Self, Error> {
@@ -135,7 +135,7 @@ impl State {
         self.timeline.lock().clone()
     }
 
-    /// Publishes a timeline; the old one is freed here at the earliest. The caller holds the
+    /// Replaces the timeline. The old one lives as long as somebody uses it. The caller holds the
     /// control lock.
     pub(super) fn publish(&self, new: Arc<Timeline>) {
         let old = core::mem::replace(&mut *self.timeline.lock(), new);
@@ -194,7 +194,8 @@ impl State {
         self.editor.lock()
     }
 
-    /// Returns true if copies of an epoch are kept: it is the present one, and there is a snapshot.
+    /// Returns true if copies of an epoch are kept: if it is the present one, and there is a
+    /// snapshot.
     pub(super) fn keeps_copies(&self, epoch: u64) -> bool {
         let timeline = self.timeline();
         let present = timeline.present();

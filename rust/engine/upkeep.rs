@@ -41,10 +41,11 @@ impl Engine {
         self.log.has_failed() && !self.log.is_given_up()
     }
 
-    /// Gives a store up that cannot be written. That nothing in it can be relied on is said in a
-    /// superblock; then all snapshots end, and writes pass that should have been logged. If it
-    /// cannot be said, `on_error=` decides: the same happens, or the store is *failing*, and keeps
-    /// its snapshots.
+    /// Handles a store that cannot be written. Writes the broken state to a superblock; then the
+    /// store is given up: all snapshots end, and writes pass that should have been logged.
+    ///
+    /// If no superblock can be written, `on_error=` decides: the store is given up too, or it is
+    /// *failing*: writes wait, and it keeps its snapshots.
     pub(super) fn store_failed(self: &Arc<Self>, error: Error) {
         self.log.fail();
         // Contents that wait for a record come back, also when none is in flight that would see to
@@ -76,8 +77,8 @@ impl Engine {
         self.kick();
     }
 
-    /// The journal is given up: no write waits for the store any longer, and nobody has what it
-    /// preserved.
+    /// Gives up all snapshots, as the log is given up: no write waits for the store any longer, and
+    /// nobody has what it preserved.
     fn end_snapshots(self: &Arc<Self>, error: Error, broken: Result) {
         pr_err!(
             "{}: THE STORE FAILED ({error:?}): all snapshots are lost, and changes are tracked in memory only; once the store is mended, remove and create the device, and make a full backup\n",
@@ -94,7 +95,8 @@ impl Engine {
         }
     }
 
-    /// The store is failing from now on. Tried again by the checkpoint's work.
+    /// Tells that the store is failing from now on, and starts the checkpoint's work, which tries
+    /// again.
     fn hold_writes(self: &Arc<Self>, error: Error) {
         pr_err!(
             "{}: THE STORE FAILED ({error:?}), and not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded, and that ends all snapshots; they stay if the device is removed, and created again with the store mended\n",
@@ -104,7 +106,7 @@ impl Engine {
         self.kick_checkpoint();
     }
 
-    /// Tries for the last time to say in a store that it failed: it may be back.
+    /// Writes the broken state to a superblock for the last time: the store may be back.
     pub(super) fn say_again_that_it_failed(&self) {
         let mut guard = self.superblocks.lock();
         if let Some(superblocks) = (*guard).as_mut().filter(|_| self.log.is_given_up()) {
@@ -113,7 +115,7 @@ impl Engine {
         }
     }
 
-    /// The store failed before. Says so in it, tried again as long as that holds writes back.
+    /// Writes the broken state to a superblock; retries while writes are blocked on it.
     pub(super) fn give_up_store(self: &Arc<Self>) {
         self.store_failed(EIO);
         if self.is_failing() && self.phases.now() == Phase::Active {
@@ -124,9 +126,9 @@ impl Engine {
 
     /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it. Returns its id.
     ///
-    /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
-    /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
-    /// when that store has failed.
+    /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` if too many
+    /// were taken since, `ENODEV` while a device with a persistent store is not active, `EIO` if
+    /// that store has failed, `ENOMEM`, those of a checkpoint and of the origin's flush.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
         let (id, has_dropped) = self.take(scope, keep)?;
@@ -144,8 +146,10 @@ impl Engine {
     }
 
     /// Makes durable that the unproven snapshots and bookmarks are right, as somebody vouches for
-    /// them. Nothing to do for a transient store. `ENODEV` while the device is not active, `EIO`
-    /// when the store has failed or now does.
+    /// them. Does nothing for a transient store.
+    ///
+    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed, `ENOMEM`;
+    /// those of the device, with which the store fails now.
     pub(crate) fn trust(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let told = {
@@ -160,8 +164,8 @@ impl Engine {
         })
     }
 
-    /// Gives up the oldest snapshot, so that writes can go on. Nothing happens as long as the store
-    /// is failing: they wait for it.
+    /// Gives up the oldest snapshot, so that writes can go on. Does nothing while the store is
+    /// failing: writes wait for it.
     pub(super) fn give_up_oldest(self: &Arc<Self>, why: &CStr) {
         let timeline = self.state.timeline();
         let mut live = timeline
@@ -202,7 +206,7 @@ impl Engine {
         self.events.add(Event::Invalid);
     }
 
-    /// Gives up all snapshots. The store is transient, or given up.
+    /// Gives up all snapshots. The store must be transient or given up.
     pub(super) fn give_up_all(self: &Arc<Self>, why: &CStr) {
         let live = self.state.timeline();
         for _ in live
@@ -214,8 +218,8 @@ impl Engine {
         }
     }
 
-    /// Sends an event when the store has filled beyond the mark, once until it has emptied below
-    /// it.
+    /// Sends an event when the store has filled beyond the low-space mark. Sends no other before it
+    /// has emptied below the mark.
     pub(super) fn watch_space(self: &Arc<Self>) {
         let (capacity, used) = self.store_space();
         let low =

@@ -53,7 +53,7 @@ pub(crate) trait Gated: Target<PerBio = Option<Ticket>> {}
 impl<T: Target<PerBio = Option<Ticket>>> Gated for T {}
 
 impl Engine {
-    /// Sends a bio of the live device on its way.
+    /// Maps a bio of the live device: sends it to the origin, ends it, or gives it to the copier.
     pub(crate) fn map<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
         let start = bio.span().start;
         match bio.op() {
@@ -85,14 +85,15 @@ impl Engine {
         bio.remap(self.device.origin(), span.start)
     }
 
-    /// Sectors from `start` on that lie in [`WINDOW`] chunks, the first of which may be cut.
+    /// Returns the number of sectors from `start` on that lie in [`WINDOW`] chunks. The first chunk
+    /// may count in part.
     fn window_sectors(&self, start: u64) -> u64 {
         let end = self.device.shape().chunk(start).saturating_add(WINDOW);
         self.device.shape().sector(end).saturating_sub(start)
     }
 
-    /// Marks all chunks of a run, unless one is needed, or they are many, or there is no memory
-    /// right now.
+    /// Marks all chunks of a run. Returns false if one of them is needed or not announced, if they
+    /// are too many, or if there is no memory right now; some may be marked then.
     pub(super) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
         if chunks.len() > WINDOW
             || self.first_needed(present, chunks).is_some()
@@ -110,8 +111,8 @@ impl Engine {
         true
     }
 
-    /// Whether chunks of a run may be marked without a record of their own: recovery would take
-    /// them for changed.
+    /// Returns true if chunks of a run may be marked without a record of their own: recovery would
+    /// take them for changed.
     pub(super) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
         let Some(regions) = &present.regions else {
             return true;
@@ -123,7 +124,7 @@ impl Engine {
         regions.find(run, false).is_none() || self.log.is_given_up()
     }
 
-    /// The first chunk of a run that is not marked and whose content is needed.
+    /// Returns the first chunk of a run that is not marked and whose content is needed.
     pub(super) fn first_needed(
         &self,
         present: &Entry<'_, Present>,

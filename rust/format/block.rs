@@ -34,7 +34,7 @@ pub const VERSION: u32 = 1;
 /// with them cannot overflow.
 pub const MAX_NUMBER: u64 = 1 << 62;
 
-/// Why a block was not taken; of two, the later one here says more.
+/// Why a block was refused. The reasons are in rising order: a later one says more.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Invalid {
     /// All zero: never written.
@@ -74,7 +74,7 @@ fn block_checksum(block: &Block, kind: &BlockKind) -> u32 {
     crc32c(crc32c(crc32c(0, before), &[0; 4]), after)
 }
 
-/// Completes a block: magic, version and checksum. The result is the checksum.
+/// Completes a block: writes magic, version and checksum. Returns the checksum.
 pub(super) fn seal(block: &mut Block, kind: &BlockKind) -> u32 {
     let seal = Seal {
         magic: kind.magic,
@@ -90,7 +90,9 @@ pub(super) fn seal(block: &mut Block, kind: &BlockKind) -> u32 {
     checksum
 }
 
-/// Checks what [`seal`] wrote. The result is the checksum.
+/// Checks what [`seal`] wrote. Returns the checksum.
+///
+/// Errors: [`Invalid`], which says why the block was refused.
 pub(super) fn unseal(block: &Block, kind: &BlockKind) -> Result<u32, Invalid> {
     let (seal, _) = Seal::read_from_prefix(block).map_err(|_| Invalid::Foreign)?;
     if seal.magic != kind.magic {
@@ -111,13 +113,15 @@ pub(super) fn unseal(block: &Block, kind: &BlockKind) -> Result<u32, Invalid> {
 }
 
 /// Reads the `T` behind the seal.
+///
+/// Errors: [`Invalid::Damaged`] for a `T` that does not fit into a block, which no caller has.
 pub(super) fn body<T: FromBytes>(block: &Block) -> Result<T, Invalid> {
     let (_, rest) = block.split_at(SEAL_BYTES);
     let (value, _) = T::read_from_prefix(rest).map_err(|_| Invalid::Damaged)?;
     Ok(value)
 }
 
-/// Makes `block` zero but for `value` behind the seal's place.
+/// Zeroes `block` and puts `value` behind the place of the seal.
 pub(super) fn set_body<T: IntoBytes + zerocopy::Immutable>(block: &mut Block, value: &T) {
     block.fill(0);
     let bytes = value.as_bytes();

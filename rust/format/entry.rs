@@ -27,8 +27,8 @@ pub enum Entry {
         /// Sectors of the live device.
         sectors: u64,
     },
-    /// With the epoch of the same record begins a snapshot. Its designation is the one at this
-    /// place.
+    /// A snapshot, taken at the epoch that this record begins. Its designation is the one at this
+    /// place in the log.
     Snapshot {
         /// Its id.
         id: u64,
@@ -100,7 +100,7 @@ fn flag(set: bool, bit: u32) -> u32 {
 }
 
 impl Entry {
-    /// As it is on disk.
+    /// Returns the entry as it is on disk.
     pub fn to_raw(self) -> RawEntry {
         let (kind, flags, words) = match self {
             Self::Segment { segment, epoch } => (SEGMENT, 0, [segment, epoch, 0]),
@@ -137,7 +137,7 @@ impl Entry {
         }
     }
 
-    /// From disk; `None` for what this code does not know.
+    /// Returns the entry that is on disk; `None` for a kind that this code does not know.
     pub fn from_raw(raw: RawEntry) -> Option<Self> {
         let flags = raw.flags.get();
         let [a, b, c] = raw.words.map(U64::get);

@@ -57,7 +57,9 @@ pub fn image_block(block: &mut Block, mut header: ImageHeader, data: &[u8]) {
     seal(block, &IMAGE);
 }
 
-/// The data of a block of an image.
+/// Checks a block of an image. Returns its header and its data.
+///
+/// Errors: [`Invalid`], which says why the block was refused.
 pub fn image_data(block: &Block) -> Result<(ImageHeader, &[u8]), Invalid> {
     unseal(block, &IMAGE)?;
     let header: ImageHeader = body(block)?;

@@ -17,9 +17,9 @@ use crate::format::block::BLOCK_SECTORS;
 use crate::format::superblock::Superblock;
 use zerocopy::little_endian::U64;
 
-/// Segments are as long as that there are about so many ...
+/// The segment length is chosen so that a store has about so many segments ...
 const SEGMENTS: u64 = 512;
-/// ... but no longer than this, in blocks, if it takes so many contents.
+/// ... but a segment has at most so many blocks, unless that is too few for 32 copies.
 const MAX_SEGMENT: u64 = 1024;
 const MIN_RING: u64 = 64;
 const MAX_RING: u64 = 2048;
@@ -34,8 +34,7 @@ const ENTRIES_PER_BLOCK: u64 = 200;
 ///
 /// All areas are within [`MAX_BLOCKS`], in the order shown above, and do not overlap; a segment
 /// holds at least one header and the contents of one copy; there are at least one segment and 16
-/// blocks in the ring, and no more than [`MAX_RING`], so that there is a bound to what its records
-/// can bring about.
+/// blocks in the ring, and at most [`MAX_RING`], which bounds the work of replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// First block of the ring.
@@ -60,14 +59,15 @@ pub struct Layout {
 /// ([`MAX_POSITION`](crate::maps::MAX_POSITION)).
 pub const MAX_BLOCKS: u64 = 1 << 40;
 
-/// Most blocks of the contents of one copy, which are never divided between two segments.
+/// Returns the most blocks of the contents of one copy, which are never divided between two
+/// segments.
 pub fn run_blocks(chunk_blocks: u64) -> u64 {
     chunk_blocks.max(16)
 }
 
 impl Layout {
-    /// For a new store of `blocks` blocks, for a device of `chunks` chunks. `None` when it is too
-    /// small.
+    /// Returns the layout of a new store of `blocks` blocks, for a device of `chunks` chunks;
+    /// `None` if the store is too small.
     pub fn new(blocks: u64, chunks: u64, chunk_sectors: u64) -> Option<Self> {
         let chunk_blocks = chunk_sectors / BLOCK_SECTORS;
         let blocks = blocks.min(MAX_BLOCKS);
@@ -96,7 +96,7 @@ impl Layout {
         layout.is_sound().then_some(layout)
     }
 
-    /// That of a superblock, if it is sound.
+    /// Returns the layout that a superblock describes, if it is sound.
     pub fn from_superblock(superblock: &Superblock) -> Option<Self> {
         let chunk_sectors = u64::from(superblock.chunk_sectors.get());
         let layout = Self {
@@ -112,7 +112,7 @@ impl Layout {
         (chunk_sectors.is_power_of_two() && layout.is_sound()).then_some(layout)
     }
 
-    /// Writes it to a superblock.
+    /// Writes the layout to a superblock.
     pub fn store(&self, superblock: &mut Superblock) {
         superblock.ring_start = U64::new(self.ring_start);
         superblock.ring_blocks = U64::new(self.ring_blocks);
@@ -149,12 +149,12 @@ impl Layout {
             && data.is_some_and(|data| self.data_start + data <= MAX_BLOCKS)
     }
 
-    /// Blocks that the store must have.
+    /// Returns the number of blocks that the store must have.
     pub fn blocks(&self) -> u64 {
         self.data_start + self.segments * self.segment_blocks
     }
 
-    /// The layout when the store has `blocks` blocks: with more segments, never fewer.
+    /// Returns the layout of a store that has `blocks` blocks: with more segments, never fewer.
     pub fn grown(&self, blocks: u64) -> Self {
         let data = blocks.min(MAX_BLOCKS).saturating_sub(self.data_start);
         let segments = data.checked_div(self.segment_blocks).unwrap_or(0);
@@ -164,22 +164,22 @@ impl Layout {
         }
     }
 
-    /// The block of the `n`th record in the ring since formatting.
+    /// Returns the block of record number `n` in the ring. Records are counted since formatting.
     pub fn ring_block(&self, n: u64) -> u64 {
         self.ring_start + n.checked_rem(self.ring_blocks).unwrap_or(0)
     }
 
-    /// First block of an image area.
+    /// Returns the first block of an image area.
     pub fn image_block(&self, area: u32) -> u64 {
         self.image_start + u64::from(area) * self.image_blocks
     }
 
-    /// First block of a segment, if there is such a one.
+    /// Returns the first block of a segment, if the segment exists.
     pub fn segment_start(&self, segment: u64) -> Option<u64> {
         (segment < self.segments).then(|| self.data_start + segment * self.segment_blocks)
     }
 
-    /// The segment that a block lies in.
+    /// Returns the segment that a block lies in, if it lies in one.
     pub fn segment_of(&self, block: u64) -> Option<u64> {
         let segment = block
             .checked_sub(self.data_start)?

@@ -88,9 +88,9 @@ pub const MAX_CONTENTS: usize = 240;
 /// Most entries of a record.
 pub const MAX_ENTRIES: usize = (BLOCK_BYTES - RECORD_BODY_AT) / core::mem::size_of::<RawEntry>();
 
-/// Makes a record's header block; the result is its checksum.
+/// Makes the header block of a record. Returns its checksum.
 ///
-/// Entries beyond what fits are a bug of the caller; they are left out, and the count says so.
+/// More entries than fit are a bug of the caller: they are left out, and not counted in the header.
 pub fn record_block<T: IntoBytes + zerocopy::Immutable>(
     block: &mut Block,
     mut header: RecordHeader,
@@ -127,7 +127,9 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// From a block.
+    /// Checks the header block of a record.
+    ///
+    /// Errors: [`Invalid`], which says why the block was refused.
     pub fn from_block(block: &'a Block) -> Result<Self, Invalid> {
         let checksum = unseal(block, &RECORD)?;
         let header: RecordHeader = body(block)?;
@@ -158,12 +160,12 @@ impl<'a> Record<'a> {
             .filter_map(|bytes| T::read_from_bytes(bytes).ok())
     }
 
-    /// The entries of a content record.
+    /// Returns the entries of a record with contents.
     pub fn contents(&self) -> impl Iterator<Item = Content> + 'a {
         self.entries()
     }
 
-    /// The entries of another record.
+    /// Returns the entries of a record without contents.
     pub fn raw_entries(&self) -> impl Iterator<Item = RawEntry> + 'a {
         self.entries()
     }

@@ -110,17 +110,19 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// Writes it to a block.
+    /// Writes the superblock to a block, with its seal.
     pub fn to_block(self, block: &mut Block) {
         set_body(block, &self);
         seal(block, &SUPERBLOCK);
     }
 
-    /// Where it is written, one after the other with a flush between: first the place that the
-    /// superblock before it was written to last, and which a crash may have left without that.
+    /// Returns the two places that the superblock is written to, one after the other with a flush
+    /// between. The first is the one that the previous superblock was written to last: a crash may
+    /// have come before that write.
     ///
-    /// The other place has the superblock before, then. If that were overwritten first, and the
-    /// power went, only an older one would be left, whose image's area has been used again.
+    /// The other place is sure to hold the previous superblock. If that were overwritten first and
+    /// the power went, only an older superblock would be left, and the area of its image has been
+    /// used again.
     pub fn places(&self) -> [u64; 2] {
         let [even, odd] = SUPERBLOCKS;
         match self.sequence.get() % 2 {
@@ -129,8 +131,8 @@ impl Superblock {
         }
     }
 
-    /// Has its next one be written to `place` first, where nothing whole is: if the power goes
-    /// meanwhile, this one is left.
+    /// Makes the next superblock go to `place` first, where there is no valid one. If the power
+    /// goes meanwhile, this superblock is left.
     pub fn replace_first(&mut self, place: u64) {
         // The next one goes first to where this one went last.
         let [first, _] = self.places();
@@ -139,7 +141,9 @@ impl Superblock {
         }
     }
 
-    /// From a block, if it is a superblock that this code may use.
+    /// Reads a superblock that this code may use from a block.
+    ///
+    /// Errors: [`Invalid`], which says why the block was refused.
     pub fn from_block(block: &Block) -> Result<Self, Invalid> {
         unseal(block, &SUPERBLOCK)?;
         let superblock: Self = body(block)?;

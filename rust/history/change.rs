@@ -40,7 +40,7 @@ impl<C> Change<C> {
 }
 
 impl<C> Change<C> {
-    /// Whether it changes nothing.
+    /// Returns true if the change changes nothing.
     pub fn is_none(&self) -> bool {
         self.begin.is_none()
             && self.snapshot.is_none()
@@ -51,9 +51,11 @@ impl<C> Change<C> {
 }
 
 impl<C> Timeline<C> {
-    /// The timeline after a change: with `begin` as the new present epoch and `snapshot` as a new
-    /// one, those of `drop` turned into bookmarks, and those of `forget` gone. Epochs and copies
-    /// that nobody needs are left out. May sleep.
+    /// Returns the timeline after a change. `begin` becomes the present epoch and `snapshot` the
+    /// latest snapshot, the dropped ones become bookmarks, and the forgotten one is gone. Epochs
+    /// and copies that nobody needs any longer are left out. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn changed(&self, change: Change<C>) -> Result<Self> {
         let mut snapshots = KVec::with_capacity(self.snapshots.len() + 1, GFP_KERNEL)?;
         let mut bookmarks =
@@ -101,9 +103,11 @@ impl<C> Timeline<C> {
         })
     }
 
+    /// Returns the epochs that are still needed, and `begin`.
+    ///
     /// Rule 1: an epoch's marks are needed while a snapshot or bookmark is as old or older, and for
-    /// the backup map; its copies while a live snapshot is. The present epoch's marks are always
-    /// needed.
+    /// the backup map; its copies while a live snapshot is as old or older. The present epoch's
+    /// marks are always needed.
     fn needed_epochs(
         &self,
         copies_from: u64,
@@ -124,13 +128,13 @@ impl<C> Timeline<C> {
     }
 }
 
-/// The first epoch that any of some snapshots needs.
+/// Returns the oldest epoch that any of `snapshots` needs; `u64::MAX` without a snapshot.
 fn oldest(snapshots: &[Arc<Snapshot>]) -> u64 {
     let epochs = snapshots.iter().map(|snapshot| snapshot.epoch);
     epochs.min().unwrap_or(u64::MAX)
 }
 
-/// Adding an element that may be there.
+/// Appends an element that is optional.
 trait ExtendWithOption<T> {
     fn extend_with_option(&mut self, value: Option<T>) -> Result;
 }

@@ -75,13 +75,17 @@ pub struct NewSnapshot {
 }
 
 impl Snapshot {
-    /// Allocates. May sleep.
+    /// Makes a snapshot of which nothing is released. May sleep.
+    ///
+    /// Errors: `EFBIG` for too many chunks, `ENOMEM`.
     pub fn new(new: NewSnapshot) -> Result<Arc<Self>> {
         let released = Arc::new(Bitmap::new(new.chunks)?, GFP_KERNEL)?;
         Self::restored(new, released, false)
     }
 
-    /// As it was saved, with the chunks that were released.
+    /// Makes a snapshot as it was saved, with the chunks that were released. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn restored(new: NewSnapshot, released: Arc<Bitmap>, dropped: bool) -> Result<Arc<Self>> {
         let snapshot = Self {
             id: new.id,
@@ -98,18 +102,20 @@ impl Snapshot {
         Ok(Arc::new(snapshot, GFP_KERNEL)?)
     }
 
-    /// From now on nothing is preserved for it: what is overwritten since then is gone for those
-    /// who still read it.
+    /// Drops the snapshot: nothing is preserved for it from now on. For whoever still reads it,
+    /// what is overwritten from then on is gone.
     pub fn set_dropped(&self) {
         self.dropped.store(true, Release);
     }
 
-    /// Whether it was dropped. What was decided before that is not visible any longer.
+    /// Returns true if the snapshot was dropped. Loads with acquire ordering: later accesses are
+    /// not moved before it.
     pub fn is_dropped(&self) -> bool {
         self.dropped.load(Acquire)
     }
 
-    /// Whether the snapshot wants the content of a chunk preserved, whatever has become of it.
+    /// Returns true if the snapshot wants the content of a chunk preserved, whether or not the
+    /// chunk was overwritten since.
     pub fn wants(&self, chunk: u64) -> bool {
         !self.is_dropped()
             && chunk < self.released.len()
@@ -118,12 +124,12 @@ impl Snapshot {
             && !self.released.get(chunk)
     }
 
-    /// An incremental scope takes effect.
+    /// Puts an incremental scope into effect.
     pub fn narrow(&self) {
         self.narrowed.store(true, Release);
     }
 
-    /// Whether the scope is as narrow as it gets.
+    /// Returns true if the scope is full, or an incremental one in effect.
     pub fn is_narrowed(&self) -> bool {
         matches!(self.scope, Scope::Full) || self.narrowed.load(Acquire)
     }

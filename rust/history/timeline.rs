@@ -45,7 +45,9 @@ pub const MAX_SCOPE: usize = 500;
 pub const MAX_EPOCHS: usize = 2048;
 
 impl<C> Timeline<C> {
-    /// One epoch, no snapshot.
+    /// Makes a timeline of one epoch, without a snapshot. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn new(first: Epoch<C>) -> Result<Self> {
         let mut epochs = KVec::with_capacity(1, GFP_KERNEL)?;
         epochs.push(first, GFP_KERNEL)?;
@@ -58,7 +60,7 @@ impl<C> Timeline<C> {
         })
     }
 
-    /// As it was saved. The epochs are sorted, and so are the others by their ids.
+    /// Returns a timeline as it was saved. All three lists must be sorted by id.
     pub fn restored(
         epochs: KVec<Epoch<C>>,
         snapshots: KVec<Arc<Snapshot>>,
@@ -75,77 +77,77 @@ impl<C> Timeline<C> {
         }
     }
 
-    /// The epochs that the latest snapshot, and the one before it, began.
+    /// Returns the epochs that the latest snapshot, and the one before it, began.
     pub fn latest_epochs(&self) -> (u64, u64) {
         (self.latest_epoch, self.previous_epoch)
     }
 
-    /// The live snapshots, oldest first.
+    /// Returns the live snapshots, oldest first.
     pub fn snapshots(&self) -> &[Arc<Snapshot>] {
         &self.snapshots
     }
 
-    /// The bookmarks, oldest first.
+    /// Returns the bookmarks, oldest first.
     pub fn bookmarks(&self) -> &[Arc<Snapshot>] {
         &self.bookmarks
     }
 
-    /// The present epoch.
+    /// Returns the present epoch.
     pub fn present(&self) -> Option<&Epoch<C>> {
         self.epochs.last()
     }
 
-    /// A live snapshot.
+    /// Returns a live snapshot by its id.
     pub fn snapshot(&self, id: u64) -> Option<&Arc<Snapshot>> {
         self.snapshots.iter().find(|snapshot| snapshot.id == id)
     }
 
-    /// A live snapshot or a bookmark.
+    /// Returns a live snapshot or a bookmark by its id.
     pub fn entry(&self, id: u64) -> Option<&Arc<Snapshot>> {
         let mut all = self.all();
         all.find(|snapshot| snapshot.id == id)
     }
 
-    /// All live snapshots and bookmarks.
+    /// Returns all live snapshots and bookmarks.
     fn all(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
         // Spelt out, as the prelude brings another trait with a `chain`.
         Iterator::chain(self.snapshots.iter(), self.bookmarks.iter())
     }
 
-    /// The live snapshot or bookmark with the greatest id.
+    /// Returns the live snapshot or bookmark with the greatest id.
     pub fn latest(&self) -> Option<&Arc<Snapshot>> {
         self.all().max_by_key(|snapshot| snapshot.id)
     }
 
-    /// The epochs since the latest snapshot: the seed's snapshot map.
+    /// Returns the epochs since the latest snapshot. They make up the snapshot map in sysfs.
     pub fn since_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
         self.epochs(self.latest_epoch, u64::MAX)
     }
 
-    /// The epochs that the latest snapshot closed: the seed's backup map.
+    /// Returns the epochs that the latest snapshot closed. They make up the backup map in sysfs.
     pub fn closed_by_latest(&self) -> impl Iterator<Item = &Epoch<C>> + Clone {
         self.epochs(self.previous_epoch, self.latest_epoch)
     }
 
-    /// The epochs whose number is in `from..to`, oldest first.
+    /// Returns the epochs whose number is in `from..to`, oldest first.
     pub fn epochs(&self, from: u64, to: u64) -> core::slice::Iter<'_, Epoch<C>> {
         let place = |id: u64| self.epochs.partition_point(|epoch| epoch.id < id);
         let epochs = self.epochs.get(place(from)..place(to));
         epochs.unwrap_or_default().iter()
     }
 
-    /// Whether a chunk was written in one of the epochs whose number is in `from..to`.
+    /// Returns true if a chunk was written in one of the epochs whose number is in `from..to`.
     pub fn marked(&self, chunk: u64, from: u64, to: u64) -> bool {
         self.epochs(from, to).any(|epoch| epoch.marks.get(chunk))
     }
 
-    /// Rule 2: whether any live snapshot needs the content that the origin has for a chunk. Only
-    /// meaningful for whoever is inside the gate, and then only until it leaves.
+    /// Returns true if a live snapshot needs the content that the origin has for a chunk: rule 2.
+    /// Valid only inside the gate, until it is left.
     ///
-    /// From the newest snapshot back, so that it does not matter how many there are: usually the
-    /// newest one wants the chunk, or an epoch since one of the newest has the mark that answers
-    /// for all older ones. Only what none of the snapshots since its last write wants is asked of
-    /// each of these.
+    /// Goes from the newest snapshot back, so that the number of snapshots does not matter. Usually
+    /// the newest one wants the chunk, or an epoch since one of the newest has a mark, which
+    /// answers for all older ones. Older snapshots are asked only if none of the newer ones wants
+    /// the chunk and it was not written since.
     pub fn needs(&self, chunk: u64) -> bool {
         let mut looked_at = u64::MAX;
         for snapshot in self.snapshots.iter().rev() {
@@ -160,17 +162,19 @@ impl<C> Timeline<C> {
         false
     }
 
-    /// For replay, whose present epoch may have marks from later than the place that is replayed:
-    /// whether a live snapshot wants the content of a chunk and no closed epoch since has written
-    /// it.
+    /// Returns true if a live snapshot wants the content of a chunk that no closed epoch since has
+    /// written. This is [`Timeline::needs`] for replay, where the present epoch may already have
+    /// marks from behind the place that is replayed.
     pub fn needed_at_replay(&self, chunk: u64) -> bool {
         let present = self.present().map_or(0, |epoch| epoch.id);
         let mut snapshots = self.snapshots.iter();
         snapshots.any(|s| s.wants(chunk) && !self.marked(chunk, s.epoch, present))
     }
 
-    /// Whether there may be an epoch more; `EOVERFLOW` if not. As many as there are since the
-    /// oldest snapshot or bookmark are kept.
+    /// Checks that one more epoch may begin. All epochs since the oldest snapshot or bookmark are
+    /// kept.
+    ///
+    /// Errors: `EOVERFLOW` if there are [`MAX_EPOCHS`] already.
     pub fn has_room(&self) -> Result {
         match self.epochs.len() < MAX_EPOCHS {
             true => Ok(()),
@@ -178,9 +182,11 @@ impl<C> Timeline<C> {
         }
     }
 
-    /// The scope of a snapshot that begins `epoch`, incremental since the one with id `base`.
-    /// `ENOENT` when there is none, `EOVERFLOW` when there have been more than [`MAX_SCOPE`] epochs
-    /// since.
+    /// Returns the scope of a snapshot that begins `epoch`, incremental since the one with id
+    /// `base`. May sleep.
+    ///
+    /// Errors: `ENOENT` if there is no such base, `EOVERFLOW` if more than [`MAX_SCOPE`] epochs lie
+    /// between, `ENOMEM`.
     pub fn scope_since(&self, base: u64, epoch: u64) -> Result<Scope> {
         let base = self.entry(base).ok_or(ENOENT)?;
         let mut marks = KVec::new();
@@ -198,7 +204,8 @@ impl<C> Timeline<C> {
         })
     }
 
-    /// Rule 5: where the content of a chunk at a snapshot is, as far as this timeline knows.
+    /// Returns where the content of a chunk at a snapshot is, as far as this timeline knows: rule
+    /// 5.
     pub fn look(&self, snapshot: &Snapshot, chunk: u64) -> Whereabouts<'_, C> {
         let mut epochs = self.epochs(snapshot.epoch, u64::MAX);
         match epochs.find(|epoch| epoch.marks.get(chunk)) {
@@ -207,7 +214,8 @@ impl<C> Timeline<C> {
         }
     }
 
-    /// The same for the first chunk of a run, and up to which chunk the answer is the same.
+    /// Returns where the content of the first chunk of a run is, as [`Timeline::look`], and the end
+    /// of the chunks for which the answer is the same.
     pub fn look_at_run(&self, snapshot: &Snapshot, run: Chunks) -> (Whereabouts<'_, C>, u64) {
         let mut run = run;
         for epoch in self.epochs(snapshot.epoch, u64::MAX) {
@@ -224,7 +232,7 @@ impl<C> Timeline<C> {
         (Whereabouts::Origin, run.end)
     }
 
-    /// The first chunk of a run that was written since a snapshot.
+    /// Returns the first chunk of a run that was written since a snapshot.
     pub fn first_marked(&self, snapshot: &Snapshot, run: Chunks) -> Option<u64> {
         let mut before = run;
         for epoch in self.epochs(snapshot.epoch, u64::MAX) {
@@ -234,8 +242,8 @@ impl<C> Timeline<C> {
         (before.end < run.end).then_some(before.end)
     }
 
-    /// Snapshots up to this id have to go, so that with a new one there are no more than `keep`; 0
-    /// if none has to.
+    /// Returns the id up to which snapshots have to be dropped, so that there are no more than
+    /// `keep` with a new one; 0 if none has to be.
     pub fn drop_up_to(&self, keep: usize) -> u64 {
         let live = self
             .snapshots
@@ -245,7 +253,8 @@ impl<C> Timeline<C> {
         last.map_or(0, |snapshot| snapshot.id)
     }
 
-    /// The part of a run, from its start on, that is all protected at a snapshot or all not.
+    /// Returns whether the first chunk of a run is protected, and the end of the chunks for which
+    /// that is the same.
     pub fn chunks_alike(designation: &Designation, run: Chunks) -> (bool, u64) {
         let protected = designation.get(run.start);
         let mut end = run.start + 1;

@@ -76,7 +76,7 @@ impl MiscDevice for Control {
     }
 }
 
-/// What all arguments are.
+/// Implemented by every argument: plain data that can be read from and written to user space.
 trait Argument: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable {}
 impl<T: zerocopy::FromBytes + zerocopy::IntoBytes + zerocopy::Immutable> Argument for T {}
 
@@ -85,7 +85,7 @@ fn user(address: u64, len: usize) -> Result<UserSlice> {
     Ok(UserSlice::new(UserPtr::from_addr(address), len))
 }
 
-/// Reads the [`argument`] at `address`, lets `f` work on it, and writes it back.
+/// Reads the [`argument`] at `address`, calls `f` with it, and writes it back if that succeeds.
 fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
     let mut size = [0u8; 4];
     user(address as u64, size.len())?
@@ -104,13 +104,13 @@ fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
     result
 }
 
-/// The engine of the device that an argument names.
+/// Returns the engine of the device that an argument names.
 fn engine(device: uapi::Device) -> Result<Arc<Engine>> {
     let devt = DevT::new(device.major, device.minor).ok_or(ENODEV)?;
     registry::find(devt).ok_or(ENODEV)
 }
 
-/// Flags and reserved fields must be zero.
+/// Refuses flags and reserved fields that are not zero with `EINVAL`.
 fn zero(fields: &[u32]) -> Result {
     match fields.iter().all(|field| *field == 0) {
         true => Ok(()),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Listing runs of chunks by what is known of them.
+//! Lists runs of chunks by their attributes, for the extents ioctl.
 
 #![forbid(unsafe_code)]
 
@@ -42,8 +42,10 @@ pub(super) struct Query {
 const ALL: u32 = uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
 
 impl Query {
-    /// The question of an ioctl. `EINVAL` for unknown attributes or a `from` that is later than
-    /// `to`, `ENOENT` for an unknown snapshot, `EUCLEAN` for an unproven one.
+    /// Makes the query of an ioctl.
+    ///
+    /// Errors: `EINVAL` for unknown attributes or a `from` that is later than `to`, `ENOENT` for an
+    /// unknown snapshot, `EUCLEAN` for an unproven one.
     pub(crate) fn new(engine: &Engine, a: &uapi::ListExtents) -> Result<Self> {
         if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
             return Err(EINVAL);
@@ -76,8 +78,10 @@ impl Query {
         })
     }
 
-    /// Passes the runs from chunk `start` on to `out`, at most `capacity`; the result is the chunk
-    /// to go on with.
+    /// Passes the runs from chunk `start` on to `out`, at most `capacity` of them. Returns the
+    /// chunk to go on with.
+    ///
+    /// Errors: those of `out`.
     pub(super) fn list(
         &self,
         start: u64,
@@ -119,7 +123,7 @@ impl Query {
         Ok(limit.max(start.min(self.chunks)))
     }
 
-    /// What the marks say of the 64 chunks around one.
+    /// Returns the marks of the 64 chunks around a chunk.
     fn word(&self, chunk: u64) -> Word {
         let marked = |from: u64, to: u64| {
             let epochs = self.timeline.epochs(from, to);
@@ -133,7 +137,7 @@ impl Query {
         }
     }
 
-    /// The `ATTR_*` bits of a chunk.
+    /// Returns the `ATTR_*` bits of a chunk.
     fn attributes(&self, chunk: u64, word: &Word) -> u32 {
         if self
             .to
@@ -164,7 +168,9 @@ impl Query {
         bits
     }
 
-    /// Written between the two, or become protected, which is the same to whoever has not got it.
+    /// Returns true if a chunk counts as changed between `from` and `to`: it was written, became
+    /// protected, or was added to the device. A backup made at `from` lacks its content in each of
+    /// these cases.
     fn is_changed(&self, chunk: u64, protected: bool, written: bool) -> bool {
         let Some(from) = &self.from else {
             return true;

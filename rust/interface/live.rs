@@ -181,7 +181,7 @@ impl Target for Live {
     }
 }
 
-/// What an error of a message means to the user.
+/// Returns a hint for the user about an error of a message.
 fn hint(error: Error) -> &'static str {
     match error {
         ENOENT => "there is no such snapshot; see NR_SNAPSHOT_INFO or `preserve status`",

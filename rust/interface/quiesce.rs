@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Getting to an instant at which the data is logically consistent: idleness, a frozen filesystem.
+//! Waits for an instant at which the data is logically consistent: when writes have been idle for a
+//! while, or a filesystem is frozen.
 //!
 //! Only for the ioctl, which holds no lock of device-mapper's: a message runs inside its SRCU
 //! section, and freezing there could wait for a suspend that waits for the message.
@@ -28,7 +29,7 @@ const DEFAULT_TIMEOUT_MS: u64 = 10_000;
 /// How often to look for writes, in milliseconds.
 const LOOK_MS: u32 = 2;
 
-/// Brings about what is wished, runs `f`, and lets the filesystem go on.
+/// Waits for idleness and freezes the filesystem as wished, runs `f`, and thaws the filesystem.
 ///
 /// Errors: `ENODEV` for a freeze while the live device is suspended, which would wait for its
 /// resume and could not be killed; those of [`wait_idle`], of the freeze and of `f`.
@@ -50,8 +51,9 @@ pub(super) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>
     result
 }
 
-/// Waits until no write has completed, and no request been in flight, for long enough. `ETIMEDOUT`,
-/// `EINTR`.
+/// Waits until no write has completed, and no request has been in flight, for long enough.
+///
+/// Errors: `ETIMEDOUT`, `EINTR`.
 fn wait_idle(live: &BlockDevice, wish: Wish) -> Result {
     if wish.idle_ms == 0 {
         return Ok(());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which engines there are: one per store, shared by the tables of one live device.
+//! The registry of engines: one per store, shared by the tables of one live device.
 //!
 //! The lock is not held while devices are opened, or files in sysfs are made or removed: their
 //! handlers take it.
@@ -47,7 +47,9 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// An empty one.
+    /// Makes an empty registry, with its work queues. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
         let queues = Arc::new(Queues::new()?, GFP_KERNEL)?;
         let init = pin_init!(Self {
@@ -57,7 +59,7 @@ impl Registry {
         Arc::pin_init(init, GFP_KERNEL)
     }
 
-    /// Waits for all work, with which the last references to engines go.
+    /// Waits for all work, which holds the last references to engines that have ended.
     pub(crate) fn flush(&self) {
         self.queues.flush();
     }
@@ -93,7 +95,7 @@ impl From<kernel::alloc::AllocError> for Refused {
 }
 
 impl Refused {
-    /// The error to return from the constructor, with the reason set.
+    /// Tells device-mapper why the table is refused. Returns the error for the constructor.
     pub(super) fn report(self, table: &mut Constructor<'_>) -> Error {
         match self {
             Self::Because(why) => table.fail(why),
@@ -107,7 +109,10 @@ impl Refused {
     }
 }
 
-/// Whether a table may use an engine that exists already, or one of the same devices may be made.
+/// Returns true if a table may use the engine of an entry; false if that is another device's, and a
+/// new engine may be made.
+///
+/// Errors: [`Refused`], if there must be neither.
 fn check(
     entry: &Registered,
     identity: Identity,
@@ -169,8 +174,11 @@ fn there_is_another_chunk_size(engine: &Engine, shape: Geometry) -> bool {
     engine.device().shape().chunk_sectors() != shape.chunk_sectors()
 }
 
-/// The engine for a table: the one that is there already, or a new one. To be given back by
+/// Returns the engine for a table: an existing one, or a new one. The caller gives it back with
 /// [`release`].
+///
+/// Errors, as [`Refused`]: a text if the table does not fit an existing engine or the devices
+/// cannot be used, `ENODEV` while the module is being unloaded, those of the devices, `ENOMEM`.
 pub(super) fn acquire(
     identity: Identity,
     shape: Geometry,
@@ -217,8 +225,8 @@ pub(super) enum Use {
     View,
 }
 
-/// A target or view gives its engine back. With the last target the engine ends; with the last of
-/// both it is forgotten.
+/// Gives an engine back that a target or view has used. The engine ends with its last target, and
+/// is forgotten with the last target or view.
 pub(super) fn release(engine: &Arc<Engine>, what: Use) {
     let Some(registry) = REGISTRY.get() else {
         return;
@@ -256,8 +264,9 @@ pub(super) fn release(engine: &Arc<Engine>, what: Use) {
     drop(forgotten);
 }
 
-/// A view begins to use an engine; to be given back by [`release`]. `ENODEV` when it has ended
-/// meanwhile.
+/// Lets a view use an engine. The caller gives it back with [`release`].
+///
+/// Errors: `ENODEV` if the engine has ended meanwhile, or the module is being unloaded.
 pub(super) fn hold(engine: &Arc<Engine>) -> Result {
     let registry = REGISTRY.get().ok_or(ENODEV)?;
     let mut entries = registry.entries.lock();
@@ -268,8 +277,9 @@ pub(super) fn hold(engine: &Arc<Engine>) -> Result {
     Ok(())
 }
 
-/// Makes the live device's directory in sysfs with `make`, unless it is there. Errors: those of
-/// `make`, `ENOMEM`, and `ENODEV` when the module is being unloaded.
+/// Makes the live device's directory in sysfs with `make`, unless it is there.
+///
+/// Errors: those of `make`, `ENOMEM`, and `ENODEV` while the module is being unloaded.
 pub(super) fn add_attributes(
     engine: &Arc<Engine>,
     make: impl FnOnce() -> Result<Directory>,
@@ -302,7 +312,8 @@ pub(super) fn add_attributes(
     Ok(())
 }
 
-/// The engine of a live device: the active one, if a reload is changing it.
+/// Returns the engine of a live device: the active one, or else the first suspended one. A reload
+/// may have made a second one.
 pub(super) fn find(live: DevT) -> Option<Arc<Engine>> {
     let registry = REGISTRY.get()?;
     let entries = registry.entries.lock();

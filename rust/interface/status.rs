@@ -91,8 +91,8 @@ fn state_code(engine: &Engine) -> u32 {
         Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
     }
 }
-/// How many chunks are marked in any of some epochs. Nearly always it is one epoch, which has
-/// counted.
+/// Returns the number of chunks that are marked in any of some epochs. Nearly always that is one
+/// epoch, which keeps a count.
 fn marked<'a>(epochs: impl Iterator<Item = &'a Epoch> + Clone, chunks: u64) -> u64 {
     let mut some = epochs.clone();
     match (some.next(), some.next()) {
@@ -111,7 +111,7 @@ fn marked<'a>(epochs: impl Iterator<Item = &'a Epoch> + Clone, chunks: u64) -> u
 }
 
 impl Figures {
-    /// The state as a word.
+    /// Returns the state as a word.
     pub(super) fn state(&self) -> &'static str {
         match self.0.state {
             uapi::STATE_ACTIVE => "active",

@@ -107,7 +107,7 @@ enum Map {
 }
 
 impl Map {
-    /// Refuses a map of changes since a snapshot that is unproven, with `EUCLEAN`.
+    /// Refuses a map of changes since an unproven snapshot with `EUCLEAN`.
     fn ensure_proven(&self, engine: &Engine) -> Result {
         let latest = engine.state().next_id() - 1;
         engine.state().ensure_proven(match self {
@@ -127,7 +127,7 @@ const MAPS: [File; MAP_ROLES.len()] = [
     file(c"protection_map", 0o400),
 ];
 
-/// The engine of a disk whose files are used; `ENODEV` when it has ended.
+/// Returns the engine of a live device. `ENODEV` if it has ended.
 fn engine(devt: DevT) -> Result<Arc<Engine>> {
     let engine = registry::find(devt).ok_or(ENODEV)?;
     match engine.phases().now() {
@@ -196,7 +196,8 @@ impl Attributes for Files {
     }
 }
 
-/// Copies the marks of some epochs together.
+/// Copies the union of the marks of some epochs to `out`, from byte `offset` on. Returns the number
+/// of bytes copied.
 fn marks<'a>(
     epochs: impl Iterator<Item = &'a Epoch> + Clone,
     chunks: u64,

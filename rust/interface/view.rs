@@ -286,7 +286,7 @@ impl Target for View {
 }
 
 impl View {
-    /// Gives a bio to the work item.
+    /// Hands a bio to the work item.
     fn hand_over(&self, bio: Bio<Reading>) {
         self.reader.arrived.push(bio);
         // When it is queued already it will see the bio.
@@ -301,13 +301,14 @@ impl Drop for View {
     }
 }
 
-/// Whether a span is not made of whole chunks. The last chunk of a device may be short: it counts
-/// as a part.
+/// Returns true unless a span is made of whole chunks. A short last chunk of a device counts as a
+/// part.
 fn is_part(span: &Span, engine: &Engine) -> bool {
     (span.start | span.len) & (engine.device().shape().chunk_sectors() - 1) != 0
 }
 
-/// Takes a device of the engine for the view's table, so that its limits and its use are known.
+/// Takes a device of the engine for the view's table, so that device-mapper knows its limits and
+/// its use.
 fn claim(table: &mut Constructor<'_>, devt: DevT) -> Result {
     let path = CString::try_from_fmt(fmt!("{devt}"))?;
     table.claim(&path, false, true).inspect_err(|_| {
@@ -345,8 +346,8 @@ impl WorkItem<WAITING> for Reader {
 }
 
 impl Reader {
-    /// Ends a read that has arrived, reading again what is not the frozen content; or lets it wait
-    /// for a resume.
+    /// Ends a read that has arrived, after reading again what was not the frozen content; or lets
+    /// it wait for a resume.
     fn finish(self: &Arc<Self>, mut bio: Bio<Reading>) {
         if let Some(status) = self.result(&mut bio) {
             return bio.end(status);
@@ -362,8 +363,8 @@ impl Reader {
         let _ = queue.enqueue::<_, WAITING>(self.clone());
     }
 
-    /// What a read that has arrived ends with. `None` if the live device is suspended, and has to
-    /// be resumed before anybody can tell; the bio then covers what is still to be read.
+    /// Returns the status that a read that has arrived ends with. `None` if only a resume of the
+    /// live device can tell; the bio then covers what is still to be read.
     fn result(&self, bio: &mut Bio<Reading>) -> Option<Status> {
         let status = bio.status();
         match core::mem::take(bio.state()) {
@@ -386,7 +387,7 @@ impl Reader {
         }
     }
 
-    /// Whether contents that a bio has brought from the store are the right ones.
+    /// Returns true if the contents that a bio has read from the store have the right checksums.
     fn is_right(&self, bio: &mut Bio<Reading>, first: Content) -> bool {
         if !self.engine.device().is_persistent() {
             return true;
@@ -395,7 +396,7 @@ impl Reader {
         bio.rewind() && buffer.are_right(&self.engine, first, bio)
     }
 
-    /// Waits for the live device's resume, and reads then what the bio covers.
+    /// Waits for the live device's resume, then reads what the bio covers.
     fn wait_and_read(&self, bio: &mut Bio<Reading>, deadline: u64) -> Status {
         loop {
             match self.engine.phases().wait_until_active(deadline) {
@@ -417,7 +418,7 @@ impl Reader {
         }
     }
 
-    /// Reads what the bio covers through the buffer. `None` as in [`result`](Self::result).
+    /// Reads what the bio covers through the buffer. Returns `None` like [`result`](Self::result).
     fn read_pieces(&self, bio: &mut Bio<Reading>) -> Option<Status> {
         let mut buffer = self.buffer.lock();
         let span = bio.span();

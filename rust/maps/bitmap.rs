@@ -3,8 +3,8 @@
 //! A sparse bitmap that is read and set without a lock.
 //!
 //! Two levels: a table of leaves, and leaves of 4 KiB that come into being when they are first
-//! needed and stay as long as the bitmap. Bits are only ever set, never cleared: a look that finds
-//! a bit set can rely on it.
+//! needed and stay as long as the bitmap. Bits are only ever set, never cleared: a bit that was
+//! seen set stays set.
 
 #![forbid(unsafe_code)]
 
@@ -33,7 +33,7 @@ pub struct Bitmap {
     count: Atomic<u64>,
 }
 
-/// The bits of the word that starts at bit `start` which lie in `from..to`.
+/// Returns the bits of `from..to` in the word whose first bit is number `start`.
 pub fn mask(start: u64, from: u64, to: u64) -> u64 {
     let last = start.saturating_add(WORD_BITS);
     let low = from.clamp(start, last) - start;
@@ -57,7 +57,9 @@ fn place(bit: u64) -> (usize, usize, u64) {
 }
 
 impl Bitmap {
-    /// An empty bitmap of `bits` bits.
+    /// Allocates an empty bitmap of `bits` bits. May sleep.
+    ///
+    /// Errors: `EFBIG` for a bitmap that is too long, `ENOMEM`.
     pub fn new(bits: u64) -> Result<Self> {
         let count = usize::try_from(bits.div_ceil(LEAF_BITS)).map_err(|_| EFBIG)?;
         if count > MAX_LEAVES {
@@ -74,12 +76,12 @@ impl Bitmap {
         })
     }
 
-    /// Number of bits, set or not.
+    /// Returns the number of bits, set or not.
     pub fn len(&self) -> u64 {
         self.bits
     }
 
-    /// How many bits are set.
+    /// Returns the number of bits that are set.
     pub fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }
@@ -88,7 +90,8 @@ impl Bitmap {
         self.leaves.get(place(bit).0)?.as_ref()
     }
 
-    /// The word that holds `bit`, zero if it is in no leaf. Ordered before what follows.
+    /// Returns the word that holds `bit`, zero if its leaf does not exist. Loads with acquire
+    /// ordering: later accesses are not moved before it.
     #[inline]
     pub fn word(&self, bit: u64) -> u64 {
         let (_, word, _) = place(bit);
@@ -96,13 +99,15 @@ impl Bitmap {
         word.map_or(0, |word| word.load(Acquire))
     }
 
-    /// Whether a bit is set. What was done before setting it is visible then.
+    /// Returns true if a bit is set. Then everything done before the bit was set is visible.
     #[inline]
     pub fn get(&self, bit: u64) -> bool {
         self.word(bit) & place(bit).2 != 0
     }
 
-    /// Makes sure that the bits of a run can be set without allocating. May sleep.
+    /// Allocates the leaves of a run, so that its bits can be set without allocating. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn prepare(&self, run: Chunks) -> Result {
         let mut bit = run.start;
         while bit < run.end.min(self.bits) {
@@ -129,10 +134,10 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Sets a bit, if it and its leaf exist; `None` if not. Otherwise whether the bit was set
-    /// before.
+    /// Sets a bit. Returns whether it was set before, or `None` if the bit or its leaf does not
+    /// exist.
     ///
-    /// What was done before is visible to whoever sees the bit.
+    /// Everything done before is visible to whoever sees the bit set.
     pub fn set(&self, bit: u64) -> Option<bool> {
         if bit >= self.bits {
             return None;
@@ -140,8 +145,8 @@ impl Bitmap {
         Some(self.set_in_word(bit, place(bit).2)? == 0)
     }
 
-    /// Sets the bits of `mask`, none of which is beyond the end, in the word of `bit`, if its leaf
-    /// exists. The result is which of them were not set before.
+    /// Sets the bits of `mask` in the word of `bit`. Returns those that were not set before, or
+    /// `None` if the leaf does not exist. No bit of `mask` may be beyond the end.
     fn set_in_word(&self, bit: u64, mask: u64) -> Option<u64> {
         let word = self.leaf(bit)?.get(place(bit).1)?;
         let mut old = word.load(Acquire);
@@ -158,7 +163,8 @@ impl Bitmap {
         Some(0)
     }
 
-    /// As [`Bitmap::set`], with a new leaf if one can be had without sleeping.
+    /// Sets a bit like [`Bitmap::set`], but adds its leaf if that can be allocated without
+    /// sleeping.
     pub fn set_nowait(&self, bit: u64) -> Option<bool> {
         if self.leaf(bit).is_none() {
             self.add_leaf(bit, GFP_NOWAIT).ok()?;
@@ -166,7 +172,7 @@ impl Bitmap {
         self.set(bit)
     }
 
-    /// The first bit of the run that is set (or not set, as `wanted` says).
+    /// Returns the first bit of the run that is set, if `wanted`, or that is not set.
     pub fn find(&self, run: Chunks, wanted: bool) -> Option<u64> {
         let mut bit = run.start;
         while bit < run.end {
@@ -184,8 +190,8 @@ impl Bitmap {
         None
     }
 
-    /// Where the search goes on after the word of `bit`: the next word, or the next leaf if there
-    /// is none here and set bits are looked for.
+    /// Returns where the search goes on after the word of `bit`: at the next word, or at the next
+    /// leaf if set bits are looked for and this leaf does not exist.
     fn next_start(&self, bit: u64, wanted: bool) -> u64 {
         let unit = match wanted && self.leaf(bit).is_none() {
             true => LEAF_BITS,
@@ -194,20 +200,22 @@ impl Bitmap {
         (bit / unit + 1).saturating_mul(unit)
     }
 
-    /// Number of leaves, there or not.
+    /// Returns the number of leaves, allocated or not.
     pub fn leaves(&self) -> u64 {
         // CAST: A length in memory.
         self.leaves.len() as u64
     }
 
-    /// Whether a leaf is there: whether one of its bits may be set.
+    /// Returns true if a leaf is allocated, so that one of its bits may be set.
     pub fn has_leaf(&self, leaf: u64) -> bool {
         leaf.checked_mul(LEAF_BITS)
             .is_some_and(|bit| self.leaf(bit).is_some())
     }
 
-    /// Sets the bits that are set in `word`, which stands for those from `bit` on, a multiple
-    /// of 64. Bits beyond the end are left out. May sleep.
+    /// Sets the bits that are set in `word`, whose first bit stands for number `bit`, a multiple of
+    /// 64. Ignores bits beyond the end. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn merge(&self, bit: u64, word: u64) -> Result {
         let start = bit;
         let end = self.bits.min(bit.saturating_add(WORD_BITS));
@@ -219,7 +227,9 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Sets all bits of a run, a word at a time. Bits beyond the end are left out. May sleep.
+    /// Sets all bits of a run, a word at a time. Ignores bits beyond the end. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn set_run(&self, run: Chunks) -> Result {
         let end = run.end.min(self.bits);
         self.prepare(Chunks { end, ..run })?;
@@ -231,7 +241,7 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Bytes that the bitmap occupies.
+    /// Returns the number of bytes that the bitmap occupies.
     pub fn memory(&self) -> u64 {
         let leaves = self.leaves.iter().filter(|leaf| leaf.as_ref().is_some());
         // CAST: Sizes of memory.
@@ -240,8 +250,8 @@ impl Bitmap {
     }
 }
 
-/// Copies bytes of a map of `bits` bits, of which `word` gives the 64 around a bit, least
-/// significant first, from byte `offset` on; the result is how many bytes there are.
+/// Copies a map of `bits` bits to `out`, from its byte `offset` on, least significant bit first.
+/// Returns the number of bytes copied. `word` returns the 64 bits around a bit.
 pub fn copy_bits(bits: u64, offset: u64, out: &mut [u8], word: impl Fn(u64) -> u64) -> usize {
     let bytes = bits.div_ceil(8);
     let mut copied = 0;

@@ -23,17 +23,17 @@ pub struct Chunks {
 }
 
 impl Chunks {
-    /// How many there are.
+    /// Returns the number of chunks.
     pub fn len(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no chunks.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether `chunk` is one of them.
+    /// Returns true if `chunk` is one of them.
     pub fn contains(&self, chunk: u64) -> bool {
         self.start <= chunk && chunk < self.end
     }
@@ -51,7 +51,8 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// `None` when the chunk size is not a power of two within the limits, or the length is absurd.
+    /// Returns the geometry of a device. `None` if the chunk size is not a power of two within the
+    /// limits, or the length is 2^63 sectors or more.
     pub fn new(sectors: u64, chunk_sectors: u64) -> Option<Self> {
         let valid = chunk_sectors.is_power_of_two()
             && (MIN_CHUNK_SECTORS..=MAX_CHUNK_SECTORS).contains(&chunk_sectors)
@@ -62,54 +63,55 @@ impl Geometry {
         })
     }
 
-    /// The same chunk size for another length; `None` when that is absurd.
+    /// Returns the geometry with the same chunk size and another length; `None` if that is 2^63
+    /// sectors or more.
     pub fn with_sectors(&self, sectors: u64) -> Option<Self> {
         Self::new(sectors, self.chunk_sectors())
     }
 
-    /// Length of the device in sectors.
+    /// Returns the length of the device in sectors.
     pub fn sectors(&self) -> u64 {
         self.sectors
     }
 
-    /// Chunk size in sectors.
+    /// Returns the chunk size in sectors.
     pub fn chunk_sectors(&self) -> u64 {
         1 << self.shift
     }
 
-    /// Chunk size in bytes.
+    /// Returns the chunk size in bytes.
     pub fn chunk_bytes(&self) -> u64 {
         SECTOR_BYTES << self.shift
     }
 
-    /// Number of chunks; the last one may be short.
+    /// Returns the number of chunks; the last one may be short.
     pub fn chunks(&self) -> u64 {
         self.sectors.div_ceil(self.chunk_sectors())
     }
 
-    /// First sector of a chunk (or of the position of a content in the store).
+    /// Returns the first sector of a chunk, or of the position of a content in the store.
     pub fn sector(&self, chunk: u64) -> u64 {
         chunk << self.shift
     }
 
-    /// The chunk that a sector lies in.
+    /// Returns the chunk that a sector lies in.
     pub fn chunk(&self, sector: u64) -> u64 {
         sector >> self.shift
     }
 
-    /// Sectors from the start of `chunks` to their end or the device's.
+    /// Returns the number of sectors of `chunks`; those beyond the end of the device do not count.
     pub fn sectors_of(&self, chunks: Chunks) -> u64 {
         let end = self.sector(chunks.end).min(self.sectors);
         end.saturating_sub(self.sector(chunks.start))
     }
 
-    /// `start + len`, if the range is not empty and ends within the device.
+    /// Returns `start + len`, if the range is not empty and ends within the device.
     pub fn range_end(&self, start: u64, len: u64) -> Option<u64> {
         let end = start.checked_add(len)?;
         (len > 0 && end <= self.sectors).then_some(end)
     }
 
-    /// The chunks that a valid range of sectors touches.
+    /// Returns the chunks that a valid range of sectors touches.
     pub fn outward(&self, start: u64, end: u64) -> Chunks {
         Chunks {
             start: start >> self.shift,
@@ -117,8 +119,8 @@ impl Geometry {
         }
     }
 
-    /// The chunks that lie wholly within a valid range of sectors. The last, short chunk does when
-    /// the range reaches the device's end.
+    /// Returns the chunks that lie wholly within a valid range of sectors. The last, short chunk is
+    /// one of them if the range reaches the end of the device.
     pub fn inward(&self, start: u64, end: u64) -> Chunks {
         let first = start.div_ceil(self.chunk_sectors());
         let end = match end >= self.sectors {

@@ -32,6 +32,8 @@ const NODE_BYTES: usize = 3 * core::mem::size_of::<usize>() + core::mem::size_of
 /// Most entries that room can be asked for at once: half a list has place for more. So a run has at
 /// most 921600 chunks, many times those of a segment.
 // CAST: A small constant.
+/// Most entries that room can be asked for at once: fewer than half a list has. So a run has at
+/// most 921600 chunks, many times those of a segment.
 const MOST: u64 = MAX_RUNS as u64 / 3;
 
 /// What is missing for an insertion: room for so many entries in a list.
@@ -53,7 +55,9 @@ pub struct Room {
 }
 
 impl Room {
-    /// Allocates. May sleep.
+    /// Allocates the room that [`Index::missing`] has reported. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn new(missing: Missing) -> Result<Self> {
         let node = match missing.node {
             true => Some(RBTreeNodeReservation::new(GFP_KERNEL)?),
@@ -81,7 +85,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An empty index of contents that take `step` positions each.
+    /// Returns an empty index of contents that take `step` positions each.
     pub fn new(step: u64) -> Self {
         Self {
             nodes: RBTree::new(),
@@ -91,24 +95,25 @@ impl Index {
         }
     }
 
-    /// Number of chunks that are in the index.
+    /// Returns the number of chunks that are in the index.
     pub fn len(&self) -> u64 {
         self.chunks
     }
 
-    /// Bytes that the index occupies.
+    /// Returns the bytes that the index occupies.
     pub fn memory(&self) -> u64 {
         self.memory
     }
 
-    /// The list that a chunk belongs to, if there is one: its key.
+    /// Returns the key of the list that a chunk belongs to, if there is one.
     fn key(&self, chunk: u64) -> Option<u64> {
         let cursor = self.nodes.cursor_lower_bound(&chunk)?;
         let (key, _) = cursor.current();
         (key / REGION == chunk / REGION).then_some(*key)
     }
 
-    /// The position of a chunk's content, and how many chunks from it on have theirs right behind.
+    /// Returns the position of a chunk's content, and the number of chunks from it on whose
+    /// contents follow one another there.
     pub fn find(&self, chunk: u64) -> Option<(u64, u64)> {
         let runs = self.nodes.get(&self.key(chunk)?)?;
         let offset = chunk % REGION;
@@ -117,9 +122,9 @@ impl Index {
         (skip < run.len).then(|| (run.position + skip * self.step, run.len - skip))
     }
 
-    /// Appends the entries of chunks from `from` on to `out`, in order, as far as there is room in
-    /// it: each a run and the position of its first content. The result is the chunk to go on with,
-    /// if there may be more.
+    /// Appends the entries of chunks from `from` on to `out`, in order, until `out` is full. An
+    /// entry is a run and the position of its first content. Returns the chunk to go on with, or
+    /// `None` at the end.
     pub fn export(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64> {
         let mut cursor = self.nodes.cursor_lower_bound(&from);
         while let Some(at) = cursor {
@@ -138,7 +143,8 @@ impl Index {
         None
     }
 
-    /// What is missing for adding `entries` entries for chunks of `run`, if anything is.
+    /// Returns what is missing for adding `entries` entries for chunks of `run`, or `None` if there
+    /// is room.
     pub fn missing(&self, run: Chunks, entries: u64) -> Option<Missing> {
         // CAST: Small. A run that is longer than an entry can be takes several.
         let wanted = (entries + run.len() / MAX_RUN).min(MOST) as usize;
@@ -159,8 +165,9 @@ impl Index {
         None
     }
 
-    /// Adds `run`, none of which may be in the index, with contents from `position` on. Fails,
-    /// possibly with a part added, unless [`Index::missing`] has said that there is room for it.
+    /// Adds `run`, none of which may be in the index, with contents from `position` on. Never fails
+    /// for want of room after [`Index::missing`] has returned `None`; otherwise a part may have
+    /// been added.
     ///
     /// Errors: `ENOMEM` when there is no room, `EFBIG` when the contents end beyond
     /// [`MAX_POSITION`].
@@ -189,7 +196,8 @@ impl Index {
         Ok(())
     }
 
-    /// Adds a run to a list: to the run before it if that goes on so, or else by itself.
+    /// Adds a run to a list: extends the run before it if the new one continues it, otherwise adds
+    /// an entry.
     fn insert_into(&mut self, key: u64, new: Run) -> Result {
         let step = self.step;
         let runs = self.nodes.get_mut(&key).ok_or(ENOMEM)?;
@@ -208,7 +216,7 @@ impl Index {
         }
     }
 
-    /// Installs room. The result is what is left over, to be freed outside any lock.
+    /// Installs room. Returns what was not needed, to be freed outside any lock.
     pub fn grow(&mut self, mut room: Room) -> Room {
         // Others may have come first.
         let Some(missing) = self.missing(room.missing.run, room.missing.entries) else {
@@ -232,7 +240,7 @@ impl Index {
         room
     }
 
-    /// Divides the list that a chunk belongs to, or adds the first one of its region.
+    /// Splits the list that a chunk belongs to, or adds the first list of its region.
     fn add_node(&mut self, chunk: u64, node: RBTreeNodeReservation<u64, Runs>) {
         let region = chunk - chunk % REGION;
         let key = self.key(chunk);

@@ -47,7 +47,7 @@ impl Stretch {
         }
     }
 
-    /// How many of the first `bits` bits are set.
+    /// Returns the number of bits that are set among the first `bits`.
     fn count(&self, bits: u64) -> u64 {
         match self {
             Self::Uniform(true) => bits,
@@ -59,7 +59,7 @@ impl Stretch {
         }
     }
 
-    /// This stretch with the bits `from..to` (within it) set or cleared.
+    /// Returns this stretch with the bits `from..to` (within it) set or cleared.
     fn edited(&self, from: u64, to: u64, protect: bool) -> Result<Self> {
         if from == 0 && to == LEAF_BITS {
             return Ok(Self::Uniform(protect));
@@ -100,7 +100,7 @@ pub struct Designation {
 }
 
 impl Designation {
-    /// Everything as the default says.
+    /// Returns a map in which every chunk has the default.
     pub fn new(default: bool) -> Self {
         Self {
             default,
@@ -108,7 +108,7 @@ impl Designation {
         }
     }
 
-    /// Whether a chunk is protected.
+    /// Returns true if a chunk is protected.
     pub fn get(&self, chunk: u64) -> bool {
         self.word(chunk) >> (chunk % WORD_BITS) & 1 != 0
     }
@@ -122,7 +122,9 @@ impl Designation {
         }
     }
 
-    /// A new map in which all of `runs` are protected, or unprotected. May sleep.
+    /// Returns a new map in which all of `runs` are protected, or unprotected. May sleep.
+    ///
+    /// Errors: `EFBIG` for a run that ends too far away, `ENOMEM`.
     pub fn edited(&self, runs: &[Chunks], protect: bool) -> Result<Self> {
         let end = runs.iter().map(|run| run.end).max().unwrap_or(0);
         let needed = usize::try_from(end.div_ceil(LEAF_BITS)).map_err(|_| EFBIG)?;
@@ -141,12 +143,12 @@ impl Designation {
         })
     }
 
-    /// What the chunks beyond the stretches have.
+    /// Returns true if the chunks beyond the stretches are protected.
     pub fn default_protected(&self) -> bool {
         self.default
     }
 
-    /// The stretches, to be saved.
+    /// Returns the stretches, to be saved.
     pub fn parts(&self) -> impl ExactSizeIterator<Item = Part<'_>> {
         self.stretches.iter().map(|stretch| match stretch {
             Stretch::Uniform(protected) => Part::Uniform(*protected),
@@ -154,7 +156,9 @@ impl Designation {
         })
     }
 
-    /// Adds a stretch that was saved, behind those that are there.
+    /// Adds a saved stretch behind the last one. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn push_part(&mut self, part: Part<'_>) -> Result {
         let stretch = match part {
             Part::Uniform(protected) => Stretch::Uniform(protected),
@@ -167,7 +171,7 @@ impl Designation {
         Ok(self.stretches.push(stretch, GFP_KERNEL)?)
     }
 
-    /// How many of the first `chunks` chunks are protected.
+    /// Returns the number of protected chunks among the first `chunks`.
     pub fn count(&self, chunks: u64) -> u64 {
         let mut count = 0;
         let mut start = 0;
@@ -182,8 +186,8 @@ impl Designation {
         count
     }
 
-    /// Copies the first `chunks` bits, from byte `offset` on; the result is how many bytes there
-    /// are.
+    /// Copies the first `chunks` bits to `out`, from byte `offset` on. Returns the number of bytes
+    /// copied.
     pub fn read_bytes(&self, chunks: u64, offset: u64, out: &mut [u8]) -> usize {
         copy_bits(chunks, offset, out, |bit| {
             let start = bit - bit % WORD_BITS;

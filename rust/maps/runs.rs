@@ -42,7 +42,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Offset of the chunk behind the last one.
+    /// Returns the offset of the chunk behind the last one.
     pub fn end(&self) -> u64 {
         self.offset + self.len
     }
@@ -85,7 +85,9 @@ impl From<Packed> for Run {
 pub struct Block([Packed; BLOCK]);
 
 impl Block {
-    /// Allocates. May sleep.
+    /// Allocates a block. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn new() -> Result<KBox<Self>> {
         let empty = Packed([0; 5], [0; 5]);
         Ok(KBox::new(Self([empty; BLOCK]), GFP_KERNEL)?)
@@ -104,7 +106,7 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// An empty one, without a block.
+    /// Returns an empty list, without a block.
     pub fn new() -> Self {
         Self {
             blocks: [const { None }; BLOCKS],
@@ -112,31 +114,31 @@ impl Runs {
         }
     }
 
-    /// How many more runs there are blocks for.
+    /// Returns the number of runs that can be added to the blocks that are there.
     pub fn room(&self) -> usize {
         self.blocks.iter().flatten().count() * BLOCK - self.len
     }
 
-    /// How many more runs there could be blocks for.
+    /// Returns the number of runs that can be added if blocks are added too.
     pub fn spare(&self) -> usize {
         MAX_RUNS - self.len
     }
 
-    /// The run in place `at`, if there are so many.
+    /// Returns run number `at`, if there are so many.
     pub fn get(&self, at: usize) -> Option<Run> {
         let block = self.blocks.get(at / BLOCK)?.as_ref()?;
         let run = block.0.get(at % BLOCK).filter(|_| at < self.len)?;
         Some(Run::from(*run))
     }
 
-    /// The runs in order.
+    /// Returns the runs in order.
     pub fn iter(&self) -> impl Iterator<Item = Run> + '_ {
         let blocks = self.blocks.iter().flatten();
         let runs = blocks.flat_map(|block| block.0.iter());
         runs.take(self.len).map(|run| Run::from(*run))
     }
 
-    /// The place of the last run that begins at or before `offset`, if there is one.
+    /// Returns the number of the last run that begins at or before `offset`, if there is one.
     pub fn at_or_before(&self, offset: u64) -> Option<usize> {
         let (mut low, mut high) = (0, self.len);
         while low < high {
@@ -149,7 +151,7 @@ impl Runs {
         low.checked_sub(1)
     }
 
-    /// Puts a run in place `at`, instead of the one that is there.
+    /// Replaces run number `at`.
     pub fn set(&mut self, at: usize, run: Run) {
         let block = self.blocks.get_mut(at / BLOCK).and_then(Option::as_mut);
         if let Some(place) = block.and_then(|block| block.0.get_mut(at % BLOCK)) {
@@ -157,7 +159,7 @@ impl Runs {
         }
     }
 
-    /// Puts a run in place `at`, before the one that is there. `false` if there is no room for it.
+    /// Inserts a run before run number `at`. Returns false if there is no room for it.
     pub fn insert(&mut self, at: usize, run: Run) -> bool {
         if self.room() == 0 {
             return false;
@@ -178,7 +180,7 @@ impl Runs {
         true
     }
 
-    /// Adds a block; the result is the block if there are too many.
+    /// Adds a block. Returns it if there are too many.
     pub fn add_block(&mut self, block: KBox<Block>) -> Option<KBox<Block>> {
         match self.blocks.iter_mut().find(|place| place.is_none()) {
             Some(place) => place.replace(block),
@@ -186,9 +188,11 @@ impl Runs {
         }
     }
 
-    /// Moves the lower half, whole blocks, to a list of its own; all of it, if `offset` lies
-    /// behind, so that what comes in order leaves full lists. The result is that list and the last
-    /// offset that belongs to it. There are runs in two blocks at least.
+    /// Moves the lower half of the list, in whole blocks, to a new list. Returns that list and the
+    /// last offset that belongs to it. The runs must take two blocks at least.
+    ///
+    /// If `offset` lies behind the last run, everything moves, so that runs that are added in order
+    /// leave full lists.
     pub fn split(&mut self, offset: u64) -> (Self, u64) {
         let last = self.len.checked_sub(1).and_then(|last| self.get(last));
         if let Some(last) = last.filter(|last| last.end() <= offset) {

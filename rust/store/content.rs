@@ -38,7 +38,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// The content `n` chunks further on in the same run.
+    /// Returns the content `n` chunks further on in the same run.
     pub fn nth(self, n: u64, chunk_blocks: u64) -> Self {
         Self {
             chunk: self.chunk + n,
@@ -61,7 +61,9 @@ pub struct Headers {
 }
 
 impl Headers {
-    /// Those of the store with this UUID; none is known yet. May sleep.
+    /// Makes the cache for the store with this UUID. No header is known yet. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn new(store: [u8; 16]) -> Result<Self> {
         // CAST: A small constant.
         let bytes = WINDOW as usize * BLOCK_BYTES;
@@ -75,15 +77,18 @@ impl Headers {
         })
     }
 
-    /// The checksum that a content should have, from the header that is kept. Reads nothing.
+    /// Returns the checksum that a content should have, if the header that is kept says so. Does no
+    /// I/O.
     pub fn known(&mut self, chunk_blocks: u64, content: &Content) -> Option<u32> {
         let at = self.kept?;
         let store = self.store;
         said(self.header.block().ok()?, &store, chunk_blocks, content, at)
     }
 
-    /// The checksum that a content should have; `EUCLEAN` when no header says so, `EIO` when one
-    /// may be where nothing can be read.
+    /// Returns the checksum that a content should have.
+    ///
+    /// Errors: `EUCLEAN` if no header says so, `EIO` if a block that may be the header cannot be
+    /// read.
     pub fn find<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -118,8 +123,8 @@ impl Headers {
         Err(if unread { EIO } else { EUCLEAN })
     }
 
-    /// A block of a segment, if it can be read; those before it are read along when they too may be
-    /// headers.
+    /// Returns a block of a segment, if it can be read. Blocks before it, which may be headers too,
+    /// are read along with it if contents are small.
     fn block<D: Disk>(
         &mut self,
         disk: &mut D,
@@ -140,7 +145,7 @@ impl Headers {
         in_window(&self.window, self.first, at)
     }
 
-    /// Keeps a block of those read last as the header.
+    /// Keeps a block of the window as the header.
     fn keep(&mut self, at: u64) -> Result {
         self.kept = None;
         let block = in_window(&self.window, self.first, at).ok_or(EINVAL)?;
@@ -159,13 +164,14 @@ impl Headers {
     }
 }
 
-/// A block of a window that begins with block `first`.
+/// Returns a block of a window that begins with block `first`.
 fn in_window(window: &[u8], first: u64, at: u64) -> Option<&Block> {
     let n = usize::try_from(at.checked_sub(first)?).ok()?;
     window.get(n.checked_mul(BLOCK_BYTES)?..)?.first_chunk()
 }
 
-/// The checksum that a block says a content has, if it is the header of its record.
+/// Returns the checksum that a block says a content has, if the block is the header of that
+/// content's record.
 fn said(
     block: &Block,
     store: &[u8; 16],

@@ -12,9 +12,12 @@ pub const HEAD_SECTORS: u64 = 128;
 /// Samples beyond, of a block each.
 const SAMPLES: u64 = 16;
 
-/// The fingerprint of the first `sectors` sectors of an origin, which are those of the live device.
-/// `sample(start, len)` is the CRC-32C of `len` sectors, a multiple of a block's, or `None` if they
-/// cannot be read: what cannot be read now could not be read then.
+/// Returns the fingerprint of an origin, of which the first `sectors` sectors are those of the live
+/// device.
+///
+/// `sample(start, len)` returns the CRC-32C of `len` sectors, a multiple of a block's, or `None` if
+/// they cannot be read. What cannot be read counts as a content of its own: if it can be read
+/// later, the fingerprint differs.
 pub fn fingerprint(sectors: u64, mut sample: impl FnMut(u64, u64) -> Option<u32>) -> u32 {
     let mut checksum = 0;
     let mut add = |start: u64, len: u64| {

@@ -48,7 +48,9 @@ pub struct ImageWriter<'a, D: Disk> {
 }
 
 impl<'a, D: Disk> ImageWriter<'a, D> {
-    /// Begins image number `image` of a store in an area.
+    /// Begins to write image number `image` of a store to an area. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn new(
         disk: &'a mut D,
         store: [u8; 16],
@@ -69,7 +71,9 @@ impl<'a, D: Disk> ImageWriter<'a, D> {
         })
     }
 
-    /// Adds an item. `ENOSPC` when the area is full.
+    /// Adds an item.
+    ///
+    /// Errors: `ENOSPC` if the area is full, those of writing the disk, `ENOMEM`.
     pub fn item(&mut self, kind: ItemKind, words: [u64; 3], data: &[u8]) -> Result {
         // CAST: At most `MAX_ITEM_DATA`.
         let head = ItemHead {
@@ -116,7 +120,9 @@ impl<'a, D: Disk> ImageWriter<'a, D> {
         Ok(())
     }
 
-    /// Ends the image and makes it durable: how many blocks it has.
+    /// Ends the image and makes it durable. Returns its number of blocks.
+    ///
+    /// Errors: `ENOSPC` if the area is full, those of writing and flushing the disk, `ENOMEM`.
     pub fn finish(mut self) -> Result<u64> {
         let items = self.items;
         self.item(ItemKind::End, [items, 0, 0], &[])?;
@@ -137,7 +143,9 @@ pub struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
-    /// The data as an array of `T`, of which there must be a whole number.
+    /// Returns the data as an array of `T`.
+    ///
+    /// Errors: `EUCLEAN` unless there is a whole number of them.
     pub fn array<T: FromBytes + 'a>(&self) -> Result<impl Iterator<Item = T> + 'a> {
         let size = core::mem::size_of::<T>();
         match self.data.len().checked_rem(size) {
@@ -149,13 +157,15 @@ impl<'a> Item<'a> {
         }
     }
 
-    /// The `T` that the data begins with, and the rest.
+    /// Returns the `T` that the data begins with, and the rest.
+    ///
+    /// Errors: `EUCLEAN` if there is too little data.
     pub fn prefix<T: FromBytes>(&self) -> Result<(T, &'a [u8])> {
         T::read_from_prefix(self.data).map_err(|_| EUCLEAN)
     }
 }
 
-/// Reads an image. What is not as it should be is `EUCLEAN`.
+/// Reads an image. Whatever is not as it should be is `EUCLEAN`.
 pub struct ImageReader<'a, D: Disk> {
     disk: &'a mut D,
     store: [u8; 16],
@@ -173,7 +183,9 @@ pub struct ImageReader<'a, D: Disk> {
 }
 
 impl<'a, D: Disk> ImageReader<'a, D> {
-    /// Begins to read image number `image` of `blocks` blocks.
+    /// Begins to read image number `image` of `blocks` blocks. May sleep.
+    ///
+    /// Errors: `EUCLEAN` for an image that does not fit into an area, `ENOMEM`.
     pub fn new(
         disk: &'a mut D,
         store: [u8; 16],
@@ -200,7 +212,10 @@ impl<'a, D: Disk> ImageReader<'a, D> {
         })
     }
 
-    /// The next item; `None` behind the last.
+    /// Returns the next item; `None` behind the last one.
+    ///
+    /// Errors: `EUCLEAN` for a block or an item that is not valid, those of reading the disk,
+    /// `ENOMEM`.
     pub fn next(&mut self) -> Result<Option<Item<'_>>> {
         self.fill(ITEM_HEAD_BYTES)?;
         let head = ItemHead::read_from_bytes(&self.item).map_err(|_| EUCLEAN)?;
@@ -226,7 +241,7 @@ impl<'a, D: Disk> ImageReader<'a, D> {
         }))
     }
 
-    /// Makes `item` the next `len` bytes.
+    /// Reads the next `len` bytes into `item`.
     fn fill(&mut self, len: usize) -> Result {
         self.item.clear();
         while self.item.len() < len {

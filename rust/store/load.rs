@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Loading what [`saved`](crate::store::save) has saved, with every number, chunk, position and
+//! Loading what [`save`](crate::store::save) has saved, with every number, chunk, position and
 //! segment checked.
 
 #![forbid(unsafe_code)]
@@ -65,7 +65,7 @@ struct Loader<'a, C> {
     state: Option<StateItem>,
 }
 
-/// `EUCLEAN` unless the condition holds.
+/// Returns `EUCLEAN` unless the condition holds.
 fn ensure(condition: bool) -> Result {
     match condition {
         true => Ok(()),
@@ -73,7 +73,7 @@ fn ensure(condition: bool) -> Result {
     }
 }
 
-/// Whether contents may go to `content..end`: what is left of a segment, or nothing.
+/// Returns true if contents may go to `content..end`: if that is the rest of a segment, or empty.
 fn is_in_a_segment(layout: &Layout, content: u64, end: u64) -> bool {
     let last = end.checked_sub(1).and_then(|last| layout.segment_of(last));
     match last.and_then(|segment| layout.segment_start(segment)) {
@@ -87,9 +87,10 @@ fn numbered<T>(objects: &KVec<Arc<T>>, number: u64) -> Result<Arc<T>> {
     objects.get(index).cloned().ok_or(EUCLEAN)
 }
 
-/// Loads an image of a device of `shape`, with `new_copies` for the copies of each epoch.
+/// Loads an image of a device of `shape`. `new_copies` makes the copies of each epoch.
 ///
-/// Errors: `EUCLEAN` when something in it cannot be, those of the disk, `ENOMEM`.
+/// Errors: `EUCLEAN` if the image is not valid, those of reading the disk and of `new_copies`,
+/// `ENOMEM`.
 pub fn load<C: EpochCopies, D: Disk>(
     reader: &mut ImageReader<'_, D>,
     shape: Geometry,
@@ -216,7 +217,7 @@ impl<C: EpochCopies> Loader<'_, C> {
         Ok(self.epochs.push(epoch, GFP_KERNEL)?)
     }
 
-    /// The copies of the epoch that was read last, which must be this one.
+    /// Returns the copies of the epoch that was read last. `EUCLEAN` if that is not `epoch`.
     fn copies(&self, epoch: u64) -> Result<&C> {
         let last = self.epochs.last().filter(|last| last.id == epoch);
         last.and_then(|last| last.copies.as_deref()).ok_or(EUCLEAN)

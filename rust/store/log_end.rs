@@ -41,7 +41,7 @@ pub struct LogPosition {
 }
 
 impl LogPosition {
-    /// How many contents fit at the place.
+    /// Returns the number of contents that fit at the place.
     pub fn room(&self, chunk_blocks: u64) -> u64 {
         let blocks = self.content_end.saturating_sub(self.content);
         let contents = blocks.saturating_sub(1).checked_div(chunk_blocks);
@@ -49,7 +49,7 @@ impl LogPosition {
         contents.unwrap_or(0).min(MAX_CONTENTS as u64)
     }
 
-    /// The place behind a record with contents.
+    /// Returns the place behind a record with `count` contents.
     pub fn after_contents(self, count: u64, chunk_blocks: u64, checksum: u32) -> Self {
         Self {
             sequence: self.sequence + 1,
@@ -59,7 +59,7 @@ impl LogPosition {
         }
     }
 
-    /// The place behind a record with entries.
+    /// Returns the place behind a record with entries.
     pub fn after_entries(self, checksum: u32) -> Self {
         Self {
             sequence: self.sequence + 1,
@@ -70,8 +70,8 @@ impl LogPosition {
     }
 }
 
-/// Ring blocks that only those may take who hold up nobody's writes for want of one: snapshots,
-/// drops and so on.
+/// Ring blocks reserved for control records (snapshot, drop), so that the copier cannot fill the
+/// ring.
 pub const RING_RESERVE: u64 = 12;
 
 /// Where a record goes.
@@ -95,7 +95,7 @@ pub struct LogEnd {
 }
 
 impl LogEnd {
-    /// A log whose next record goes to `place`; nothing in the ring is needed.
+    /// Returns the end of a log whose next record goes to `place`. Nothing in the ring is needed.
     pub fn new(store: [u8; 16], session: u64, layout: Layout, place: LogPosition) -> Self {
         Self {
             store,
@@ -106,23 +106,23 @@ impl LogEnd {
         }
     }
 
-    /// Where the next record goes.
+    /// Returns the place that the next record goes to.
     pub fn place(&self) -> LogPosition {
         self.place
     }
 
-    /// Blocks free in the ring.
+    /// Returns the number of free blocks in the ring.
     pub fn ring_room(&self) -> u64 {
         let used = self.place.ring.saturating_sub(self.tail);
         self.layout.ring_blocks.saturating_sub(used)
     }
 
-    /// A checkpoint is durable that needs no record before `place`.
+    /// Frees the ring before `place`, which a durable checkpoint no longer needs.
     pub fn trim(&mut self, place: &LogPosition) {
         self.tail = self.tail.max(place.ring);
     }
 
-    /// How many contents fit into the segment.
+    /// Returns the number of contents that fit into the open segment.
     pub fn room(&self) -> u64 {
         self.place.room(self.layout.chunk_blocks)
     }
@@ -141,8 +141,9 @@ impl LogEnd {
         }
     }
 
-    /// Makes a record of entries, at most [`MAX_ENTRIES`](crate::format::MAX_ENTRIES); every record
-    /// below `durable` is. `None` when the ring has no more than `reserve` blocks.
+    /// Makes a record of entries, at most [`MAX_ENTRIES`](crate::format::MAX_ENTRIES). Returns
+    /// `None` unless more than `reserve` blocks of the ring are free. Every record below number
+    /// `durable` must be durable.
     pub fn entries(
         &mut self,
         entries: &[Entry],
@@ -176,14 +177,15 @@ impl LogEnd {
         }
     }
 
-    /// The next contents go to a segment that is still to be named.
+    /// Closes the open segment. The next contents go to a segment that is still to be named.
     pub fn close_segment(&mut self) {
         self.place.content = 0;
         self.place.content_end = 0;
     }
 
-    /// Makes the header of a record with contents of an epoch: chunks and checksums. `None` when
-    /// they do not fit into the segment.
+    /// Makes the header of a record with contents of an epoch, given as chunks and checksums.
+    /// Returns `None` if they do not fit into the open segment. Every record below number `durable`
+    /// must be durable.
     pub fn contents(
         &mut self,
         epoch: u64,

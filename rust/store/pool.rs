@@ -32,7 +32,7 @@ const MAX_SEGMENT: u64 = 256;
 const MIN_SEGMENTS: u64 = 2 * MAX_SNAPSHOTS as u64;
 
 impl Pool {
-    /// A pool for a store of `capacity` chunks.
+    /// Returns a pool for a store of `capacity` chunks.
     pub fn new(capacity: u64) -> Self {
         Self {
             segment: (capacity / MIN_SEGMENTS).clamp(1, MAX_SEGMENT),
@@ -43,23 +43,24 @@ impl Pool {
         }
     }
 
-    /// Chunks of the store.
+    /// Returns the number of chunks of the store.
     pub fn capacity(&self) -> u64 {
         self.capacity
     }
 
-    /// Chunks in use.
+    /// Returns the number of chunks in use.
     pub fn used(&self) -> u64 {
         self.used
     }
 
-    /// The store has grown. It never shrinks: what lies beyond the new end is still in use.
+    /// Takes over a new size of the store. A pool never shrinks: what lies beyond a new end is
+    /// still in use.
     pub fn grow(&mut self, capacity: u64) {
         self.capacity = self.capacity.max(capacity);
     }
 
-    /// A segment for `area`, which must have no room left. `false` when the store is full. May
-    /// sleep.
+    /// Adds a segment to `area`, which must have no room left. Returns false if the store is full.
+    /// May sleep.
     fn refill(&mut self, area: &mut Area) -> Result<bool> {
         area.segments.reserve(1, GFP_KERNEL)?;
         let segment = match self.returned.pop() {
@@ -79,8 +80,10 @@ impl Pool {
         Ok(true)
     }
 
-    /// Up to `wanted` chunks for `area`, one after the other: position and number. `None` when the
-    /// store is full. May sleep.
+    /// Takes up to `wanted` chunks for `area`, one after the other. Returns their position and
+    /// number, or `None` if the store is full. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn take(&mut self, area: &mut Area, wanted: u64) -> Result<Option<(u64, u64)>> {
         if area.next == area.end && !self.refill(area)? {
             return Ok(None);
@@ -126,7 +129,7 @@ pub struct Area {
 }
 
 impl Area {
-    /// An area without a segment.
+    /// Returns an area without a segment.
     pub fn new() -> Self {
         Self {
             segments: KVVec::new(),
@@ -136,17 +139,21 @@ impl Area {
         }
     }
 
-    /// The segments.
+    /// Returns the segments.
     pub fn segments(&self) -> &[u64] {
         &self.segments
     }
 
-    /// Makes room for one more segment. May sleep.
+    /// Reserves memory for one more segment. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub fn prepare(&mut self) -> Result {
         Ok(self.segments.reserve(1, GFP_KERNEL)?)
     }
 
-    /// Adds a segment of a persistent store, for which there must be room.
+    /// Adds a segment of a persistent store. [`Area::prepare`] must have been called for it.
+    ///
+    /// Errors: `ENOMEM` if it was not.
     pub fn add(&mut self, segment: u64) -> Result {
         self.segments
             .push_within_capacity(segment)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Recovery: from a store to what is known of its live device. Rule 6 of the design.
+//! Recovery: finding out from a store what is known of its live device. Rule 6 of the design.
 //!
 //! 1. The later valid [superblock](crate::store::superblocks) counts.
 //! 2. The checkpoint's image is loaded.
@@ -35,9 +35,13 @@ use crate::store::superblocks::LARGER;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// Recovers what is known for a device of `sectors` sectors, which bounds all maps, whatever the
-/// store says. `Ok(None)`: the store has a superblock, but tracking was broken, or the log is
-/// damaged in the middle; nothing of it may be relied on.
+/// Recovers what is known of a device of `sectors` sectors. This length bounds all maps, whatever
+/// the store says. Returns no checkpoint if tracking was broken, or if the log is damaged in the
+/// middle: then nothing in the store may be relied on.
+///
+/// Errors: [`LARGER`] if the store belongs to a larger device; otherwise `EUCLEAN` for an image or
+/// a record that is not valid, those of reading `disk` and of `new_copies`, `ENOMEM`, each as
+/// [`Trouble`].
 pub fn recover<C: EpochCopies, D: Disk>(
     disk: &mut D,
     superblock: &Superblock,

@@ -86,7 +86,8 @@ impl<'a, C: EpochCopies> Replay<'a, C> {
 
     /// Replays the record that begins at `block`.
     ///
-    /// Errors: `EUCLEAN` for what cannot be, `EFBIG` for a device larger than this one, `ENOMEM`.
+    /// Errors: `EUCLEAN` for a record that is not valid, `EFBIG` for a device larger than this one,
+    /// `ENOMEM`.
     pub(super) fn record(&mut self, block: u64, record: &Record<'_>) -> Result {
         match record.header.kind.get() {
             KIND_CONTENTS => self.contents(block, record)?,
@@ -96,10 +97,9 @@ impl<'a, C: EpochCopies> Replay<'a, C> {
         Ok(())
     }
 
-    /// Ends the replay at `place`, behind the last record. Returns the state, and what was found
-    /// out.
+    /// Ends the replay at `place`, behind the last record. Returns the state and the statistics.
     ///
-    /// Errors: `EUCLEAN`, `ENOMEM`.
+    /// Errors: `EUCLEAN` if there is no epoch, `ENOMEM`.
     pub(super) fn finish(mut self, place: LogPosition) -> Result<(Checkpoint<C>, Replayed)> {
         self.settle()?;
         self.state.place = place;
@@ -112,7 +112,7 @@ impl<'a, C: EpochCopies> Replay<'a, C> {
         self.state.timeline.present().ok_or(EUCLEAN)
     }
 
-    /// A record's contents are indexed, and their chunks marked.
+    /// Indexes the contents of a record, and marks their chunks.
     fn contents(&mut self, block: u64, record: &Record<'_>) -> Result {
         let present = self.present()?;
         if record.header.epoch.get() != present.id {
@@ -141,7 +141,7 @@ impl<'a, C: EpochCopies> Replay<'a, C> {
         Ok(())
     }
 
-    /// Marks a chunk in the present epoch. Says whether it was not marked before.
+    /// Marks a chunk in the present epoch. Returns true if it was not marked before.
     fn mark(&self, chunk: u64) -> Result<bool> {
         if chunk >= self.shape.chunks() {
             return Err(EUCLEAN);
@@ -152,7 +152,7 @@ impl<'a, C: EpochCopies> Replay<'a, C> {
         Ok(marks.set(chunk) == Some(false))
     }
 
-    /// A record's entries take effect together.
+    /// Applies the entries of a record, together.
     fn entries(&mut self, record: &Record<'_>) -> Result {
         let known = record.header.sequence.get() < self.state.next;
         let mut change = Change::NONE;

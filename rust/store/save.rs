@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Saving what is known of a live device to a checkpoint's image; [`loaded`](crate::store::load) is
+//! Saving what is known of a live device to a checkpoint's image; [`load`](crate::store::load) is
 //! the way back.
 //!
 //! Bitmaps and designations are shared by what refers to them; in the image each has a number, and
@@ -38,17 +38,24 @@ use zerocopy::IntoBytes;
 
 /// An epoch's copies, as far as saving and recovery need them.
 pub trait EpochCopies: Sized {
-    /// The position of a chunk's content, in blocks.
+    /// Returns the position of a chunk's content, in blocks.
     fn position(&self, chunk: u64) -> Option<u64>;
     /// Adds a run of contents, none of which is there.
+    ///
+    /// Errors: `EFBIG` for a position that is too large, `ENOMEM`.
     fn add(&self, run: Chunks, position: u64) -> Result;
     /// Adds a segment, which must not be there.
+    ///
+    /// Errors: `ENOMEM`.
     fn add_segment(&self, segment: u64) -> Result;
-    /// Whether a segment is there.
+    /// Returns true if a segment is there.
     fn has_segment(&self, segment: u64) -> bool;
-    /// Appends entries from a chunk on to `out`, as far as there is room; the chunk to go on with.
+    /// Appends the entries of chunks from `from` on to `out`, until it is full. Returns the chunk
+    /// to go on with, or `None` at the end.
     fn entries(&self, from: u64, out: &mut KVec<(Chunks, u64)>) -> Option<u64>;
     /// Appends the segments to `out`.
+    ///
+    /// Errors: `ENOMEM`.
     fn segments(&self, out: &mut KVVec<u64>) -> Result;
 }
 
@@ -101,7 +108,10 @@ impl<T> Numbers<T> {
     }
 }
 
-/// Writes everything. May take long; what changes meanwhile may be in it or not.
+/// Writes a checkpoint to an image. May take long; changes made meanwhile may be in the image or
+/// not.
+///
+/// Errors: `ENOSPC` if it does not fit into the area, those of writing the disk, `ENOMEM`.
 pub fn save<C: EpochCopies, D: Disk>(
     state: &Checkpoint<C>,
     out: &mut ImageWriter<'_, D>,
@@ -312,7 +322,9 @@ fn save_snapshot<D: Disk>(
 
 const _: () = assert!(core::mem::size_of::<SnapshotItem>() + 8 * MAX_SCOPE <= MAX_ITEM_DATA);
 
-/// Calls `f` with every run of an epoch's copies.
+/// Calls `f` with every run of an epoch's copies. May sleep.
+///
+/// Errors: `ENOMEM`, those of `f`.
 pub fn for_each_entry<C: EpochCopies>(copies: &C, mut f: impl FnMut(Chunks) -> Result) -> Result {
     let mut entries = KVec::with_capacity(64, GFP_KERNEL)?;
     let mut from = Some(0);

@@ -42,8 +42,10 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// All segments but those of `owned`, each of which must exist and be there once (`EUCLEAN`).
-    /// May sleep.
+    /// Makes the list of a store's segments, of which those in `owned` are not free. May sleep.
+    ///
+    /// Errors: `EUCLEAN` for an owned segment that does not exist or is there twice, `EFBIG` for a
+    /// store that is too large, `ENOMEM`.
     pub fn new(layout: Layout, owned: &[u64]) -> Result<Self> {
         let count = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
         let taken = Bitmap::new(layout.segments)?;
@@ -69,7 +71,9 @@ impl Segments {
         })
     }
 
-    /// The store has grown. May sleep.
+    /// Adds the segments of a store that has grown as free ones. May sleep.
+    ///
+    /// Errors: `EFBIG` for a store that is too large, `ENOMEM`; nothing is changed then.
     pub fn grow(&mut self, layout: Layout) -> Result {
         let more = layout.segments.saturating_sub(self.layout.segments);
         let total = usize::try_from(layout.segments).map_err(|_| EFBIG)?;
@@ -86,34 +90,37 @@ impl Segments {
         Ok(())
     }
 
-    /// Where things are.
+    /// Returns the layout of the store.
     pub fn layout(&self) -> Layout {
         self.layout
     }
 
-    /// Blocks of all segments.
+    /// Returns the number of blocks of all segments.
     pub fn capacity(&self) -> u64 {
         self.layout.segments * self.layout.segment_blocks
     }
 
-    /// Blocks of segments that are not free, but for what is left in the current one.
+    /// Returns the number of blocks in segments that are not free, without the rest of the current
+    /// one.
     pub fn used(&self) -> u64 {
         // CAST: A length in memory.
         let free = self.free.len() as u64 * self.layout.segment_blocks;
         self.capacity().saturating_sub(free + self.room)
     }
 
-    /// Whether segments wait for a checkpoint.
+    /// Returns true if segments wait for a checkpoint.
     pub fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Blocks of a segment that may be lost at its end: less than what a copy and its header take.
+    /// Returns the number of blocks that may be lost at the end of a segment: one less than a copy
+    /// and its header take.
     fn loss(&self) -> u64 {
         run_blocks(self.layout.chunk_blocks) + 1
     }
 
-    /// Reserves blocks for up to `wanted` contents and their header; the result is for how many.
+    /// Reserves blocks for up to `wanted` contents and their header. Returns the number of contents
+    /// that they are for.
     pub fn reserve(&mut self, wanted: u64) -> u64 {
         let each = self.layout.segment_blocks.saturating_sub(self.loss());
         // CAST: A length in memory.
@@ -131,7 +138,7 @@ impl Segments {
         contents * self.layout.chunk_blocks + 1
     }
 
-    /// Gives a reservation back: it is not needed, or has been used.
+    /// Gives a reservation back, whether it was used or not.
     pub fn unreserve(&mut self, contents: u64) {
         let cost = self.cost(contents);
         self.reserved = self.reserved.saturating_sub(cost);
@@ -144,24 +151,24 @@ impl Segments {
             .saturating_sub(self.cost(from).saturating_sub(self.cost(to)));
     }
 
-    /// A free segment becomes the current one.
+    /// Makes a free segment the current one, and returns it.
     pub fn take(&mut self) -> Option<u64> {
         let segment = self.free.pop()?;
         self.room = self.layout.segment_blocks;
         Some(segment)
     }
 
-    /// Blocks of the current segment were used.
+    /// Takes blocks of the current segment that are used now.
     pub fn used_of_current(&mut self, blocks: u64) {
         self.room = self.room.saturating_sub(blocks);
     }
 
-    /// No more goes to the current segment.
+    /// Closes the current segment: no more contents go there.
     pub fn close_current(&mut self) {
         self.room = 0;
     }
 
-    /// Nobody needs these segments any longer.
+    /// Makes segments wait that no snapshot needs any longer.
     pub fn give_back(&mut self, segments: &[u64]) {
         for segment in segments {
             // There is room for every segment that exists.
@@ -171,12 +178,12 @@ impl Segments {
         }
     }
 
-    /// How many wait now: a checkpoint that begins now does not refer to them.
+    /// Returns how many segments wait. A checkpoint that begins now does not refer to them.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
-    /// The first `count` of those that wait are free.
+    /// Frees the first `count` of the segments that wait.
     pub fn free_waiting(&mut self, count: usize) {
         let Self { free, waiting, .. } = self;
         let mut left = count;

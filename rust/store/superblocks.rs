@@ -39,7 +39,7 @@ impl From<kernel::alloc::AllocError> for Trouble {
 }
 
 impl Trouble {
-    /// Of a store that was being read.
+    /// Turns an error of a store that was being read into a text for the user.
     pub fn while_reading(self) -> Self {
         match self {
             Self::Error(error) if error != ENOMEM => Self::Because(
@@ -63,7 +63,10 @@ pub enum StoreKind {
     Store(Superblock),
 }
 
-/// Reads the superblocks.
+/// Reads both superblocks and returns the one that counts, or that the store is blank.
+///
+/// Errors, as [`Trouble`]: a text if no superblock is valid and the store is not blank, those of
+/// reading `disk`, `ENOMEM`.
 pub fn choose(disk: &mut impl Disk) -> Result<StoreKind, Trouble> {
     let mut buffer = Buffer::new()?;
     let mut best: Option<Superblock> = None;

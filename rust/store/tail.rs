@@ -51,8 +51,7 @@ pub struct Tail<'a> {
 type Visitor<'v> = dyn FnMut(u64, &Record<'_>) -> bool + 'v;
 
 impl Tail<'_> {
-    /// Returns true if there is a record that could only be written when one was durable that
-    /// cannot be read now.
+    /// Returns true if a record behind the end shows that the missing record was durable once.
     ///
     /// Errors: those of reading `disk`, `ENOMEM`, `EUCLEAN` for a segment that does not exist.
     pub fn is_damaged<D: Disk>(&self, disk: &mut D) -> Result<bool> {
@@ -62,7 +61,7 @@ impl Tail<'_> {
         self.visit(disk, &mut |_, record| self.is_proof(record))
     }
 
-    /// Returns true if a record could only be written when the missing one was durable.
+    /// Returns true if a record could only be written after the missing one was durable.
     pub fn is_proof(&self, record: &Record<'_>) -> bool {
         record.header.durable.get() > self.place.sequence
     }

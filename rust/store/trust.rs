@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether what an activation finds in a store may be believed, though the store could fail so that
-//! not even a superblock said so.
+//! Decides whether to believe what an activation finds in a store. A store may have failed so that
+//! not even a superblock could say so.
 //!
 //! A store that was not closed looks the same after a crash, where its log has everything, and
 //! after it has vanished while writes went on. What tells them apart is the *boot id* in the

@@ -76,13 +76,13 @@ pub struct LiveLine<'a> {
     pub options: Options,
 }
 
-/// A decimal number. No sign, no space, no overflow.
+/// Parses a decimal number without sign or spaces. `None` if it is none, or overflows.
 pub fn number(word: &str) -> Option<u64> {
     let digits = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| word.parse().ok()).flatten()
 }
 
-/// The optional arguments that follow `words`' first element, their number.
+/// Returns the optional arguments. The first of `words` is their number.
 fn optional<'a, 'b>(words: &'a [&'b str]) -> Parsed<&'a [&'b str]> {
     let Some((count, args)) = words.split_first() else {
         return Ok(&[]);
@@ -215,7 +215,7 @@ pub enum ScopeWanted {
     Incremental(Option<u64>),
 }
 
-/// Checks a number of snapshots to keep.
+/// Checks the number of snapshots to keep.
 pub fn keep(count: u64) -> Parsed<u32> {
     let count = u32::try_from(count).ok().filter(|n| *n <= MAX_SNAPSHOTS);
     count.ok_or(c"At most 256 snapshots can be kept")
@@ -329,7 +329,7 @@ fn snapshot(args: &[&str]) -> Parsed<Message> {
     }
 }
 
-/// A range as sysfs takes it: `START+LEN`, in sectors.
+/// Parses a range as sysfs takes it: `START+LEN`, in sectors.
 pub fn range(text: &str) -> Parsed<(u64, u64)> {
     let (start, len) = text
         .split_once('+')

@@ -13,7 +13,9 @@ use zerocopy::FromBytes;
 /// The largest argument that is accepted, in bytes.
 const MAX_BYTES: usize = 4096;
 
-/// How many bytes to read for a `T` whose first word is `size`. `EINVAL` when it cannot be one.
+/// Returns the number of bytes to read for a `T` whose first word is `size`.
+///
+/// Errors: `EINVAL` if `size` is too small for a `T`, or too large.
 pub fn len<T>(size: [u8; 4]) -> Result<usize> {
     // CAST: Always fits.
     let theirs = u32::from_ne_bytes(size) as usize;
@@ -23,7 +25,9 @@ pub fn len<T>(size: [u8; 4]) -> Result<usize> {
     }
 }
 
-/// The argument. `E2BIG` when it says something that is not known here.
+/// Reads a `T` from its bytes.
+///
+/// Errors: `EINVAL` if there are too few bytes, `E2BIG` if those beyond a `T` are not zero.
 pub fn parse<T: FromBytes>(bytes: &[u8]) -> Result<T> {
     let (argument, unknown) = T::read_from_prefix(bytes).map_err(|_| EINVAL)?;
     match unknown.iter().all(|byte| *byte == 0) {

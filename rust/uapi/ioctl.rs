@@ -3,8 +3,8 @@
 //! The ioctl interface of `/dev/preserve-control`, one definition for the module and for user
 //! space.
 //!
-//! This file uses nothing but `core` and `zerocopy`; the kernel module compiles it as a module, the
-//! tools by `#[path]`. `include/uapi/dm-preserve.h` says the same for C; a test compares the two.
+//! This file uses nothing but `core` and `zerocopy`. The tools use it through the library
+//! (`rust/lib.rs`). `include/uapi/dm-preserve.h` says the same for C; a test compares the two.
 //!
 //! # Rules
 //!

@@ -4,7 +4,7 @@
 //!
 //! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes
 //! effect. A snapshot is dropped without that in three cases only: in a transient store; when the
-//! journal is given up; and before a session has begun, in whose first checkpoint it is.
+//! log is given up; and before a session has begun, in whose first checkpoint it is.
 
 #![forbid(unsafe_code)]
 
@@ -18,8 +18,9 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Engine {
-    /// Drops a snapshot; its bookmark stays. `ENOENT` when there is none with this id, `EIO` when
-    /// the store is failing.
+    /// Drops a snapshot; its bookmark stays.
+    ///
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of [`Engine::make_durable`].
     pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
         self.end_snapshot(id)?;
         self.kick();
@@ -47,8 +48,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Forgets a bookmark. `ENOENT` when there is none with this id, `EIO` when the store is
-    /// failing.
+    /// Forgets a bookmark.
+    ///
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of [`Engine::make_durable`].
     pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
@@ -58,9 +60,11 @@ impl Engine {
         Ok(())
     }
 
-    /// The same so that a checkpoint fits, which is then all that says so: there may be no room in
-    /// the log. Nothing depends on a bookmark but what it is asked for, so it does no harm if a
-    /// power cut brings it back.
+    /// Forgets a bookmark without logging that, so that a checkpoint fits: there may be no room in
+    /// the log, and only that checkpoint tells of it. A power cut may bring the bookmark back. That
+    /// does no harm, as nothing else depends on a bookmark.
+    ///
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`.
     pub(in crate::engine) fn forget_unlogged(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
         let _control = self.state.control();
@@ -69,7 +73,7 @@ impl Engine {
         Ok(())
     }
 
-    /// The timeline without a bookmark. The caller holds the control lock.
+    /// Returns the timeline without a bookmark. The caller holds the control lock.
     fn without_bookmark(&self, id: u64) -> Result<Arc<Timeline>> {
         let now = self.state.timeline();
         if !now.bookmarks().iter().any(|bookmark| bookmark.id == id) {

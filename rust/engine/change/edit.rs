@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Editing the designation, and releasing ranges of a snapshot.
+//! Edits the designation, and releases ranges of a snapshot.
 //!
 //! What shrinks need from outside (a drop, a release, a narrower scope) is durable before it takes
 //! effect.
@@ -20,8 +20,8 @@ use kernel::sync::Arc;
 const RELEASED_AT_ONCE: u64 = 1 << 16;
 
 impl Engine {
-    /// The chunks of valid ranges of sectors. `EINVAL` for an empty range, `ERANGE` for one that
-    /// does not end within the device.
+    /// Returns the chunks of ranges of sectors, rounded outwards or inwards. `EINVAL` for an empty
+    /// range, `ERANGE` for one that does not end within the device.
     fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVVec<Chunks>> {
         let geometry = self.device.geometry();
         let mut runs = KVVec::with_capacity(ranges.len(), GFP_KERNEL)?;
@@ -39,11 +39,14 @@ impl Engine {
         Ok(runs)
     }
 
-    /// Protects or unprotects ranges of sectors, for the next snapshot: protecting rounds outwards,
-    /// unprotecting inwards, so that nothing that was to be protected is left out.
+    /// Protects or unprotects ranges of sectors, for the next snapshot. Protecting rounds outwards
+    /// and unprotecting inwards, so that nothing that was to be protected is left out.
     ///
     /// With a persistent store many ranges are logged in batches, each of which takes effect on its
     /// own.
+    ///
+    /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device,
+    /// `ENOMEM`, those of [`Engine::make_durable`].
     pub(crate) fn edit_designation(
         self: &Arc<Self>,
         ranges: &[(u64, u64)],
@@ -74,7 +77,10 @@ impl Engine {
         Ok(())
     }
 
-    /// A range of a snapshot need not be preserved any longer.
+    /// Releases a range of a snapshot: its chunks need not be preserved any longer.
+    ///
+    /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device,
+    /// `ENOENT` for an unknown snapshot, `ENOMEM`, those of [`Engine::make_durable`].
     pub(crate) fn release(self: &Arc<Self>, id: u64, start: u64, len: u64) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(&[(start, len)], false)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking snapshots, and what else begins an epoch.
+//! Takes snapshots, and begins an epoch when the device has grown.
 //!
 //! # The instant
 //!
@@ -83,7 +83,7 @@ impl Engine {
         Ok((id, drop_up_to > 0))
     }
 
-    /// What the designation is after a snapshot: the same, or the default.
+    /// Returns the designation after a snapshot: the same as now, or the default.
     fn next_designation(&self) -> Result<Arc<Designation>> {
         let options = self.device.options();
         match options.reset_protection {
@@ -146,8 +146,8 @@ impl Engine {
     /// Begins an epoch, with the rest of the change. Returns false if that rest was not made, as
     /// the store has failed. The caller holds the control lock.
     ///
-    /// Errors: `ENOMEM`, `ENODEV` while the device is not active, and those of the origin's flush.
-    /// Then no epoch has begun.
+    /// Errors: `ENOMEM`, `ENODEV` while the device is not active, `EIO` if the epoch cannot be
+    /// logged, and those of the origin's flush. Then no epoch has begun.
     fn begin_epoch(
         self: &Arc<Self>,
         now: Arc<Timeline>,
@@ -207,7 +207,7 @@ impl Engine {
             regions,
         };
         // Of a record that has failed nobody knows whether it will be found. The epoch begins in
-        // either case: see `failing`.
+        // either case: see `upkeep`.
         self.state.publish(match is_durable {
             true => new,
             false => alone,
@@ -218,10 +218,11 @@ impl Engine {
     }
 
     /// Makes durable that an epoch begins, with the rest of a change. Returns false if that is not
-    /// possible any longer, or not known. In a transient store, or one that is given up, there is
-    /// nothing to do.
+    /// possible any longer, or not known. Does nothing for a transient store, or one that is given
+    /// up.
     ///
-    /// Errors: those of the origin's flush. Nothing has been logged then.
+    /// Errors: those of the origin's flush, `EIO` if too many entries wait. Nothing has been logged
+    /// then.
     fn log_epoch(self: &Arc<Self>, entries: &[Entry]) -> Result<bool> {
         if !self.device.is_persistent() || self.log.is_given_up() {
             return Ok(true);
@@ -237,7 +238,7 @@ impl Engine {
         }
     }
 
-    /// What the log says of a new epoch and the change that comes with it.
+    /// Returns the entries of the log for a new epoch and the change that comes with it.
     fn epoch_entries(
         &self,
         epoch: u64,
@@ -269,11 +270,11 @@ impl Engine {
         Ok(entries)
     }
 
-    /// The device has grown: the larger bitmap begins an epoch of its own. A store that is failing
-    /// does not learn of it, and need not: no write passes in that epoch, and the next activation
-    /// lets the device grow again.
+    /// Lets the device grow to `sectors` sectors: an epoch with larger bitmaps begins. A store that
+    /// is failing does not learn of it, and need not: no write passes in that epoch, and the next
+    /// activation lets the device grow again.
     ///
-    /// Errors: `EFBIG`, and as for [`Engine::begin_epoch`].
+    /// Errors: `EFBIG` for an absurd size, those of a checkpoint and of [`Engine::begin_epoch`].
     pub(in crate::engine) fn grow(self: &Arc<Self>, sectors: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
@@ -286,7 +287,7 @@ impl Engine {
     }
 }
 
-/// The scope that is asked for, for a snapshot that begins `epoch`.
+/// Returns the scope that is asked for, for a snapshot that begins `epoch`.
 fn resolve(now: &Timeline, scope: ScopeWanted, epoch: u64) -> Result<Scope> {
     let base = match scope {
         ScopeWanted::Full => return Ok(Scope::Full),

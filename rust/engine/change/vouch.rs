@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Unproven snapshots and bookmarks, and vouching for them; see [`trust`](crate::store::trust).
+//! Vouching for unproven snapshots and bookmarks; see [`trust`](crate::store::trust).
 
 #![forbid(unsafe_code)]
 

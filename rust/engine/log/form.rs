@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Making records for the [journal](crate::engine::log) of what waits there: entries first, those
-//! of control operations before others, then contents.
+//! Makes records of what waits in the [log](crate::engine::log): entries first, those of control
+//! operations before others, then contents.
 //!
-//! All here happens under the journal's lock. A record is launched as soon as it is made; which
+//! All here happens under the log's lock. A record is launched as soon as it is made; which
 //! come first, and how much is in each, follows from how many are in flight.
 
 #![forbid(unsafe_code)]
@@ -190,9 +190,9 @@ impl Engine {
         self.launch(inner, formed, Some(write))
     }
 
-    /// The next contents that are still kept. Others go back without a position: those of another
-    /// epoch, and, when the last snapshot is gone, all of them, as there is no segment for them any
-    /// longer.
+    /// Returns the next contents that are still wanted. Others go back without a position: those of
+    /// another epoch, and all of them if the last snapshot is gone, as there is no segment for them
+    /// any longer.
     fn next_contents(self: &Arc<Self>, inner: &mut Inner) -> Option<KBox<Io<Copy>>> {
         loop {
             let io = inner.contents.pop()?;
@@ -205,7 +205,7 @@ impl Engine {
         }
     }
 
-    /// Adds the chunks and checksums of a copy to those of the record; `false` when there is no
+    /// Adds the chunks and checksums of a copy to those of the record. Returns false if there is no
     /// room.
     fn add_checksums(&self, inner: &mut Inner, io: &Io<Copy>) -> bool {
         let run = io.data.run;
@@ -229,7 +229,8 @@ impl Engine {
         true
     }
 
-    /// Takes a new segment for the present epoch, and logs that.
+    /// Takes a new segment for the present epoch, and logs that. Returns false if that cannot be
+    /// done now.
     fn open_segment(self: &Arc<Self>, inner: &mut Inner) -> bool {
         let epoch = inner.epoch;
         let end = inner.end.as_ref();
@@ -266,7 +267,7 @@ impl Engine {
         formed.is_some_and(|formed| self.launch(inner, formed, None))
     }
 
-    /// Writes a record whose header has been made.
+    /// Writes a record whose header has been made. Returns false if there is no free write for it.
     fn launch(self: &Arc<Self>, inner: &mut Inner, formed: Formed, write: Option<Write>) -> bool {
         let has_contents = write.is_some();
         let Some(mut write) = write.or_else(|| inner.idle.pop()) else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries that wait for a record of the [journal](crate::engine::log), and the tickets by which it
-//! is known when they are durable.
+//! Entries that wait for a record of the [log](crate::engine::log), and the tickets that tell when
+//! they are durable.
 
 #![forbid(unsafe_code)]
 
@@ -13,20 +13,20 @@ use kernel::prelude::*;
 /// Most entries that wait.
 const MAX_WAITING: usize = 4 * MAX_ENTRIES;
 
-/// Lane entries: which of the two lists.
+/// The two lists of entries that wait for a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::engine) enum Lane {
-    /// Of those who hold the control lock; they go first, and may use the ring's reserve.
+    /// Entries of those who hold the control lock. They go first, and may use the ring's reserve.
     Control,
-    /// Of the copier.
+    /// Entries of the copier.
     Copier,
 }
 
 impl Lane {
-    /// Both, in the order in which they go.
+    /// Both lanes, in the order in which they go.
     pub(crate) const ALL: [Self; 2] = [Self::Control, Self::Copier];
 
-    /// Blocks of the ring that its records must leave free.
+    /// Returns the number of ring blocks that records of the lane must leave free.
     pub(in crate::engine) fn reserve(self) -> u64 {
         match self {
             Self::Control => 0,
@@ -46,7 +46,9 @@ pub(in crate::engine) struct Queue {
 }
 
 impl Queue {
-    /// An empty one.
+    /// Makes an empty queue. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             entries: KVec::with_capacity(MAX_WAITING, GFP_KERNEL)?,
@@ -56,7 +58,7 @@ impl Queue {
         })
     }
 
-    /// Adds a group: its ticket, or `None` when too many wait.
+    /// Adds a group of entries. Returns its ticket, or `None` if too many entries wait.
     pub(in crate::engine) fn add(&mut self, entries: &[Entry]) -> Option<u64> {
         if self.entries.len() + entries.len() > MAX_WAITING || entries.is_empty() {
             return None;
@@ -70,7 +72,7 @@ impl Queue {
         Some(self.added)
     }
 
-    /// How many groups, and entries in them, fit into one record.
+    /// Returns the number of groups that fit into one record, and of the entries in them.
     pub(in crate::engine) fn fitting(&self) -> (usize, usize) {
         let mut fitting = (0, 0);
         for group in self.groups.iter() {
@@ -82,7 +84,7 @@ impl Queue {
         fitting
     }
 
-    /// Takes groups off the front, with the entries in them: they are in a record.
+    /// Takes groups off the front, with their entries, which are in a record now.
     pub(crate) fn remove(&mut self, (groups, entries): (usize, usize)) {
         let mut left = entries;
         self.entries.retain(|_| {

@@ -15,7 +15,7 @@
 //!
 //! # Lock order
 //!
-//! `control`, then `superblocks`, then the gate, then the journal.
+//! `control`, then `superblocks`, then the gate, then the log.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +39,11 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 impl Engine {
-    /// Saves everything. The caller holds the control lock; see the [module's documentation](self).
+    /// Makes a checkpoint, and writes `state` to the superblocks. Does nothing for a transient
+    /// store. The caller holds the control lock; see the [module's documentation](self).
+    ///
+    /// Errors: `EIO` if the store has failed or there is no session, `ENOSPC` or `EFBIG` if the
+    /// image does not fit, `ENOMEM`, those of the devices.
     pub(in crate::engine) fn checkpoint(
         self: &Arc<Self>,
         control: &mut Control,
@@ -142,8 +146,10 @@ impl Engine {
         Ok(())
     }
 
-    /// Makes room in the ring before control entries are logged, if it is short. The caller holds
-    /// the control lock.
+    /// Makes a checkpoint before control entries are logged if the ring is short of blocks. The
+    /// caller holds the control lock.
+    ///
+    /// Errors: those of `checkpoint`, such as `ENOSPC`.
     pub(in crate::engine) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
         let is_logging = self.device.is_persistent() && !self.log.has_failed();
         if is_logging && self.log.ring().0 <= RING_RESERVE / 2 {
@@ -154,7 +160,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets incremental scopes take effect whose epochs a checkpoint has saved as closed. The
+    /// Puts those incremental scopes into effect whose epochs a checkpoint has saved as closed. The
     /// caller holds the control lock, and has just made the checkpoint.
     pub(in crate::engine) fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
         let timeline: Arc<Timeline> = self.state.timeline();

@@ -49,7 +49,7 @@ impl Progress {
         }
     }
 
-    /// So much has been read from a block on.
+    /// Counts bytes read from a block on, and logs the progress now and then.
     fn count(&mut self, device: &BlockDevice, block: u64, bytes: u64) {
         self.bytes += bytes;
         if self.told.elapsed().as_millis() < PROGRESS_MS {
@@ -67,7 +67,7 @@ impl Progress {
 }
 
 impl<'a> StoreDisk<'a> {
-    /// Reads and writes go through `io`, 64 KiB or more.
+    /// Returns a disk that reads and writes through `io`, of 64 KiB or more.
     pub(crate) fn new(device: &'a BlockDevice, io: &'a mut Io<()>) -> Self {
         Self {
             device,
@@ -78,7 +78,8 @@ impl<'a> StoreDisk<'a> {
         }
     }
 
-    /// For recovery, which reads block by block, and tells how far it is when that takes long.
+    /// Prepares the disk for recovery, which reads block by block: blocks are read ahead, and the
+    /// progress is logged if it takes long.
     pub(super) fn for_recovery(self) -> Self {
         Self {
             reads_ahead: true,
@@ -96,7 +97,8 @@ impl<'a> StoreDisk<'a> {
         Ok(())
     }
 
-    /// One block, which may have been read ahead, and is read with what follows it if not.
+    /// Reads one block, which may have been read ahead. If not, it is read together with those that
+    /// follow it.
     fn read_block(&mut self, block: u64, out: &mut [u8]) -> Result {
         let (first, count) = self.ahead;
         let skip = block.wrapping_sub(first);

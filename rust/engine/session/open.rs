@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a store holds when a table is loaded. Nothing is written for that.
+//! Finds out what a store holds when a table is loaded. Writes nothing.
 //!
-//! What becomes of it then is in [`session`](crate::engine::session).
+//! What becomes of the store then is in [`session`](crate::engine::session).
 
 #![forbid(unsafe_code)]
 
@@ -53,9 +53,9 @@ pub(in crate::engine) struct OpenedStore {
     pub(in crate::engine) checkpoint: Checkpoint<Copies>,
 }
 
-/// Returns what is known of a device of which nothing is known. May sleep.
+/// Returns the checkpoint of a device that nothing is known of yet. May sleep.
 ///
-/// Errors: `ENOMEM`.
+/// Errors: `EFBIG` for too many chunks, `ENOMEM`.
 pub(in crate::engine) fn blank_checkpoint(
     shape: Geometry,
     default_protected: bool,
@@ -81,7 +81,8 @@ pub(in crate::engine) fn blank_checkpoint(
 
 /// Finds out what a store holds for a device of `shape`. Reads only. May sleep, and take long.
 ///
-/// Errors: why the store cannot be used, or an error of the device or the system.
+/// Errors, as [`Trouble`]: a text if the store cannot be used, otherwise those of the devices,
+/// `ENOMEM`.
 pub(in crate::engine) fn open_store(
     device: &BlockDevice,
     origin: &BlockDevice,
@@ -122,9 +123,9 @@ pub(in crate::engine) fn open_store(
 /// image alone is that.
 type Loaded = (Superblock, Layout, Checkpoint<Copies>, bool);
 
-/// Recovers what a store knows. `None` if nothing of it may be relied on.
+/// Recovers what a store knows. Returns `None` if nothing of it may be relied on.
 ///
-/// Errors: as for [`open_store`].
+/// Errors: those of [`open_store`].
 fn load(
     device: &BlockDevice,
     origin: &BlockDevice,
@@ -170,7 +171,7 @@ fn load(
     Ok(checkpoint.map(|checkpoint| (superblock, layout, checkpoint, is_exact)))
 }
 
-/// Says what came of a recovery.
+/// Logs what came of a recovery.
 fn tell(store: &BlockDevice, is_known: bool, replayed: &Replayed) {
     if replayed.damaged {
         pr_err!(
@@ -193,8 +194,8 @@ fn tell(store: &BlockDevice, is_known: bool, replayed: &Replayed) {
     }
 }
 
-/// Notes that nothing that a store holds is proven. The superblock that begins the next session
-/// makes that durable.
+/// Notes in the superblock that nothing that a store holds is proven. The superblock that begins
+/// the next session makes that durable.
 fn doubt(superblock: &mut Superblock, state: &Checkpoint<Copies>, store: &BlockDevice) {
     let newest = state.next_id.saturating_sub(1);
     if newest > superblock.unproven.get() {
@@ -206,9 +207,9 @@ fn doubt(superblock: &mut Superblock, state: &Checkpoint<Copies>, store: &BlockD
     }
 }
 
-/// Returns the layout in a superblock, if it is that of this device and store.
+/// Returns the layout in a superblock, if it fits this device and store.
 ///
-/// Errors: what does not fit.
+/// Errors: a text that says what does not fit.
 fn fitting_layout(
     superblock: &Superblock,
     store: &BlockDevice,
@@ -232,11 +233,11 @@ fn fitting_layout(
 
 /// Returns a store that begins anew. Nothing is written yet.
 ///
-/// Where it has been a store `before`, numbers go on, and the image that counts is left alone: the
+/// If it has been a store `before`, its numbers go on, and the image that counts is left alone: the
 /// first superblock written counts at once, and if the power goes before that, the store is what it
 /// was.
 ///
-/// Errors: a store that is too small, `ENOMEM`.
+/// Errors: a text if the store is too small, `ENOMEM`.
 fn begin_anew(
     device: &BlockDevice,
     shape: Geometry,
@@ -262,8 +263,8 @@ fn begin_anew(
     }
     let checkpoint = blank_checkpoint(shape, default_protected)?;
     let mut superblocks = Superblocks::found(superblock, layout, checkpoint.place, io);
-    // A store that was ours has records there, or zeroes; and what is left of it must not look other
-    // than it is before the first superblock is written.
+    // The ring of a store that was ours has records, or zeroes; and what is left of that store must
+    // not look other than it is before the first superblock is written.
     superblocks.is_ring_unknown = before.is_none();
     superblocks.boot_before = before.map_or(BootId::default(), |before| before.boot);
     Ok(OpenedStore {
@@ -286,8 +287,8 @@ pub(in crate::engine) fn holds_a_store(device: &BlockDevice) -> Result<bool> {
     }
 }
 
-/// Returns true if an origin was written since the clean shutdown that a superblock tells of. Says
-/// so.
+/// Returns true if an origin was written since the clean shutdown that a superblock tells of, and
+/// logs that.
 pub(super) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mut Io<()>) -> bool {
     let print = origin_fingerprint(origin, superblock.origin_sectors.get(), io);
     let written = print != superblock.fingerprint.get();
@@ -300,8 +301,8 @@ pub(super) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mu
     written
 }
 
-/// Returns what the first sectors of the origin are like now, as many as the live device has; see
-/// [`fingerprint`](crate::store::fingerprint).
+/// Returns the [`fingerprint`](crate::store::fingerprint) of the first `sectors` sectors of the
+/// origin, as many as the live device has.
 pub(super) fn origin_fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io<()>) -> u32 {
     fingerprint::fingerprint(sectors, |start, len| {
         // CAST: At most `HEAD_SECTORS`, which is a piece.

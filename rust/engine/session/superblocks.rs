@@ -71,8 +71,10 @@ impl Superblocks {
         }
     }
 
-    /// Zeroes the ring of a store that was blank: recovery looks on in the segments where it finds
-    /// something else than a record or zeroes.
+    /// Zeroes the ring of a store that was blank. Otherwise recovery, which goes on searching in
+    /// the segments if it finds anything but a record or zeroes, would take long.
+    ///
+    /// Errors: those of the device, as `EIO`, `ENOMEM`.
     pub(super) fn clear_ring(&mut self, device: &BlockDevice) -> Result {
         if !self.is_ring_unknown {
             return Ok(());
@@ -92,16 +94,18 @@ impl Superblocks {
         Ok(())
     }
 
-    /// The store, to read and write.
+    /// Returns the store, to read and write.
     pub(crate) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
         StoreDisk::new(device, &mut self.io)
     }
 
     /// Writes both superblocks, one after the other, so that at any moment one of them is whole,
-    /// and the image that it refers to there.
+    /// and so is the image that it refers to.
     ///
-    /// After a failure the next one has the same number, and so goes to the places in the same
+    /// After a failure the next one has the same number, and so goes to the two places in the same
     /// order.
+    ///
+    /// Errors: those of the device, as `EIO`, `ENOMEM`.
     pub(in crate::engine) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
         let mut buffer = Buffer::new()?;
         if !core::mem::replace(&mut self.is_unsure, true) {
@@ -119,8 +123,10 @@ impl Superblocks {
         Ok(())
     }
 
-    /// Says that tracking is broken. One superblock that can still be written is enough, as it is
-    /// later than the other.
+    /// Writes the broken state to the superblocks. One superblock that can still be written is
+    /// enough, as it is later than the other.
+    ///
+    /// Errors: those of the device, as `EIO`, if neither can be written, `ENOMEM`.
     pub(in crate::engine) fn write_broken(&mut self, device: &BlockDevice) -> Result {
         self.superblock.state = U32::new(STATE_BROKEN);
         self.image_is_exact = false;
@@ -139,8 +145,8 @@ impl Superblocks {
         written
     }
 
-    /// What is to be remembered of an engine that ends now; `is_intact` says that every write that
-    /// passed is in the log. `None` for a store that is closed, or was left alone.
+    /// Returns what to remember of an engine that ends now. `None` for a store that is closed, or
+    /// was left alone. `is_intact` says that every write that passed is in the log.
     pub(crate) fn ended(&self, is_intact: bool) -> Option<Ended> {
         let is_left_open = self.has_tried && !self.image_is_exact;
         is_left_open.then_some(Ended {
@@ -151,17 +157,17 @@ impl Superblocks {
         })
     }
 
-    /// The UUID given at formatting.
+    /// Returns the UUID given at formatting.
     pub(crate) fn store(&self) -> [u8; 16] {
         self.superblock.store
     }
 
-    /// Snapshots and bookmarks up to this id are unproven.
+    /// Returns the id up to which snapshots and bookmarks are unproven; 0 for none.
     pub(crate) fn unproven(&self) -> u64 {
         self.superblock.unproven.get()
     }
 
-    /// The UUID that changes whenever tracking breaks.
+    /// Returns the UUID that changes whenever tracking breaks.
     pub(crate) fn generation(&self) -> [u8; 16] {
         self.superblock.generation
     }

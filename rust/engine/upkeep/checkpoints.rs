@@ -40,7 +40,8 @@ impl Engine {
         }
     }
 
-    /// Tried for some time when there is no memory: what has been recovered is worth the wait.
+    /// Makes a session's first checkpoint. Retries for some time while there is no memory: what has
+    /// been recovered is worth the wait.
     fn first_checkpoint(self: &Arc<Self>) -> Result {
         for _ in 0..NO_MEMORY_TIMES {
             match self.checkpoint_now() {
@@ -53,8 +54,10 @@ impl Engine {
         self.checkpoint_now()
     }
 
-    /// Uses what the store's device has become larger by, while everything goes on. `EIO` when the
-    /// store has failed or now does, `ENODEV` while the device is not active.
+    /// Starts using the space that was added to the store's device. Does not interrupt I/O.
+    ///
+    /// Errors: `EIO` if the store has failed or now does, `ENODEV` while the device is not active,
+    /// `EFBIG`, `ENOMEM`.
     pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let grown = match self.device.is_persistent() {
@@ -86,9 +89,11 @@ impl Engine {
         })
     }
 
-    /// Makes a checkpoint, waits for it, and lets scopes take effect; what does not fit is
-    /// forgotten. Nothing to do for a transient store. `ENODEV` while the device is not active,
-    /// `EIO` when the store has failed or now does.
+    /// Makes a checkpoint, waits for it, and puts incremental scopes into effect. Forgets bookmarks
+    /// and gives up snapshots until the checkpoint fits. Does nothing for a transient store.
+    ///
+    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed or now does,
+    /// `ENOMEM`.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.device.is_persistent() {
@@ -115,7 +120,7 @@ impl Engine {
         }
     }
 
-    /// The checkpoint's work.
+    /// Makes a checkpoint in the background, or writes to a failed store that it has failed.
     pub(super) fn run_checkpoint(self: &Arc<Self>) {
         if self.log.has_failed() {
             return self.give_up_store();
@@ -140,8 +145,8 @@ impl Engine {
         }
     }
 
-    /// A checkpoint does not fit into its area: the oldest bookmark goes, or if there is none, the
-    /// oldest snapshot. `false` when there is neither.
+    /// Makes a checkpoint smaller that does not fit into its area: forgets the oldest bookmark, or
+    /// gives up the oldest snapshot if there is no bookmark. Returns false if there is neither.
     fn forget_something(self: &Arc<Self>) -> bool {
         let timeline = self.state.timeline();
         if timeline.latest().is_none() {

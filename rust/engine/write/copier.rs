@@ -30,8 +30,8 @@
 //!
 //! What happens to a copy, and to the claim on its chunks, is in
 //! [`copy`](crate::engine::write::copy); how a region is announced, in
-//! [`announce`](crate::engine::write::regions); who waits for what, and has which slot, in
-//! [`claims`](crate::engine::write::waiting).
+//! [`regions`](crate::engine::write::regions); who waits for what, and has which slot, in
+//! [`waiting`](crate::engine::write::waiting).
 //!
 //! A chunk has at most one claim. Things are taken in the order claim (with slot and space checked
 //! before), and nothing is waited for while holding any of them, so there is no deadlock: a bio
@@ -112,7 +112,7 @@ impl Engine {
         }
     }
 
-    /// Sees to everything once. Returns true if there was something to do for a bio or a copy.
+    /// Goes through everything once. Returns true if there was something to do for a bio or a copy.
     fn run_round(self: &Arc<Self>, copier: &mut Copier) -> bool {
         self.look_again(copier);
         let mut finished = self.finished.take();
@@ -156,8 +156,8 @@ impl Engine {
         }
     }
 
-    /// Gives free slots to those who wait for one: to as many as there are, since there may be many
-    /// more who wait.
+    /// Gives free slots to bios that wait for one. Takes only as many bios as there are slots,
+    /// since many more may wait.
     fn use_slots(self: &Arc<Self>, copier: &mut Copier) {
         while !copier.idle.is_empty() {
             let Some(bio) = copier.wait_slot.pop() else {
@@ -174,7 +174,9 @@ impl Engine {
             .outward(span.start, span.start + span.len)
     }
 
-    /// Submits a bio if all its chunks are marked or can be right away; gives it back otherwise.
+    /// Submits a bio if all its chunks are marked or can be marked right away.
+    ///
+    /// Errors: the bio itself, if it has to wait.
     pub(super) fn try_submit(
         &self,
         present: &Entry<'_, Present>,
@@ -231,8 +233,8 @@ impl Engine {
         }
     }
 
-    /// Keeps a bio until the store is given up, which lets the work run, or gives it back to
-    /// device-mapper.
+    /// Keeps a bio until the store is given up; or gives it back to device-mapper during a noflush
+    /// suspend.
     fn wait_for_store(&self, copier: &mut Copier, bio: HeldBio) {
         match self.phases.can_requeue() {
             true => bio.end(Status::REQUEUE),
@@ -240,7 +242,7 @@ impl Engine {
         }
     }
 
-    /// What the first unmarked chunk of a bio asks for.
+    /// Returns what to do for the first unmarked chunk of a bio.
     fn next_step(&self, copier: &Copier, present: &Entry<'_, Present>, chunks: Chunks) -> Step {
         let Some(first) = present.marks.find(chunks, false) else {
             return Step::Again;
@@ -274,7 +276,7 @@ impl Engine {
     }
 
     /// Starts the copy of a run, and of some more runs of the same bio if it is long. The bio waits
-    /// for the first.
+    /// for the first copy.
     fn start_copies(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio, run: Chunks, epoch: u64) {
         let chunks = self.chunks_of(&bio);
         let Some(mut at) = self.start_copy(copier, bio, run, epoch) else {
@@ -302,8 +304,8 @@ impl Engine {
         }
     }
 
-    /// Starts one copy that `bio` waits for: the chunk up to which it goes. If it cannot start, the
-    /// bio waits for what is missing.
+    /// Starts one copy that `bio` waits for. Returns the end of its chunks, or `None` if it cannot
+    /// start; then the bio waits for what is missing.
     fn start_copy(
         self: &Arc<Self>,
         copier: &mut Copier,
@@ -337,7 +339,8 @@ impl Engine {
         }
     }
 
-    /// Whether space is about to come back: a reader still holds an epoch that is not needed.
+    /// Returns true if space is about to come back: segments wait for a checkpoint, or a reader
+    /// still holds an epoch that is not needed.
     fn space_comes_back(&self) -> bool {
         let timeline = self.state.timeline();
         if self.store.with_segments(|segments| segments.has_waiting()) == Some(true) {
@@ -350,7 +353,8 @@ impl Engine {
         self.store.spaces() > kept
     }
 
-    /// The store is full: what `on_full=` says.
+    /// Does what `on_full=` says, as the store is full: gives up the oldest snapshot, or lets the
+    /// bio wait. It waits in any case if space is about to come back.
     fn no_space(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio) {
         match self.device.options().on_full {
             // Its return lets the copier run. In a persistent store it takes a checkpoint.
@@ -377,7 +381,7 @@ impl Engine {
     }
 }
 
-/// Makes it possible to mark a chunk, if there is memory.
+/// Allocates what marking a chunk needs. Returns false if there is no memory.
 fn can_mark(marks: &Bitmap, chunk: u64) -> bool {
     let end = chunk + 1;
     marks.prepare(Chunks { start: chunk, end }).is_ok()

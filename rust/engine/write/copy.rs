@@ -7,7 +7,7 @@
 //! 1. *Reading* from the origin. If that fails for several chunks, the first is read alone; if that
 //!    fails too, the chunk is gone: marked without a copy. With a persistent store that is logged
 //!    first: *losing*. (Not lost if nobody needs it any longer by then.)
-//! 2. *Writing* to the store: with a persistent one by way of the [journal](crate::engine::log),
+//! 2. *Writing* to the store: with a persistent one by way of the [log](crate::engine::log),
 //!    which gives it a place and has it back when its record is durable. If that fails, the store
 //!    is lost, and all snapshots with it.
 //! 3. *Settling*: inside the gate, if the epoch in which need was decided is still present: chunks
@@ -46,7 +46,7 @@ pub(crate) struct Copy {
     epoch: u64,
     /// The chunks.
     pub(crate) run: Chunks,
-    /// Where in the store the content goes; 0 as long as the journal has not said.
+    /// Where in the store the content goes; 0 as long as the log has not said.
     pub(crate) position: u64,
     /// Contents for which space is reserved in a persistent store.
     pub(crate) reserved: u64,
@@ -67,7 +67,7 @@ enum Stage {
 }
 
 impl Copy {
-    /// For a slot: nothing is being copied yet.
+    /// Returns the copy of an idle slot: nothing is being copied yet.
     pub(crate) fn new(slot: usize) -> Self {
         Self {
             slot,
@@ -82,7 +82,7 @@ impl Copy {
         }
     }
 
-    /// The epoch in which need was decided.
+    /// Returns the epoch in which need was decided.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -100,7 +100,7 @@ impl IoDone for Copy {
     }
 }
 
-/// Whether a copy could be started.
+/// What became of an attempt to start a copy.
 pub(in crate::engine) enum Begun {
     /// In this slot, up to this chunk.
     Copying(usize, u64),
@@ -113,8 +113,8 @@ pub(in crate::engine) enum Begun {
 }
 
 impl Engine {
-    /// Claims a run, as long as there is space for, and starts reading it. Outside the gate:
-    /// allocates.
+    /// Claims the part of a run that there is space for, and starts reading it. Must be called
+    /// outside the gate, as it allocates.
     pub(in crate::engine) fn begin(
         self: &Arc<Self>,
         copier: &mut Copier,
@@ -146,8 +146,8 @@ impl Engine {
         Begun::Copying(slot, run.end)
     }
 
-    /// Takes the space that a copy needs, and makes sure of the leaves for its marks. The result is
-    /// the part of the run that there is space for.
+    /// Takes the space that a copy needs, and allocates the leaves for its marks. Returns the part
+    /// of the run that there is space for, or `None` if the store is full.
     fn reserve(
         self: &Arc<Self>,
         copy: &mut Copy,
@@ -181,7 +181,7 @@ impl Engine {
         }))
     }
 
-    /// Gives back the space of the chunks of a copy from the `keep`th on, if nothing was taken
+    /// Gives back the space of the chunks of a copy from number `keep` on, if nothing was taken
     /// after it.
     fn give_back(self: &Arc<Self>, copy: &mut Copy, run: Chunks, keep: u64) {
         if self.device.is_persistent() {
@@ -224,8 +224,8 @@ impl Engine {
         io.submit(self.device.store(), Direction::Write, sector, bytes);
     }
 
-    /// First sector and length in bytes of a run on the origin; the last chunk of the device may be
-    /// short.
+    /// Returns the first sector and the length in bytes of a run on the origin. The last chunk of
+    /// the device may be short.
     fn extent(&self, run: Chunks) -> (u64, u32) {
         let geometry = self.device.geometry();
         let bytes = geometry.sectors_of(run) * crate::maps::SECTOR_BYTES;
@@ -233,7 +233,7 @@ impl Engine {
         (geometry.sector(run.start), bytes as u32)
     }
 
-    /// A read or write of a copy is done.
+    /// Moves on a copy whose read or write is done.
     pub(super) fn advance_copy(self: &Arc<Self>, copier: &mut Copier, io: KBox<Io<Copy>>) {
         let Some(run) = copier.chunks_of(&io) else {
             copier.idle.push(io);
@@ -244,7 +244,7 @@ impl Engine {
             (Stage::Reading, true) => self.write(io, run),
             (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(copier, io, run),
             (Stage::Reading, false) if self.device.is_persistent() => self.lose(copier, io, run),
-            // The journal did not write it, as its epoch has ended.
+            // The log did not write it, as its epoch has ended.
             (Stage::Writing, true) if self.device.is_persistent() && io.data.position == 0 => {
                 self.abandon(copier, io);
             }
@@ -260,7 +260,7 @@ impl Engine {
         }
     }
 
-    /// A chunk cannot be read: that is logged, and then it is settled.
+    /// Logs that a chunk cannot be read. The copy settles when that is durable.
     fn lose(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>, run: Chunks) {
         let entry = crate::format::Entry::Gone {
             chunk: run.start,
@@ -297,13 +297,13 @@ impl Engine {
         }
     }
 
-    /// The epoch in which need was decided has ended, and with it the place in the store; or there
-    /// was none, as nothing was needed any longer.
+    /// Returns true if a copy is not wanted any longer: the epoch in which need was decided has
+    /// ended, and with it the place in the store; or nothing was needed to begin with.
     fn is_stale(&self, io: &Io<Copy>) -> bool {
         io.data.copies.is_none() || !self.state.keeps_copies(io.data.epoch)
     }
 
-    /// Gives up a copy; need is decided again for those who wait.
+    /// Gives up a copy. Need is decided again for those who wait for it.
     fn abandon(self: &Arc<Self>, copier: &mut Copier, io: KBox<Io<Copy>>) {
         let mut io = io;
         if let Some(run) = copier.chunks_of(&io) {
@@ -314,7 +314,8 @@ impl Engine {
         copier.pending.append(&mut waiters);
     }
 
-    /// Reading several chunks at once failed: only one that fails alone is gone.
+    /// Reads the first chunk of a copy again, alone, after reading several at once has failed: only
+    /// a chunk that fails alone is gone.
     fn read_first_alone(self: &Arc<Self>, copier: &mut Copier, io: KBox<Io<Copy>>, run: Chunks) {
         let alone = Chunks {
             start: run.start,
@@ -326,7 +327,8 @@ impl Engine {
         self.read(io, alone);
     }
 
-    /// Indexes and marks what was copied, and lets the writes go; see the states above.
+    /// Indexes and marks what was copied, and submits the bios that waited for it; see the states
+    /// above.
     pub(super) fn settle(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>) {
         let Some(run) = copier.chunks_of(&io) else {
             copier.idle.push(io);
@@ -367,7 +369,8 @@ impl Engine {
         }
     }
 
-    /// What is kept cannot come from a reserve: the snapshot is given up, never the write.
+    /// Gives up the oldest snapshot, and the copy, for want of memory. What is kept cannot come
+    /// from a reserve: the snapshot goes, never the write.
     fn give_up_for_memory(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>) {
         if !self.is_stale(&io) {
             self.give_up_oldest(c"out of memory for its index");
@@ -377,8 +380,8 @@ impl Engine {
         self.abandon(copier, io);
     }
 
-    /// Chunks could not be read before they were overwritten: they have no frozen content any
-    /// longer.
+    /// Tells user space that chunks could not be read before they were overwritten: they have no
+    /// frozen content any longer.
     pub(super) fn tell_lost(self: &Arc<Self>, chunks: u64) {
         self.device.counters().gone.add(chunks);
         pr_warn!(
@@ -389,8 +392,8 @@ impl Engine {
     }
 }
 
-/// Makes room in the index for a copy's run, in whatever pieces it will be: between two there is a
-/// chunk that others have marked. May sleep.
+/// Makes room in the index for a copy's run, in whatever pieces it will be indexed: between two
+/// pieces there is a chunk that others have marked. May sleep.
 fn make_index_room(copy: &Copy, run: Chunks) -> Result {
     let copies = copy.copies.as_ref();
     copies.map_or(Ok(()), |copies| {

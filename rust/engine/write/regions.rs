@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Announcing regions in a persistent store's log, so that chunks which nobody needs may be
+//! Announces regions in a persistent store's log, so that chunks which no snapshot needs may be
 //! written.
 //!
 //! # States of a region, in an epoch and checkpoint generation
@@ -53,7 +53,9 @@ pub(in crate::engine) struct Announcements {
 }
 
 impl Announcements {
-    /// None yet.
+    /// Makes an empty list of announcements. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
@@ -63,8 +65,8 @@ impl Announcements {
 }
 
 impl Engine {
-    /// Announces the regions of a run in the log, those that are not being announced already. The
-    /// bio waits; should nothing be under way that ends its waiting, it is looked at again.
+    /// Announces the regions of a run in the log, unless they are being announced already. The bio
+    /// waits; if nothing is under way that will wake it, it is looked at again.
     pub(super) fn announce(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio, run: Chunks) {
         let Some(present) = self.state.enter() else {
             copier.parked.push(bio);
@@ -91,8 +93,8 @@ impl Engine {
         }
     }
 
-    /// Announces a region, unless that is under way. Whether its end, or the end of the waiting for
-    /// room in the log, will let the work run.
+    /// Announces a region, unless that is under way. Returns true if the copier will be woken for
+    /// it: when an announcement has ended, or when the log is given up.
     fn announce_region(
         self: &Arc<Self>,
         copier: &mut Copier,
@@ -138,8 +140,8 @@ impl Engine {
         true
     }
 
-    /// Lets chunks be marked in regions whose announcement is durable. `woken`: something else has
-    /// happened that those who wait for a region may wait for.
+    /// Lets chunks be marked in regions whose announcement is durable. `woken` tells that something
+    /// else has happened that bios which wait for a region may wait for.
     pub(super) fn open_regions(&self, copier: &mut Copier, woken: bool) {
         if copier.regions.announced.is_empty() && copier.regions.waiting.is_empty() {
             return;

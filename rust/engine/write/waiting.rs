@@ -61,7 +61,9 @@ pub(in crate::engine) struct Copier {
 }
 
 impl Copier {
-    /// Allocates the slots with their pages.
+    /// Allocates the slots with their pages. May sleep.
+    ///
+    /// Errors: `ENOMEM`; `EINVAL` for chunks of no bytes, which cannot be.
     pub(crate) fn new(chunk_bytes: u64) -> Result<Self> {
         let run_bytes = RUN_BYTES.max(chunk_bytes);
         // CAST: At most `MAX_SLOTS`.
@@ -89,18 +91,18 @@ impl Copier {
         })
     }
 
-    /// Number of slots.
+    /// Returns the number of slots.
     pub(in crate::engine) fn slots(&self) -> usize {
         self.slots
     }
 
-    /// The claim on a chunk.
+    /// Returns the claim on a chunk, if there is one.
     pub(super) fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
         let mut claims = self.claims.iter_mut();
         claims.find(|claim| claim.chunks.contains(chunk))
     }
 
-    /// Whether somebody waits for a slot, and one is free.
+    /// Returns true if a bio waits for a slot, and one is free.
     pub(super) fn can_use_slot(&self) -> bool {
         !self.idle.is_empty() && !self.wait_slot.is_empty()
     }
@@ -110,7 +112,7 @@ impl Copier {
         claims.any(|claim| claim.chunks.contains(chunk))
     }
 
-    /// The claim of a copy.
+    /// Returns the claim of the copy in a slot.
     pub(super) fn claim_in(&mut self, slot: usize) -> Option<&mut Claim> {
         self.claims.iter_mut().find(|claim| claim.slot == slot)
     }
@@ -130,20 +132,21 @@ impl Copier {
         })
     }
 
-    /// Gives up all of a claim but some chunks. Who waits looks again when the copy ends.
+    /// Gives up a claim except for some chunks. The bios that wait for it look again when the copy
+    /// ends.
     pub(in crate::engine) fn narrow(&mut self, slot: usize, chunks: Chunks) {
         if let Some(claim) = self.claim_in(slot) {
             claim.chunks = chunks;
         }
     }
 
-    /// Whether a copy is in flight, or not settled.
+    /// Returns true if a copy is in flight, or not settled.
     pub(in crate::engine) fn is_copying(&self) -> bool {
         !self.claims.is_empty()
     }
 
-    /// Ends a copy: gives up the claim. Those who wait for a slot get it one by one, in the
-    /// [copier](crate::engine::write::copier).
+    /// Ends a copy: gives up its claim and frees its slot. Returns the bios that waited for it.
+    /// Those that wait for a slot get it one by one, in the [copier](crate::engine::write::copier).
     pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
         io.data.copies = None;
         let mut claims = self.claims.iter();
