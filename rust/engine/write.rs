@@ -28,24 +28,20 @@
 
 pub(crate) mod copier;
 pub(crate) mod copy;
+pub(crate) mod decide;
 pub(super) mod regions;
 pub(crate) mod waiting;
 
-use crate::dm::Entry;
 use crate::dm::Incoming;
 use crate::dm::Mapped;
 use crate::dm::Op;
 use crate::dm::Status;
 use crate::dm::Target;
 use crate::dm::Ticket;
-use crate::engine::state::Present;
+use crate::engine::write::decide::WINDOW;
 use crate::engine::Engine;
-use crate::maps::region;
 use crate::maps::Chunks;
 use kernel::sync::Arc;
-
-/// Most chunks decided one by one in one go; longer bios go to the copier, which works in windows.
-pub(super) const WINDOW: u64 = 1024;
 
 /// A target whose bios carry their way out of the gate, if they are inside.
 pub(crate) trait Gated: Target<PerBio = Option<Ticket>> {}
@@ -90,57 +86,6 @@ impl Engine {
     fn window_sectors(&self, start: u64) -> u64 {
         let end = self.device.shape().chunk(start).saturating_add(WINDOW);
         self.device.shape().sector(end).saturating_sub(start)
-    }
-
-    /// Marks all chunks of a run. Returns false if one of them is needed or not announced, if they
-    /// are too many, or if there is no memory right now; some may be marked then.
-    pub(super) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
-        if chunks.len() > WINDOW
-            || self.first_needed(present, chunks).is_some()
-            || !self.is_announced(present, chunks)
-        {
-            return false;
-        }
-        let mut chunks = chunks;
-        while let Some(chunk) = present.marks.find(chunks, false) {
-            if present.marks.set_nowait(chunk).is_none() {
-                return false;
-            }
-            chunks.start = chunk + 1;
-        }
-        true
-    }
-
-    /// Returns true if chunks of a run may be marked without a record of their own: recovery would
-    /// take them for changed.
-    pub(super) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
-        let Some(regions) = &present.regions else {
-            return true;
-        };
-        let run = Chunks {
-            start: region::of(chunks.start),
-            end: region::of(chunks.end.saturating_sub(1)) + 1,
-        };
-        regions.find(run, false).is_none() || self.log.is_given_up()
-    }
-
-    /// Returns the first chunk of a run that is not marked and whose content is needed.
-    pub(super) fn first_needed(
-        &self,
-        present: &Entry<'_, Present>,
-        mut chunks: Chunks,
-    ) -> Option<u64> {
-        let timeline = self.state.timeline();
-        if timeline.snapshots().is_empty() {
-            return None;
-        }
-        while let Some(chunk) = present.marks.find(chunks, false) {
-            if timeline.needs(chunk) {
-                return Some(chunk);
-            }
-            chunks.start = chunk + 1;
-        }
-        None
     }
 
     /// Passes on the part of a discard before the first needed chunk, or ends the part that is

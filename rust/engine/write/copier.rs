@@ -47,9 +47,10 @@ use crate::dm::Status;
 use crate::engine::events::Event;
 use crate::engine::state::Present;
 use crate::engine::write::copy::Begun;
+use crate::engine::write::decide::NO_MEMORY_MS;
+use crate::engine::write::decide::WINDOW;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
-use crate::engine::write::WINDOW;
 use crate::engine::Engine;
 use crate::engine::COPIER;
 use crate::maps::Bitmap;
@@ -66,8 +67,6 @@ use kernel::workqueue::WorkItem;
 const RUNS_PER_BIO: usize = 8;
 /// Most rounds of one run.
 const ROUNDS: usize = 16;
-/// How long to wait for memory, in milliseconds.
-pub(in crate::engine) const NO_MEMORY_MS: u32 = 10;
 
 /// What to do next for a bio.
 enum Step {
@@ -165,31 +164,6 @@ impl Engine {
             };
             self.advance_bio(copier, bio);
         }
-    }
-
-    fn chunks_of(&self, bio: &HeldBio) -> Chunks {
-        let span = bio.span();
-        self.device
-            .shape()
-            .outward(span.start, span.start + span.len)
-    }
-
-    /// Submits a bio if all its chunks are marked or can be marked right away.
-    ///
-    /// Errors: the bio itself, if it has to wait.
-    pub(super) fn try_submit(
-        &self,
-        present: &Entry<'_, Present>,
-        mut bio: HeldBio,
-    ) -> Result<(), HeldBio> {
-        let chunks = self.chunks_of(&bio);
-        if present.marks.find(chunks, false).is_some() && !self.mark_unneeded(present, chunks) {
-            return Err(bio);
-        }
-        let start = bio.span().start;
-        *bio.state() = Some(present.ticket());
-        bio.submit(self.device.origin(), start);
-        Ok(())
     }
 
     /// Moves a bio on as far as it goes.

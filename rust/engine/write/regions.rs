@@ -17,7 +17,7 @@
 use crate::dm;
 use crate::dm::List;
 use crate::engine::log::pending::Lane;
-use crate::engine::write::copier::NO_MEMORY_MS;
+use crate::engine::write::decide::NO_MEMORY_MS;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
 use crate::engine::Engine;
