@@ -10,21 +10,21 @@
 //! 2. *In flight*: numbered, and written durably (FUA). Several are; they complete in any order.
 //! 3. *Written*: complete, but an earlier one is not.
 //! 4. *Durable*: it and all earlier ones are written. Only now do its contents go back to the
-//!    copier, and do those who wait for its entries wake, since recovery stops at the first record
-//!    that is not whole.
+//!    copier, and only now do those who wait for its entries wake: recovery stops at the first
+//!    record that is not whole.
 //!
 //! If a record cannot be written the log has *failed*, for good: all that waits comes back with
-//! an error. Writes that should have been logged pass only when it is *given up*: when a superblock
-//! says that tracking is broken.
+//! an error. Writes that should have been logged pass only when the log is *given up*, once a
+//! superblock says that tracking is broken, or cannot be written with `on_error=continue`.
 //!
 //! # What takes part
 //!
 //! Anybody in process context adds to it. Completions only put the record back and let the engine's
 //! log work run, which needs neither the copier nor the control lock; so both may wait for the log.
 //!
-//! Control entries (snapshots, drops, ...) go before others and may use the ring's reserve. They
-//! need not keep their order with the others: what the others say holds for one epoch and
-//! checkpoint generation.
+//! Control entries (snapshots, drops, ...) go before the copier's entries, and may use the ring's
+//! reserve. The order between the two does not matter, since a copier's entry holds for one epoch
+//! and checkpoint generation only.
 //!
 //! # Lock order
 //!

@@ -10,18 +10,19 @@
 //! 2. *Recovered*: what it holds is known; nothing has been written yet.
 //! 3. *Open*: a session is under way; the superblocks say so.
 //! 4. *Closed*: everything is in the checkpoint, and the origin's fingerprint in the superblock.
-//! 5. *Failing*: it cannot be written, not even a superblock, and `on_error=block` holds writes
-//!    back that should be logged. Tried again once a second. Snapshots stay; see
+//! 5. *Failing*: not even a superblock can be written, and `on_error=block` holds back writes that
+//!    should be logged. Writing is tried again once a second. Snapshots stay; see
 //!    [`upkeep`](crate::engine::upkeep).
-//! 6. *Broken*: writes pass that could not be logged; the superblocks say so, if they could be
+//! 6. *Broken*: writes that could not be logged pass. The superblocks say so, if they could be
 //!    written.
 //!
 //! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store
-//! fails, 5 to 6 when a superblock could be written, or `on_error=continue` is loaded. A store that
-//! goes while it is failing is found as 3 by the next activation: no write has passed that it does
-//! not know of. One that goes while it is broken, and could not be told so, is found as 3 too, or
-//! as 4 if its session could not be begun: whether to believe it is decided in
-//! [`trust`](crate::store::trust).
+//! fails, 5 to 6 when a superblock could be written, or `on_error=continue` is loaded.
+//!
+//! The next activation finds a store that vanished while it was failing in state 3: its log has
+//! every write that passed. A store that vanished while it was broken, before a superblock could
+//! say so, is found in state 3 too, or in 4 if its session could not be begun. Whether to believe
+//! such a store is decided in [`trust`](crate::store::trust).
 //!
 //! # Lock order
 //!

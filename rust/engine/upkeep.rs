@@ -6,15 +6,16 @@
 //! # While a store is failing
 //!
 //! Nothing can be logged, and the store does not say so: the next activation may find its log, and
-//! takes it for all that has happened. So nothing takes effect in memory but what is durable. Above
-//! all no snapshot is dropped: need stays as it is, and every write waits that would need a copy or
-//! an announcement. Others pass, since the log has them: those of marked chunks, and those of
+//! takes it for all that has happened. So only what is durable takes effect in memory. Above all,
+//! no snapshot is dropped: need stays as it is, and a write that needs a copy or an announcement
+//! waits. Other writes pass, since the log covers them: those of marked chunks, and those of
 //! unneeded chunks in regions whose announcement is durable.
 //!
-//! A record whose write has failed may be on the disk all the same. Whatever it says must then be
-//! right, too. For what shrinks need that is so when memory does not heed it. For a new epoch it is
-//! so when memory does: no chunk is marked and no region announced in it, and therefore every write
-//! waits.
+//! A record whose write has failed may be on the disk all the same, or not. Memory must agree with
+//! the disk in both cases. An entry that shrinks need takes no effect in memory: preserving more
+//! than the disk asks for is right. An epoch, in contrast, does begin in memory: no chunk is marked
+//! and no region announced in it, so every write waits, and it makes no difference whether the disk
+//! has it.
 
 #![forbid(unsafe_code)]
 

@@ -109,10 +109,10 @@ impl Refused {
     }
 }
 
-/// Returns true if a table may use the engine of an entry; false if that is another device's, and a
-/// new engine may be made.
+/// Returns true if a table may use the engine of an entry, false if the entry does not hinder a new
+/// engine.
 ///
-/// Errors: [`Refused`], if there must be neither.
+/// Errors: [`Refused`], if the table may have neither.
 fn check(
     entry: &Registered,
     identity: Identity,

@@ -2,13 +2,13 @@
 
 //! Finding the checksum of a content that is read back from a persistent store.
 //!
-//! The checksum is in the header of the content's record. The index, to be small, says where the
-//! content is, not where its record begins: that is somewhere before it in the same segment, no
-//! further than a record can have contents. So headers are looked for backwards from the content.
-//! The one that counts is of this store and epoch, and says that the content in just this place is
-//! that of this chunk; a content that merely looks like a header does not.
+//! The checksum is in the header of the content's record. To be small, the index has the position
+//! of the content, but not that of its record. The record begins somewhere before the content in
+//! the same segment, at most as many contents away as a record can have. So the header is searched
+//! backwards from the content. It must be of this store and epoch, and name this chunk for the
+//! content at this position; a content that merely looks like a header does not.
 //!
-//! The header found last is kept: neighbours are mostly of one record.
+//! The header found last is kept, since neighbours mostly belong to one record.
 
 #![forbid(unsafe_code)]
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The end of the log: where its next record goes, and what that says of the one before.
+//! The end of the log: where its next record goes, and how that is chained to the one before.
 //!
 //! Records have numbers without gaps. Those with entries follow one another in the ring, those with
 //! contents in the segment that the latest [`Entry::Segment`] names. Each has the checksum of the

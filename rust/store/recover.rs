@@ -5,15 +5,15 @@
 //! 1. The later valid [superblock](crate::store::superblocks) counts.
 //! 2. The checkpoint's image is loaded.
 //! 3. The log is *[replayed](crate::store::replay)* from the image's place, record by record, as
-//!    long as the next one is whole: of this store, session and number, with the checksum of the
-//!    header before it, and its own; contents too.
+//!    long as the next one is whole: it is of this store and session, has the next number and the
+//!    checksum of the header before it, and its own checksum and those of its contents are right.
 //! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each
-//!    chunk with a copy is marked, and each chunk of a dirty region that no snapshot alive at that
-//!    place needs, without a copy.
-//! 5. A later record that proves that more was durable once means damage in the middle, not a torn
-//!    tail (see [`tail`](crate::store::tail)).
+//!    chunk with a copy is marked, and so is each chunk of a dirty region that no snapshot alive at
+//!    that place needs.
+//! 5. If a later record proves that more was durable once, the log is damaged in the middle, and
+//!    its tail is not just torn (see [`tail`](crate::store::tail)).
 //!
-//! Nothing is written. The caller saves what comes out before it lets any write pass.
+//! Nothing is written. The caller saves the result before it lets any write pass.
 
 #![forbid(unsafe_code)]
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Replay, for [recovery](crate::store::recover): what each kind of record does to what is known,
-//! and why.
+//! Replay, for [recovery](crate::store::recover): how each kind of record changes the state, and
+//! why.
 //!
 //! - Control entries (snapshots, drops, releases, the designation) of records below the image's
 //!   `next` are in the image.
-//! - A copy or gone record marks its chunks if its epoch is the present one at its place, whoever
-//!   wants them still: the writes may have passed. A copy is indexed if a snapshot alive there
-//!   wants it. Whether the image has a mark for it is not asked, since marks in the image may come
-//!   from after its place.
+//! - A record of copies or of a gone chunk marks its chunks if its epoch is the present one at its
+//!   place, whether or not a snapshot still wants them: the writes may have passed. A copy is
+//!   indexed if a snapshot that is alive at that place wants it. A mark in the image does not
+//!   prevent that, since it may come from behind that place.
 //! - A region counts for its epoch, and for checkpoint generations from the image's on.
 
 #![forbid(unsafe_code)]

@@ -9,14 +9,14 @@
 //! 3. *Waiting*: the epoch is not needed any longer, but the checkpoint on disk may still refer to
 //!    it. Free when a checkpoint that was begun after that is durable in both superblocks.
 //!
-//! That is enough only if records take effect (or are abandoned) in log order: a checkpoint's cut
-//! then lies behind all records of a segment that waited when it began. If an old record were left
-//! unsettled while later ones of an epoch that has come and gone meanwhile are, the cut would lie
-//! before these, and replay would stop where their segment has been used again.
+//! This is safe only if records settle (or are abandoned) in log order. A checkpoint's cut then
+//! lies behind all records of a segment that waited when the checkpoint began. If an old record
+//! stayed unsettled while later ones settled, of an epoch that has ended since, the cut would lie
+//! before these, and replay would stop where their segment has been reused.
 //!
-//! A copy reserves blocks before it starts, and takes its place when its record is made. Since what
-//! does not fit at a segment's end goes to the next one, each counts for less than it has: what may
-//! be lost there.
+//! A copy reserves blocks before it starts, and takes its place when its record is made. What does
+//! not fit at the end of a segment goes to the next one, so each segment counts for less than its
+//! blocks: those that may be lost at its end do not count.
 
 #![forbid(unsafe_code)]
 
@@ -113,8 +113,8 @@ impl Segments {
         !self.waiting.is_empty()
     }
 
-    /// Returns the number of blocks that may be lost at the end of a segment: one less than a copy
-    /// and its header take.
+    /// Returns the bound on the blocks that may be lost at the end of a segment: what a copy and
+    /// its header take.
     fn loss(&self) -> u64 {
         run_blocks(self.layout.chunk_blocks) + 1
     }

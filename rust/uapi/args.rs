@@ -96,6 +96,8 @@ fn optional<'a, 'b>(words: &'a [&'b str]) -> Parsed<&'a [&'b str]> {
 }
 
 /// Parses a `preserve` table line.
+///
+/// Errors: a text for the user that says what to write instead.
 pub fn live<'a>(words: &[&'a str]) -> Parsed<LiveLine<'a>> {
     let [origin, store, chunk, rest @ ..] = words else {
         return Err(c"Expected: <origin> <store> <chunk sectors> [<#args> <arg>...]");
@@ -175,6 +177,8 @@ pub struct ViewLine<'a> {
 }
 
 /// Parses a `preserve-view` table line.
+///
+/// Errors: a text for the user that says what to write instead.
 pub fn view<'a>(words: &[&'a str]) -> Parsed<ViewLine<'a>> {
     let [live, snapshot, rest @ ..] = words else {
         return Err(c"Expected: <live device> <snapshot id>|latest [<#args> <arg>...]");
@@ -216,6 +220,8 @@ pub enum ScopeWanted {
 }
 
 /// Checks the number of snapshots to keep.
+///
+/// Errors: a text for the user.
 pub fn keep(count: u64) -> Parsed<u32> {
     let count = u32::try_from(count).ok().filter(|n| *n <= MAX_SNAPSHOTS);
     count.ok_or(c"At most 256 snapshots can be kept")
@@ -266,6 +272,8 @@ fn sectors(word: &str) -> Parsed<u64> {
 }
 
 /// Parses a message.
+///
+/// Errors: a text for the user that says what to write instead.
 pub fn message(words: &[&str]) -> Parsed<Message> {
     match words {
         ["snapshot", args @ ..] => snapshot(args),
@@ -330,6 +338,8 @@ fn snapshot(args: &[&str]) -> Parsed<Message> {
 }
 
 /// Parses a range as sysfs takes it: `START+LEN`, in sectors.
+///
+/// Errors: a text for the user.
 pub fn range(text: &str) -> Parsed<(u64, u64)> {
     let (start, len) = text
         .split_once('+')

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checkpoints: all that is known, written to a persistent store, so that the log before it is not
-//! needed any longer.
+//! Checkpoints: the whole state, written to a persistent store, so that the log before it is no
+//! longer needed.
 //!
 //! # A checkpoint
 //!
 //! Under the control lock, so that snapshots, drops and so on wait:
-//! 1. The gate closes, and opens with the next generation and no dirty region. So marks that were
-//!    begun under the old generation are set. Where the log is then, the *cut*, is where replay
-//!    will begin.
-//! 2. Everything is written to the image area that is not in use, while writes go on, and flushed.
-//! 3. Both superblocks, one after the other, refer to it.
-//! 4. Ring blocks before the cut, and segments that waited at the cut, are free.
+//! 1. The gate closes, and opens with the next generation and no dirty region. All marks of the old
+//!    generation are set then. Replay will begin at the *cut*: the end of the log at this time, or
+//!    the oldest record whose copy is not settled.
+//! 2. The state is written to the image area that is not in use, while writes go on, and flushed.
+//! 3. Both superblocks are written, one after the other. They refer to the new image.
+//! 4. Ring blocks before the cut, and segments that waited at the cut, are freed.
 //!
 //! # Lock order
 //!

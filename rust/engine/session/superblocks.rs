@@ -71,8 +71,8 @@ impl Superblocks {
         }
     }
 
-    /// Zeroes the ring of a store that was blank. Otherwise recovery, which goes on searching in
-    /// the segments if it finds anything but a record or zeroes, would take long.
+    /// Zeroes the ring of a store that was blank. If the ring held anything but records and zeroes,
+    /// recovery would look for records in all segments.
     ///
     /// Errors: those of the device, as `EIO`, `ENOMEM`.
     pub(super) fn clear_ring(&mut self, device: &BlockDevice) -> Result {

@@ -92,8 +92,8 @@ impl Engine {
     /// Makes a checkpoint, waits for it, and puts incremental scopes into effect. Forgets bookmarks
     /// and gives up snapshots until the checkpoint fits. Does nothing for a transient store.
     ///
-    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed or now does,
-    /// `ENOMEM`.
+    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed, `ENOMEM`;
+    /// others, such as those of the device, with which the store fails now.
     pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.device.is_persistent() {

@@ -161,7 +161,7 @@ impl Engine {
             return Ok(Some(run));
         };
         let Some(copies) = present.copies.as_ref() else {
-            // The last snapshot has been dropped: as above.
+            // The last snapshot has been dropped: this copy will not be written either.
             return Ok(Some(run));
         };
         present.marks.prepare(run)?;

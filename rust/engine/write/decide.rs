@@ -67,7 +67,7 @@ impl Engine {
     }
 
     /// Returns true if chunks of a run may be marked without a record of their own: recovery would
-    /// take them for changed.
+    /// take them for changed, or there is no log that it could replay.
     pub(super) fn is_announced(&self, present: &Present, chunks: Chunks) -> bool {
         let Some(regions) = &present.regions else {
             return true;
