@@ -43,7 +43,7 @@ pub(crate) enum Phase {
     Dead,
 }
 
-    /// Returns the time up to which a read of frozen content that begins now waits for a resume.
+/// Returns the time up to which a read of frozen content that begins now waits for a resume.
 pub(crate) fn read_deadline() -> u64 {
     dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
 }

@@ -60,6 +60,9 @@ use zerocopy::little_endian::U64;
 impl Engine {
     /// Begins a session; whether the image on disk is all there is to know, and the superblocks say
     /// that the store is open.
+    ///
+    /// Errors: `EUCLEAN` if others have written to the origin, those of writing superblocks, `EFBIG`,
+    /// `ENOMEM`.
     pub(super) fn begin_session(&self, superblocks: &mut Superblocks) -> Result<bool> {
         superblocks.has_tried = true;
         // Since the table was loaded, or the device suspended, others may have written to the
@@ -211,5 +214,14 @@ impl Engine {
         self.log.set_layout(&grown);
         superblocks.layout = grown;
         Ok(())
+    }
+
+    /// Writes the broken state to a superblock for the last time: the store may be back.
+    fn say_again_that_it_failed(&self) {
+        let mut guard = self.superblocks.lock();
+        if let Some(superblocks) = (*guard).as_mut().filter(|_| self.log.is_given_up()) {
+            // If it is not, that has been told, and is remembered.
+            let _ = superblocks.write_broken(self.device.store());
+        }
     }
 }

@@ -107,15 +107,6 @@ impl Engine {
         self.kick_checkpoint();
     }
 
-    /// Writes the broken state to a superblock for the last time: the store may be back.
-    pub(super) fn say_again_that_it_failed(&self) {
-        let mut guard = self.superblocks.lock();
-        if let Some(superblocks) = (*guard).as_mut().filter(|_| self.log.is_given_up()) {
-            // If it is not, that has been told, and is remembered.
-            let _ = superblocks.write_broken(self.device.store());
-        }
-    }
-
     /// Writes the broken state to a superblock; retries while writes are blocked on it.
     pub(super) fn give_up_store(self: &Arc<Self>) {
         self.store_failed(EIO);
@@ -132,7 +123,7 @@ impl Engine {
     /// that store has failed, `ENOMEM`, those of a checkpoint and of the origin's flush.
     pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
-        let (id, has_dropped) = self.take(scope, keep)?;
+        let (id, has_dropped) = self.begin_snapshot(scope, keep)?;
         if self.log.is_given_up() {
             // Since it was asked; whoever ended all snapshots may not have seen this one.
             self.give_up_all(c"the store failed");

@@ -50,7 +50,7 @@ impl Engine {
     /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
     /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
     /// when that store has failed.
-    pub(in crate::engine) fn take(
+    pub(in crate::engine) fn begin_snapshot(
         self: &Arc<Self>,
         scope: ScopeWanted,
         keep: u32,

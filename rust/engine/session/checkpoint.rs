@@ -24,7 +24,6 @@ use crate::engine::session::superblocks::Superblocks;
 use crate::engine::space::Copies;
 use crate::engine::state::no_regions;
 use crate::engine::state::Control;
-use crate::engine::state::Timeline;
 use crate::engine::Engine;
 use crate::format::STATE_CLOSED;
 use crate::format::STATE_OPEN;
@@ -156,21 +155,6 @@ impl Engine {
             // What failed here is seen to by the checkpoint's work.
             self.checkpoint(control, STATE_OPEN)
                 .inspect_err(|_| self.kick_checkpoint())?;
-        }
-        Ok(())
-    }
-
-    /// Puts those incremental scopes into effect whose epochs a checkpoint has saved as closed. The
-    /// caller holds the control lock, and has just made the checkpoint.
-    pub(in crate::engine) fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
-        let timeline: Arc<Timeline> = self.state.timeline();
-        for snapshot in timeline.snapshots() {
-            if !snapshot.is_narrowed() {
-                self.make_durable(control, &[crate::format::Entry::Narrow(snapshot.id)])?;
-                snapshot.narrow();
-                // Writes may wait that it needs no longer.
-                self.kick();
-            }
         }
         Ok(())
     }

@@ -7,6 +7,8 @@
 
 use crate::dm;
 use crate::dm::NoIo;
+use crate::engine::state::Control;
+use crate::engine::state::Timeline;
 use crate::engine::Engine;
 use crate::engine::CHECKPOINT;
 use crate::format::STATE_OPEN;
@@ -168,6 +170,21 @@ impl Engine {
             None => self.give_up_oldest(c"the store has no room for its checkpoint"),
         }
         true
+    }
+
+    /// Puts those incremental scopes into effect whose epochs a checkpoint has saved as closed. The
+    /// caller holds the control lock, and has just made the checkpoint.
+    fn narrow_scopes(self: &Arc<Self>, control: &mut Control) -> Result {
+        let timeline: Arc<Timeline> = self.state.timeline();
+        for snapshot in timeline.snapshots() {
+            if !snapshot.is_narrowed() {
+                self.make_durable(control, &[crate::format::Entry::Narrow(snapshot.id)])?;
+                snapshot.narrow();
+                // Writes may wait that it needs no longer.
+                self.kick();
+            }
+        }
+        Ok(())
     }
 }
 

@@ -15,54 +15,18 @@
 #![forbid(unsafe_code)]
 
 use crate::dm;
-use crate::dm::List;
 use crate::engine::log::pending::Lane;
 use crate::engine::write::decide::NO_MEMORY_MS;
+use crate::engine::write::waiting::Announced;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
+use crate::engine::write::waiting::MAX_ANNOUNCED;
 use crate::engine::Engine;
 use crate::format::Entry as LogEntry;
 use crate::maps::region;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
-use kernel::prelude::*;
 use kernel::sync::Arc;
-
-/// Most regions being announced.
-const MAX_ANNOUNCED: usize = 64;
-
-/// A region being announced in the log.
-#[derive(Clone, Copy)]
-struct Announced {
-    ticket: u64,
-    region: u64,
-    epoch: u64,
-    generation: u64,
-}
-
-impl Announced {
-    fn is_same(&self, other: &Self) -> bool {
-        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
-    }
-}
-
-/// The regions being announced, and who waits for them.
-pub(in crate::engine) struct Announcements {
-    announced: KVec<Announced>,
-    waiting: List<HeldBio>,
-}
-
-impl Announcements {
-    /// Makes an empty list of announcements. May sleep.
-    ///
-    /// Errors: `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
-        Ok(Self {
-            announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
-            waiting: List::new(),
-        })
-    }
-}
 
 impl Engine {
     /// Announces the regions of a run in the log, unless they are being announced already. The bio

@@ -13,7 +13,6 @@ use crate::dm::Io;
 use crate::dm::List;
 use crate::dm::Ticket;
 use crate::engine::write::copy::Copy;
-use crate::engine::write::regions::Announcements;
 use crate::maps::Chunks;
 use kernel::prelude::*;
 
@@ -160,5 +159,42 @@ impl Copier {
         let mut claims = self.claims.iter();
         let claim = claims.find(|claim| claim.slot == io.data.slot)?;
         Some(claim.chunks)
+    }
+}
+
+/// Most regions being announced.
+pub(super) const MAX_ANNOUNCED: usize = 64;
+
+/// A region being announced in the log.
+#[derive(Clone, Copy)]
+pub(super) struct Announced {
+    pub(super) ticket: u64,
+    pub(super) region: u64,
+    pub(super) epoch: u64,
+    pub(super) generation: u64,
+}
+
+impl Announced {
+    /// Returns true if both are about the same region, epoch and generation.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
+    }
+}
+
+/// The regions being announced, and who waits for them.
+pub(in crate::engine) struct Announcements {
+    pub(super) announced: KVec<Announced>,
+    pub(super) waiting: List<HeldBio>,
+}
+
+impl Announcements {
+    /// Makes an empty list of announcements. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
+            waiting: List::new(),
+        })
     }
 }
