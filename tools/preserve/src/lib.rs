@@ -19,7 +19,7 @@ pub mod files;
 pub mod ioctl;
 pub mod listing;
 pub mod notes;
-pub mod offline;
+pub mod open;
 pub mod progress;
 pub mod ranges;
 pub mod rollback;

@@ -23,11 +23,11 @@ use std::io::Write;
 use std::path::Path;
 use std::path::PathBuf;
 
+use offline::LastUse;
 use rustix::fs::flock;
 use rustix::fs::FlockOperation;
 use serde::Deserialize;
 use serde::Serialize;
-use storefmt::LastUse;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bringing an origin back to a snapshot, while there is no live device; see the crate `storefmt`.
+//! Bringing an origin back to a snapshot, while there is no live device; see the crate `offline`.
 
 #![forbid(unsafe_code)]
 
@@ -10,11 +10,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::path::PathBuf;
 
-use storefmt::Rollback;
-use storefmt::RollbackReport;
+use offline::Rollback;
+use offline::RollbackReport;
 
-use crate::offline;
-use crate::offline::Access;
+use crate::open;
+use crate::open::Access;
 use crate::store::explain;
 use crate::store::Bars;
 use crate::Error;
@@ -61,8 +61,8 @@ pub fn rollback(
         let text = "origin and store are the same; which one is which?";
         return Err(Error::Usage(text.into()));
     }
-    let store = offline::open(&options.store, access, "")?;
-    let origin = offline::open(&options.origin, access, "")?;
+    let store = open::open(&options.store, access, "")?;
+    let origin = open::open(&options.origin, access, "")?;
     let failed = |e| explain(&options.store, e);
     let bars = Bars::new(options.quiet);
     let mut rollback = Rollback::prepare(store, origin, options.id, &bars).map_err(failed)?;

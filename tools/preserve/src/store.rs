@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A persistent store while no live device uses it; see the crate `storefmt`.
+//! A persistent store while no live device uses it; see the crate `offline`.
 
 #![forbid(unsafe_code)]
 
@@ -9,13 +9,13 @@ use std::fs::File;
 use std::path::Path;
 
 use indicatif::ProgressBar;
-use storefmt::Line;
-use storefmt::Repaired;
-use storefmt::Report;
+use offline::Line;
+use offline::Repaired;
+use offline::Report;
 use uuid::Uuid;
 
-use crate::offline;
-use crate::offline::Access;
+use crate::open;
+use crate::open::Access;
 use crate::progress;
 use crate::Error;
 use crate::Result;
@@ -33,8 +33,8 @@ impl Options {
     fn open(&self, path: &Path) -> Result<File> {
         let hint = "; or give --force-in-use, and expect damage where something is being written";
         match self.force_in_use {
-            true => offline::open(path, Access::Shared, ""),
-            false => offline::open(path, Access::Read, hint),
+            true => open::open(path, Access::Shared, ""),
+            false => open::open(path, Access::Read, hint),
         }
     }
 }
@@ -43,28 +43,28 @@ impl Options {
 pub fn check(path: &Path, options: Options) -> Result<Report> {
     let file = options.open(path)?;
     let bars = Bars::new(options.quiet);
-    storefmt::check(file, &bars).map_err(|e| explain(path, e))
+    offline::check(file, &bars).map_err(|e| explain(path, e))
 }
 
 /// Checks a store that nothing uses, and repairs what can be.
 pub fn repair(path: &Path, quiet: bool) -> Result<Repaired> {
-    let file = offline::open(path, Access::Write, "")?;
+    let file = open::open(path, Access::Write, "")?;
     let bars = Bars::new(quiet);
-    storefmt::repair(file, &bars).map_err(|e| explain(path, e))
+    offline::repair(file, &bars).map_err(|e| explain(path, e))
 }
 
 /// The snapshot that a rollback is under way to; `None` also for what cannot be read, or is no
 /// store.
 pub fn rollback_under_way(store: &mut File) -> Option<u64> {
-    storefmt::rollback_under_way(store, &storefmt::Silent).unwrap_or(None)
+    offline::rollback_under_way(store, &offline::Silent).unwrap_or(None)
 }
 
 /// The UUID of a store, also of one in use; `None` if it is none, or not any longer.
 ///
 /// Errors: what keeps it from being opened and read.
 pub fn uuid(path: &Path) -> Result<Option<Uuid>> {
-    let file = offline::open(path, Access::Shared, "")?;
-    let found = storefmt::store_uuid(file).map_err(|e| explain(path, e))?;
+    let file = open::open(path, Access::Shared, "")?;
+    let found = offline::store_uuid(file).map_err(|e| explain(path, e))?;
     Ok(found.map(Uuid::from_bytes))
 }
 
@@ -93,7 +93,7 @@ pub fn verdict(path: &Path, report: &Report) -> Result<()> {
 /// Hands everything in a store's metadata to `out`, line by line.
 pub fn dump(path: &Path, options: Options, out: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
     let file = options.open(path)?;
-    let ended = storefmt::dump(file, &storefmt::Silent, &mut |line| {
+    let ended = offline::dump(file, &offline::Silent, &mut |line| {
         out(line).map_err(Ended::Here)
     });
     ended.map_err(|ended| match ended {
@@ -105,31 +105,31 @@ pub fn dump(path: &Path, options: Options, out: &mut dyn FnMut(Line) -> Result<(
 /// Whose failure ended a dump.
 enum Ended {
     Here(Error),
-    There(storefmt::Error),
+    There(offline::Error),
 }
 
-impl From<storefmt::Error> for Ended {
-    fn from(error: storefmt::Error) -> Self {
+impl From<offline::Error> for Ended {
+    fn from(error: offline::Error) -> Self {
         Ended::There(error)
     }
 }
 
 /// A failure with this store.
-pub(crate) fn explain(path: &Path, error: storefmt::Error) -> Error {
+pub(crate) fn explain(path: &Path, error: offline::Error) -> Error {
     let path = path.display();
     match error {
-        storefmt::Error::Io { what, source } => Error::Io {
+        offline::Error::Io { what, source } => Error::Io {
             what: format!("{path}: {what}"),
             source,
         },
-        storefmt::Error::Blank | storefmt::Error::Foreign => {
+        offline::Error::Blank | offline::Error::Foreign => {
             Error::Usage(format!("{path} is {error}"))
         }
-        storefmt::Error::Later => Error::Failed(format!("{path} is {error}")),
-        storefmt::Error::Missing(text) => Error::Missing(format!("{path}: {text}")),
-        storefmt::Error::Refused(text) => Error::Failed(format!("{path}: {text}")),
-        storefmt::Error::Damaged(text) => Error::Store(format!("{path}: {text}")),
-        storefmt::Error::Gone(text) => Error::Gone(format!("{path}: {text}")),
+        offline::Error::Later => Error::Failed(format!("{path} is {error}")),
+        offline::Error::Missing(text) => Error::Missing(format!("{path}: {text}")),
+        offline::Error::Refused(text) => Error::Failed(format!("{path}: {text}")),
+        offline::Error::Damaged(text) => Error::Store(format!("{path}: {text}")),
+        offline::Error::Gone(text) => Error::Gone(format!("{path}: {text}")),
     }
 }
 
@@ -159,7 +159,7 @@ impl Drop for Bars {
     }
 }
 
-impl storefmt::Progress for Bars {
+impl offline::Progress for Bars {
     fn part(&self, what: &'static str, bytes: Option<u64>) {
         let new = match bytes {
             Some(bytes) => progress::bytes(what, bytes, self.quiet),

@@ -12,9 +12,9 @@ mod store;
 use std::fs;
 use std::process::Command;
 
+use offline::builder::Builder;
 use serde_json::Value;
 use store::*;
-use storefmt::builder::Builder;
 
 const ORIGIN: usize = 5000 * BLOCK;
 

@@ -5,11 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+use offline::builder::Builder;
+use offline::builder::Built;
 use preserve::state::Position;
 use preserve::state::State;
 use preserve::stream::Header;
-use storefmt::builder::Builder;
-use storefmt::builder::Built;
 use uuid::Uuid;
 use zerocopy::IntoBytes;
 

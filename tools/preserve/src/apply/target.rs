@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use crate::device;
 use crate::error::Context;
-use crate::offline;
+use crate::open;
 use crate::state::directory;
 use crate::state::sync_directory;
 use crate::stream::Header;
@@ -65,7 +65,7 @@ impl Target {
                 path.display()
             )));
         }
-        offline::lock(&file, path, true, "")?;
+        open::lock(&file, path, true, "")?;
         let size = file.seek(SeekFrom::End(0)).context(what)?;
         if device && size < header.origin_bytes {
             return Err(Error::Misfit(format!(

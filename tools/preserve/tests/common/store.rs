@@ -10,8 +10,8 @@
 use std::fs;
 use std::process::Command;
 
+use offline::builder::Builder;
 use serde_json::Value;
-use storefmt::builder::Builder;
 
 pub const BLOCK: usize = 4096;
 const BLOCKS: u64 = 2048;

@@ -140,7 +140,7 @@ fn give_uuid(args: &Create) -> Result<()> {
 }
 
 fn check_chunk_size(args: &Create) -> Result<()> {
-    match args.transient || args.chunk_size <= storefmt::MAX_CHUNK_SECTORS {
+    match args.transient || args.chunk_size <= offline::MAX_CHUNK_SECTORS {
         true => Ok(()),
         false => Err(Error::Usage(
             "chunks of a persistent store have at most 512K: give a smaller --chunk-size, or --transient".into(),

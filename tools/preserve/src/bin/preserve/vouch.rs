@@ -4,16 +4,16 @@
 
 #![forbid(unsafe_code)]
 
+use offline::LastUse;
 use preserve::control::Live;
 use preserve::notes;
 use preserve::notes::Note;
 use preserve::notes::Notes;
 use preserve::notes::Verdict;
-use preserve::offline;
-use preserve::offline::Access;
+use preserve::open;
+use preserve::open::Access;
 use preserve::uapi::STATE_FAILED;
 use preserve::Result;
-use storefmt::LastUse;
 use uuid::Uuid;
 
 use crate::create::Create;
@@ -22,8 +22,8 @@ use crate::output::Output;
 /// Looks at a store that is about to be used. What cannot be read, or is no store, is the module's
 /// to refuse.
 pub fn look(args: &Create) -> Option<LastUse> {
-    let file = offline::open(&args.store, Access::Read, "").ok()?;
-    storefmt::last_use(file, &storefmt::Silent).ok().flatten()
+    let file = open::open(&args.store, Access::Read, "").ok()?;
+    offline::last_use(file, &offline::Silent).ok().flatten()
 }
 
 /// What is noted of a store. A note that cannot be read says nothing, which is told.
