@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/store.rs"]
 mod store;
 
 use std::fs;

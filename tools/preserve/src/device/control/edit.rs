@@ -5,15 +5,23 @@
 #![forbid(unsafe_code)]
 
 use super::Live;
-use crate::ioctl::Call;
-use crate::ranges::Edit;
-use crate::source::Source;
+use crate::device::ioctl::Call;
+use crate::device::Source;
 use crate::Error;
 use crate::Result;
 use dm_preserve_core::uapi::EditRanges;
 use dm_preserve_core::uapi::Range;
 use dm_preserve_core::uapi::EDIT_UNPROTECT;
 use dm_preserve_core::uapi::MAX_RANGES;
+
+/// What to do with a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Edit {
+    /// Preserve and back up from the next snapshot on.
+    Protect,
+    /// Neither, from the next snapshot on.
+    Unprotect,
+}
 
 impl Live {
     /// Protects or unprotects ranges. All are within the device, or nothing is changed; so many

@@ -16,12 +16,12 @@ use serde::Serialize;
 pub use moved::Moved;
 pub use plan::Plan;
 
-use crate::source::Piece;
-use crate::source::Source;
-use crate::stream::Header;
-use crate::stream::Totals;
-use crate::stream::Writer;
-use crate::stream::MAX_PAYLOAD;
+use crate::copy::stream::Header;
+use crate::copy::stream::Totals;
+use crate::copy::stream::Writer;
+use crate::copy::stream::MAX_PAYLOAD;
+use crate::device::Piece;
+use crate::device::Source;
 use crate::Error;
 use crate::Result;
 use dm_preserve_core::uapi::Extent;

@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a file's content lies on its filesystem's device, by the kernel's FIEMAP.
+//! The argument of the kernel's FIEMAP, and what it fills in.
 
 #![forbid(unsafe_code)]
-
-use std::fs::File;
-use std::io;
-use std::os::fd::AsFd;
 
 use zerocopy_derive::FromBytes;
 use zerocopy_derive::Immutable;
 use zerocopy_derive::IntoBytes;
 use zerocopy_derive::KnownLayout;
-
-use crate::ioctl;
-use crate::ioctl::Call;
 
 /// `FIEMAP_FLAG_SYNC`: write delayed allocations first, so that they have a place.
 const SYNC: u32 = 1;
@@ -50,6 +43,11 @@ impl Extent {
         self.flags & UNPLACED == 0
     }
 
+    /// The file ends with it.
+    pub fn is_last(&self) -> bool {
+        self.flags & LAST != 0
+    }
+
     /// Other files share the place.
     pub fn is_shared(&self) -> bool {
         self.flags & SHARED != 0
@@ -64,17 +62,15 @@ pub struct Fiemap {
     length: u64,
     flags: u32,
     mapped: u32,
-    pub(crate) count: u32,
+    pub(super) count: u32,
     reserved: u32,
-    pub(crate) extents: [Extent; BATCH],
+    pub(super) extents: [Extent; BATCH],
 }
 
-/// All extents of a file, in its order.
-pub fn extents(file: &File) -> io::Result<Vec<Extent>> {
-    let mut found: Vec<Extent> = Vec::new();
-    let mut start = 0;
-    loop {
-        let mut map = Fiemap {
+impl Fiemap {
+    /// Asks for a file's extents from a byte on.
+    pub fn new(start: u64) -> Self {
+        Self {
             start,
             length: u64::MAX - start,
             flags: SYNC,
@@ -82,18 +78,11 @@ pub fn extents(file: &File) -> io::Result<Vec<Extent>> {
             count: 0,
             reserved: 0,
             extents: [Extent::default(); BATCH],
-        };
-        ioctl::call(file.as_fd(), Call::Fiemap(&mut map))?;
-        let batch = &map.extents[..BATCH.min(map.mapped as usize)];
-        found.extend_from_slice(batch);
-        let Some(last) = batch.last() else {
-            return Ok(found);
-        };
-        let next = last.logical.saturating_add(last.length);
-        // A filesystem that does not advance must not hang us.
-        if last.flags & LAST != 0 || next <= start {
-            return Ok(found);
         }
-        start = next;
+    }
+
+    /// The extents that were found.
+    pub fn found(&self) -> &[Extent] {
+        &self.extents[..BATCH.min(self.mapped as usize)]
     }
 }

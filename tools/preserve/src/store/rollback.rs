@@ -13,10 +13,10 @@ use std::path::PathBuf;
 use offline::Rollback;
 use offline::RollbackReport;
 
-use crate::open;
-use crate::open::Access;
-use crate::store::explain;
-use crate::store::Bars;
+use super::open::open;
+use super::open::Access;
+use super::verbs::explain;
+use super::verbs::Bars;
 use crate::Error;
 use crate::Result;
 
@@ -61,8 +61,8 @@ pub fn rollback(
         let text = "origin and store are the same; which one is which?";
         return Err(Error::Usage(text.into()));
     }
-    let store = open::open(&options.store, access, "")?;
-    let origin = open::open(&options.origin, access, "")?;
+    let store = open(&options.store, access, "")?;
+    let origin = open(&options.origin, access, "")?;
     let failed = |e| explain(&options.store, e);
     let bars = Bars::new(options.quiet);
     let mut rollback = Rollback::prepare(store, origin, options.id, &bars).map_err(failed)?;

@@ -4,11 +4,11 @@
 
 #![forbid(unsafe_code)]
 
-use crate::extents::Extents;
-use crate::source::Identity;
-use crate::source::Query;
-use crate::source::Source;
-use crate::stream::Header;
+use crate::copy::extents::Extents;
+use crate::copy::stream::Header;
+use crate::device::Identity;
+use crate::device::Query;
+use crate::device::Source;
 use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;

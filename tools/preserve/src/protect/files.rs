@@ -23,12 +23,12 @@ use rustix::fs::OFlags;
 use walkdir::DirEntry;
 use walkdir::WalkDir;
 
+use super::fiemap;
+use super::ranges::Bytes;
+use crate::device::ioctl::FiemapExtent;
+use crate::device::Edit;
 use crate::device::Mapped;
 use crate::error::Context;
-use crate::fiemap;
-use crate::fiemap::Extent;
-use crate::ranges::Bytes;
-use crate::ranges::Edit;
 use crate::Error;
 use crate::Result;
 
@@ -152,7 +152,7 @@ fn check_device(device: &Mapped, path: &Path, metadata: &Metadata) -> Result<()>
     )))
 }
 
-fn add(path: &Path, extent: &Extent, edit: Edit, found: &mut Found) -> Result<()> {
+fn add(path: &Path, extent: &FiemapExtent, edit: Edit, found: &mut Found) -> Result<()> {
     let bytes = Bytes::new(extent.physical, extent.length);
     let why = match (bytes, edit) {
         (None, _) => "an extent makes no sense",

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::stage;
 use super::Options;
-use crate::state::Position;
+use crate::copy::state::Position;
 use crate::Error;
 
 /// What to do when applying a stream has failed on the way.

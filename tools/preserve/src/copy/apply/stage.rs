@@ -17,12 +17,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
+use crate::copy::stream::Header;
+use crate::copy::stream::Reader;
+use crate::copy::stream::Totals;
+use crate::durable::directory;
 use crate::error::Context;
 use crate::progress;
-use crate::state::directory;
-use crate::stream::Header;
-use crate::stream::Reader;
-use crate::stream::Totals;
 use crate::Error;
 use crate::Result;
 
@@ -198,7 +198,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::stream::Writer;
+    use crate::copy::stream::Writer;
     use uuid::Uuid;
 
     fn stream(stamp: u8) -> Vec<u8> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a backup needs from a live device. The real one is [`crate::control::Live`]; tests have one
-//! in memory.
+//! What a backup needs from a live device. The real one is [`Live`](crate::device::Live); tests
+//! have one in memory.
 
 #![forbid(unsafe_code)]
 

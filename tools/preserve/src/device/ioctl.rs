@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)]
 
+mod fiemap;
+
 use std::ffi::c_ulong;
 use std::ffi::c_void;
 use std::io;
@@ -13,10 +15,11 @@ use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::ptr;
 
+pub use fiemap::Extent as FiemapExtent;
+pub use fiemap::Fiemap;
 use zerocopy::FromBytes;
 use zerocopy::IntoBytes;
 
-use crate::fiemap::Fiemap;
 use dm_preserve_core::uapi::*;
 
 /// `FS_IOC_FIEMAP`; its size counts the fixed part of the struct.

@@ -6,8 +6,8 @@
 
 use std::vec;
 
-use crate::source::Query;
-use crate::source::Source;
+use crate::device::Query;
+use crate::device::Source;
 use crate::Error;
 use crate::Result;
 use dm_preserve_core::uapi;

@@ -5,8 +5,8 @@
 
 #![forbid(unsafe_code)]
 
-use crate::source::Source;
-use crate::stream::Header;
+use crate::copy::stream::Header;
+use crate::device::Source;
 use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;

@@ -8,18 +8,10 @@
 
 use std::str::FromStr;
 
+use crate::device::Edit;
 use crate::units;
 use crate::units::SECTOR;
 use dm_preserve_core::uapi;
-
-/// What to do with a range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Edit {
-    /// Preserve and back up from the next snapshot on.
-    Protect,
-    /// Neither, from the next snapshot on.
-    Unprotect,
-}
 
 /// A range in bytes that ends within 64 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

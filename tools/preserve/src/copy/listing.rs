@@ -14,11 +14,11 @@ use serde::ser::SerializeSeq;
 use serde::Serialize;
 use serde::Serializer;
 
+use crate::copy::extents;
+use crate::copy::extents::Extents;
+use crate::device::Query;
+use crate::device::Source;
 use crate::error::Context;
-use crate::extents;
-use crate::extents::Extents;
-use crate::source::Query;
-use crate::source::Source;
 use crate::Error;
 use crate::Result;
 

@@ -31,8 +31,8 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
+use crate::durable::sync_directory;
 use crate::error::Context;
-use crate::state::sync_directory;
 use crate::Error;
 use crate::Result;
 
@@ -151,7 +151,7 @@ impl Notes {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => (),
                 made => made.context(what)?,
             }
-            sync_directory(crate::state::directory(dir))?;
+            sync_directory(crate::durable::directory(dir))?;
         }
         Ok(())
     }

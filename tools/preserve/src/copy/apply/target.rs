@@ -15,12 +15,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::copy::stream::Header;
 use crate::device;
+use crate::durable::directory;
+use crate::durable::sync_directory;
 use crate::error::Context;
-use crate::open;
-use crate::state::directory;
-use crate::state::sync_directory;
-use crate::stream::Header;
+use crate::store;
 use crate::Error;
 use crate::Result;
 
@@ -65,7 +65,7 @@ impl Target {
                 path.display()
             )));
         }
-        open::lock(&file, path, true, "")?;
+        store::lock(&file, path, true, "")?;
         let size = file.seek(SeekFrom::End(0)).context(what)?;
         if device && size < header.origin_bytes {
             return Err(Error::Misfit(format!(

@@ -22,9 +22,9 @@ pub use stage::Contents;
 use stage::Staged;
 use target::Target;
 
+use crate::copy::state::Position;
+use crate::copy::state::State;
 use crate::progress;
-use crate::state::Position;
-use crate::state::State;
 use crate::Error;
 use crate::Result;
 

@@ -11,12 +11,12 @@ use uuid::Uuid;
 
 use super::Live;
 use super::LIST_BATCH;
-use crate::ioctl;
-use crate::ioctl::Call;
-use crate::source::Identity;
-use crate::source::Piece;
-use crate::source::Query;
-use crate::source::Source;
+use crate::device::ioctl;
+use crate::device::ioctl::Call;
+use crate::device::Identity;
+use crate::device::Piece;
+use crate::device::Query;
+use crate::device::Source;
 use crate::units::SECTOR;
 use crate::Error;
 use crate::Result;

@@ -9,9 +9,9 @@ use std::os::fd::AsFd;
 use rustix::io::Errno;
 
 use super::Live;
-use crate::ioctl;
-use crate::ioctl::Call;
-use crate::source::Source;
+use crate::device::ioctl;
+use crate::device::ioctl::Call;
+use crate::device::Source;
 use crate::Error;
 use crate::Result;
 use dm_preserve_core::uapi::SnapshotDevice;

@@ -11,7 +11,6 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::fs::File;
 use std::io;
 use std::io::Write;
 use std::path::Path;
@@ -22,8 +21,10 @@ use serde::Serialize;
 use tempfile::NamedTempFile;
 use uuid::Uuid;
 
+use crate::copy::stream::Header;
+use crate::durable::directory;
+use crate::durable::sync_directory;
 use crate::error::Context;
-use crate::stream::Header;
 use crate::Error;
 use crate::Result;
 
@@ -155,18 +156,4 @@ impl Default for State {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The directory that a path lies in.
-pub fn directory(path: &Path) -> &Path {
-    path.parent()
-        .filter(|dir| !dir.as_os_str().is_empty())
-        .unwrap_or(Path::new("."))
-}
-
-/// Makes a file's name as durable as its content.
-pub fn sync_directory(dir: &Path) -> Result<()> {
-    File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .context(|| format!("cannot sync {}", dir.display()))
 }

@@ -15,17 +15,18 @@ use std::os::fd::AsFd;
 
 use rustix::io::Errno;
 
+pub use edit::Edit;
 use explain::explain;
 use explain::suspended;
 use explain::unproven;
 pub use snapshots::Take;
 
-use crate::device;
-use crate::device::Mapped;
-use crate::dm;
-use crate::ioctl;
-use crate::ioctl::Call;
-use crate::source::Source;
+use super::block;
+use super::block::Mapped;
+use crate::device::dm;
+use crate::device::ioctl;
+use crate::device::ioctl::Call;
+use crate::device::Source;
 use crate::Error;
 use crate::Result;
 use dm_preserve_core::uapi::*;
@@ -42,7 +43,7 @@ pub struct Live {
 impl Live {
     /// Opens the live device that a name means.
     pub fn open(name: &str) -> Result<Self> {
-        let live = Self::new(device::find(name)?)?;
+        let live = Self::new(block::find(name)?)?;
         live.info()?;
         Ok(live)
     }
@@ -50,7 +51,7 @@ impl Live {
     /// All active live devices.
     pub fn all() -> Result<Vec<(Self, Info)>> {
         let mut found = Vec::new();
-        for mapped in device::all()? {
+        for mapped in block::all()? {
             let live = Self::new(mapped)?;
             match live.info() {
                 Ok(info) => found.push((live, info)),
@@ -158,7 +159,7 @@ impl Live {
         };
         match ioctl::call(self.control.as_fd(), Call::Info(&mut info)) {
             Ok(()) => info.state == STATE_SUSPENDED,
-            Err(_) => device::is_suspended(self.mapped.device) && dm::is_preserve(self.name()),
+            Err(_) => block::is_suspended(self.mapped.device) && dm::is_preserve(self.name()),
         }
     }
 
