@@ -11,5 +11,5 @@ mod forged;
 mod format;
 mod repair;
 mod rollback;
-mod sim;
+mod wire;
 mod world;

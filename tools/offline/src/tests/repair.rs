@@ -4,9 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use super::sim::Fault;
-use super::sim::Power;
-use super::sim::Rng;
+use super::wire::Fault;
+use super::wire::Power;
 use super::world::Disks;
 use super::world::World;
 use crate::repair;
@@ -19,6 +18,7 @@ use crate::Report;
 use crate::Rollback;
 use crate::Silent;
 use dm_preserve_core::store::Disk;
+use sim::Rng;
 
 fn plenty() -> Power {
     Power::new(u64::MAX)

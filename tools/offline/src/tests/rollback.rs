@@ -4,8 +4,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::sim::Power;
-use super::sim::Rng;
+use super::wire::Power;
 use super::world::Disks;
 use super::world::World;
 use crate::Error;
@@ -16,6 +15,7 @@ use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::STATE_ROLLBACK;
 use dm_preserve_core::store::superblocks;
 use dm_preserve_core::store::StoreKind;
+use sim::Rng;
 
 /// Rolls back; what is lost stays as it is.
 fn roll(disks: &mut Disks, id: u64, power: &Power) -> Result<RollbackReport, Error> {

@@ -8,15 +8,15 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::sim::bytes_of;
-use super::sim::disk_of;
-use super::sim::Fault;
-use super::sim::Power;
-use super::sim::Rng;
-use super::sim::SimDisk;
-use super::sim::Wire;
+use super::wire::bytes_of;
+use super::wire::disk_of;
+use super::wire::Fault;
+use super::wire::Power;
+use super::wire::Wire;
 use crate::builder::Builder;
 use dm_preserve_core::maps::SECTOR_BYTES;
+use sim::Rng;
+use sim::SimDisk;
 
 /// A frozen instant.
 #[derive(Clone)]

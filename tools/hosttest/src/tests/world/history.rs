@@ -8,13 +8,13 @@ use super::device::Config;
 use super::device::Step;
 use super::device::Stop;
 use super::device::World;
-use super::disk::SimDisk;
 use super::recovery::format;
-use super::rng::Rng;
 use super::totals::Totals;
 use dm_preserve_core::format::STATE_CLOSED;
 use dm_preserve_core::format::STATE_OPEN;
 use dm_preserve_core::maps::Chunks;
+use sim::Rng;
+use sim::SimDisk;
 
 /// Plays a history of so many steps.
 pub(crate) fn run(config: &Config, steps: u64) -> Result<Totals, String> {

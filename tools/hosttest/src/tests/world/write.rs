@@ -12,7 +12,6 @@ use super::device::Step;
 use super::device::UserWrite;
 use super::device::What;
 use super::device::World;
-use super::disk::Data;
 use super::model::content;
 use super::Trap;
 use dm_preserve_core::format::crc32c;
@@ -21,6 +20,7 @@ use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::maps::region;
 use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::RING_RESERVE;
+use sim::Data;
 use std::rc::Rc;
 
 const MAX_WRITES: usize = 6;

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 
 use super::copies::SimCopies;
-use super::disk::SimDisk;
 use super::model::content;
 use super::model::Model;
 use super::model::Snap;
@@ -26,6 +25,7 @@ use dm_preserve_core::store::Segments;
 use dm_preserve_core::store::StoreKind;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use sim::SimDisk;
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;

@@ -10,7 +10,6 @@ use super::device::Step;
 use super::device::Trail;
 use super::device::What;
 use super::device::World;
-use super::disk::Data;
 use super::Trap;
 use dm_preserve_core::format::Block;
 use dm_preserve_core::format::Entry;
@@ -19,6 +18,7 @@ use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::Formed;
 use dm_preserve_core::store::LogPosition;
+use sim::Data;
 use std::rc::Rc;
 
 fn one(chunk: u64) -> Chunks {

@@ -5,11 +5,11 @@
 #![forbid(unsafe_code)]
 
 use super::device::Config;
-use super::disk::Fate;
-use super::rng::Rng;
 use super::Trap;
 use dm_preserve_core::format::run_blocks;
 use dm_preserve_core::format::Layout;
+use sim::Fate;
+use sim::Rng;
 
 fn layout(rng: &mut Rng) -> Layout {
     let chunk_blocks = 1 + rng.below(2);

@@ -5,11 +5,7 @@
 #![forbid(unsafe_code)]
 
 use super::copies::SimCopies;
-use super::disk::Data;
-use super::disk::Fate;
-use super::disk::SimDisk;
 use super::model::Content;
-use super::rng::Rng;
 use super::verify::Known;
 use super::Trap;
 use dm_preserve_core::format::Layout;
@@ -22,6 +18,10 @@ use dm_preserve_core::store::LogEnd;
 use dm_preserve_core::store::LogPosition;
 use dm_preserve_core::store::Segments;
 use kernel::sync::Arc;
+use sim::Data;
+use sim::Fate;
+use sim::Rng;
+use sim::SimDisk;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

@@ -7,11 +7,11 @@
 #![forbid(unsafe_code)]
 
 use super::copies::SimCopies;
-use super::disk::Data;
-use super::disk::SimDisk;
 use dm_preserve_core::history::MAX_BOOKMARKS;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::store::Checkpoint;
+use sim::Data;
+use sim::SimDisk;
 use std::rc::Rc;
 
 /// A chunk's content, by blocks.

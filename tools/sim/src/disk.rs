@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::rng::Rng;
+use crate::rng::Rng;
 use dm_preserve_core::format::Block;
 use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::store::Disk;
@@ -17,7 +17,8 @@ use kernel::prelude::*;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-pub(crate) type Data = Rc<Block>;
+/// What a block holds.
+pub type Data = Rc<Block>;
 /// A write: blocks and where they go.
 type Blocks = Vec<(u64, Data)>;
 
@@ -25,7 +26,7 @@ const SECTOR: usize = 512;
 
 /// What becomes of the writes that are under way or in the cache when the power goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// Each is kept, lost or torn.
     Any,
     /// All are on the medium.
@@ -42,26 +43,27 @@ enum Became {
     Torn,
 }
 
+/// See the [module's documentation](self).
 #[derive(Clone)]
-pub(crate) struct SimDisk {
+pub struct SimDisk {
     medium: Vec<Data>,
     /// Completed, not yet on the medium; the last one of a block is what is read.
     cache: BTreeMap<u64, Vec<Data>>,
     flight: BTreeMap<u64, Blocks>,
     next: u64,
     /// Writes still to succeed before all fail.
-    pub(crate) writes_left: Option<u64>,
+    pub writes_left: Option<u64>,
     /// A block that cannot be read.
-    pub(crate) bad: Option<u64>,
+    pub bad: Option<u64>,
     /// The crash that left it has torn a write.
-    pub(crate) torn: bool,
+    pub torn: bool,
     /// It has kept a write, but not one that was begun before.
-    pub(crate) reordered: bool,
+    pub reordered: bool,
 }
 
 impl SimDisk {
     /// All zero.
-    pub(crate) fn new(blocks: u64) -> Self {
+    pub fn new(blocks: u64) -> Self {
         Self {
             // Nobody writes to a block in place, so one is enough.
             medium: std::iter::repeat_n(Rc::new([0; BLOCK_BYTES]), blocks as usize).collect(),
@@ -76,41 +78,42 @@ impl SimDisk {
     }
 
     /// It has become larger; what is there now is anything.
-    pub(crate) fn grow(&mut self, blocks: u64) {
+    pub fn grow(&mut self, blocks: u64) {
         let rubbish: Data = Rc::new([0x5a; BLOCK_BYTES]);
         self.medium.resize(blocks as usize, rubbish);
     }
 
     /// Nothing is under way or in the cache: the power may go.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.cache.is_empty() && self.flight.is_empty()
     }
 
-    pub(crate) fn blocks(&self) -> u64 {
+    /// How many blocks there are.
+    pub fn blocks(&self) -> u64 {
         self.medium.len() as u64
     }
 
     /// What a read returns now.
-    pub(crate) fn get(&self, at: u64) -> Option<&Data> {
+    pub fn get(&self, at: u64) -> Option<&Data> {
         let cached = self.cache.get(&at).and_then(|versions| versions.last());
         cached.or_else(|| self.medium.get(at as usize))
     }
 
     /// As a test damages it: on the medium at once.
-    pub(crate) fn set(&mut self, at: u64, data: Block) {
+    pub fn set(&mut self, at: u64, data: Block) {
         self.cache.remove(&at);
         self.medium[at as usize] = Rc::new(data);
     }
 
     /// Begins a write.
-    pub(crate) fn submit(&mut self, blocks: Blocks) -> u64 {
+    pub fn submit(&mut self, blocks: Blocks) -> u64 {
         self.next += 1;
         self.flight.insert(self.next, blocks);
         self.next
     }
 
     /// A write completes; `fua`: it is on the medium.
-    pub(crate) fn complete(&mut self, id: u64, fua: bool) {
+    pub fn complete(&mut self, id: u64, fua: bool) {
         for (at, data) in self.flight.remove(&id).unwrap() {
             match fua {
                 true => {
@@ -123,19 +126,19 @@ impl SimDisk {
     }
 
     /// Brings the cache to the medium.
-    pub(crate) fn sync(&mut self) {
+    pub fn sync(&mut self) {
         for (at, mut versions) in std::mem::take(&mut self.cache) {
             self.medium[at as usize] = versions.pop().unwrap();
         }
     }
 
     /// What is left when the power goes.
-    pub(crate) fn crash(&self, rng: &mut Rng) -> Self {
+    pub fn crash(&self, rng: &mut Rng) -> Self {
         self.crash_as(Fate::Any, rng)
     }
 
     /// The same, when the writes that are not durable have this fate.
-    pub(crate) fn crash_as(&self, fate: Fate, rng: &mut Rng) -> Self {
+    pub fn crash_as(&self, fate: Fate, rng: &mut Rng) -> Self {
         let mut after = Self {
             medium: self.medium.clone(),
             ..Self::new(0)

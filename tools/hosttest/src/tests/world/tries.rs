@@ -9,10 +9,10 @@ use super::device::Doing;
 use super::device::Step;
 use super::device::Stop;
 use super::device::World;
-use super::disk::Fate;
-use super::disk::SimDisk;
-use super::rng::Rng;
 use super::verify::Recovered;
+use sim::Fate;
+use sim::Rng;
+use sim::SimDisk;
 
 impl World {
     /// Tries each outcome; when nothing is under way and no cache holds anything there is but one.

@@ -11,16 +11,7 @@ use std::rc::Rc;
 
 use crate::Medium;
 use dm_preserve_core::format::BLOCK_BYTES;
-
-#[allow(dead_code)]
-#[path = "../../../hosttest/src/tests/sim/disk.rs"]
-mod disk;
-#[allow(dead_code)]
-#[path = "../../../hosttest/src/tests/sim/rng.rs"]
-mod rng;
-
-pub(super) use disk::SimDisk;
-pub(super) use rng::Rng;
+use sim::SimDisk;
 
 /// Writes and flushes still to come before the power goes: the last one is under way then.
 #[derive(Clone)]

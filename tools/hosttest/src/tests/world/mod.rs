@@ -13,13 +13,11 @@ mod config;
 mod control;
 mod copies;
 mod device;
-mod disk;
 mod growth;
 mod history;
 mod model;
 mod record;
 mod recovery;
-mod rng;
 mod totals;
 mod tries;
 mod verify;
@@ -31,11 +29,9 @@ pub(super) use copies::SimCopies;
 pub(super) use device::Config;
 pub(super) use device::Trail;
 pub(super) use device::World;
-pub(super) use disk::SimDisk;
 pub(super) use history::busy;
 pub(super) use history::run;
 pub(super) use history::run_on;
-pub(super) use rng::Rng;
 pub(super) use totals::Totals;
 
 /// A rule to break.
