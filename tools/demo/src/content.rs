@@ -9,9 +9,9 @@ use std::os::unix::fs::FileExt;
 
 use anyhow::Context;
 use anyhow::Result;
-use preserve::control::Live;
-use preserve::source::Piece;
-use preserve::source::Source;
+use preserve::device::Live;
+use preserve::device::Piece;
+use preserve::device::Source;
 use preserve::Error;
 
 use crate::chunks::Chunks;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use preserve::state::State;
+use preserve::copy::state::State;
 use serde::Deserialize;
 use serde::Serialize;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use anyhow::Result;
-use preserve::state;
+use preserve::durable;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::Value;
@@ -63,7 +63,9 @@ impl Story {
         serde_json::to_writer_pretty(&file, self).context(PATH)?;
         file.sync_all().context(PATH)?;
         fs::rename(&new, PATH).context(PATH)?;
-        Ok(state::sync_directory(state::directory(Path::new(PATH)))?)
+        Ok(durable::sync_directory(durable::directory(Path::new(
+            PATH,
+        )))?)
     }
 
     /// The last backup.

@@ -3,30 +3,20 @@
 //! Everything the command `preserve` does, as a library: the control device of `dm-preserve.ko`,
 //! device-mapper tables, designation by ranges and files, and backup streams.
 //!
-//! Every file but [`ioctl`] forbids unsafe code.
+//! Four rooms: [`copy`] and [`protect`] work on a [`device`], [`store`](mod@store) on what is left
+//! without one; `copy` opens its targets as `store` does.
+//!
+//! Every file but [`device::ioctl`] forbids unsafe code.
 
 #![deny(unsafe_code)]
 
-pub mod apply;
-pub mod backup;
-pub mod control;
+pub mod copy;
 pub mod device;
-pub mod dm;
+pub mod durable;
 pub mod error;
-pub mod extents;
-pub mod fiemap;
-pub mod files;
-pub mod ioctl;
-pub mod listing;
-pub mod notes;
-pub mod offline;
 pub mod progress;
-pub mod ranges;
-pub mod rollback;
-pub mod source;
-pub mod state;
+pub mod protect;
 pub mod store;
-pub mod stream;
 pub mod units;
 
 pub use dm_preserve_core::uapi;

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/store.rs"]
 mod store;
 
 use serde_json::json;

@@ -5,7 +5,6 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/store.rs"]
 mod store;
 
 use serde_json::json;
@@ -215,7 +214,7 @@ fn every_content_is_compared() {
 /// The whole chunk, not only its first block.
 #[test]
 fn large_chunks_are_compared_whole() {
-    let mut builder = storefmt::builder::Builder::new(4096, 100 * 128 + 5, 128).unwrap();
+    let mut builder = offline::builder::Builder::new(4096, 100 * 128 + 5, 128).unwrap();
     builder.snapshot().unwrap();
     builder.segment(2).unwrap();
     let header = builder.copy(&[(3, 1), (100, 2)]).unwrap();
@@ -260,7 +259,7 @@ fn contents_without_a_record_are_lost() {
 }
 
 /// Where an item of the checkpoint is: its block and the place of its data.
-fn find_item(builder: &mut storefmt::builder::Builder, kind: u8, a: u64) -> (u64, usize) {
+fn find_item(builder: &mut offline::builder::Builder, kind: u8, a: u64) -> (u64, usize) {
     let blocks = check(builder)["checkpoint"]["blocks"].as_u64().unwrap();
     let mut place = None;
     let mut skip = 0;

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 use common::Fake;
 use common::CHUNK;
-use preserve::apply::apply;
-use preserve::apply::Options;
-use preserve::backup::Plan;
-use preserve::state::State;
+use preserve::copy::apply::apply;
+use preserve::copy::apply::Options;
+use preserve::copy::backup::Plan;
+use preserve::copy::state::State;
 use preserve::Error;
 use preserve::Result;
 use proptest::prelude::*;
@@ -163,7 +163,7 @@ fn an_interrupted_apply_is_finished_by_the_same_stream_only() {
     copy.apply(&fake.backup(0, 1).unwrap().0).unwrap();
     let (stream, report) = fake.backup(1, 2).unwrap();
     let mut state = copy.state().unwrap();
-    state.applying = Some(preserve::state::Position::after(
+    state.applying = Some(preserve::copy::state::Position::after(
         &report.header,
         &report.digest,
     ));

@@ -12,9 +12,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use glob::Pattern;
+use preserve::device::Edit;
 use preserve::device::Mapped;
-use preserve::files::locate;
-use preserve::ranges::Edit;
+use preserve::protect::locate;
 use preserve::uapi::Device;
 use preserve::Error;
 use tempfile::TempDir;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::mem::offset_of;
 use std::process::Command;
 
-use preserve::ioctl::read_write;
+use preserve::device::ioctl::read_write;
 use preserve::uapi;
 
 const UAPI: &str = include_str!("../../../rust/uapi.rs");

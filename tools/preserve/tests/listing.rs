@@ -12,8 +12,8 @@ use std::io::Write;
 
 use common::Fake;
 use common::CHUNK;
-use preserve::listing;
-use preserve::source::Query;
+use preserve::copy::listing;
+use preserve::device::Query;
 use preserve::uapi::ATTR_PROTECTED;
 use serde_json::json;
 

@@ -9,8 +9,8 @@ mod common;
 
 use common::Fake;
 use common::CHUNK;
-use preserve::backup::Moved;
-use preserve::backup::Plan;
+use preserve::copy::backup::Moved;
+use preserve::copy::backup::Plan;
 
 /// A backup of which what was moved is remembered.
 fn backed_up(fake: &Fake, from: u64, to: u64) -> (Plan, Moved) {

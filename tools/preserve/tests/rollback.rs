@@ -6,15 +6,14 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-#[path = "common/store.rs"]
 mod store;
 
 use std::fs;
 use std::process::Command;
 
+use offline::builder::Builder;
 use serde_json::Value;
 use store::*;
-use storefmt::builder::Builder;
 
 const ORIGIN: usize = 5000 * BLOCK;
 

@@ -5,10 +5,10 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-use preserve::stream::Header;
-use preserve::stream::Reader;
-use preserve::stream::Totals;
-use preserve::stream::Writer;
+use preserve::copy::stream::Header;
+use preserve::copy::stream::Reader;
+use preserve::copy::stream::Totals;
+use preserve::copy::stream::Writer;
 use preserve::Error;
 use preserve::Result;
 use proptest::collection::btree_map;

@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
-use preserve::ranges::parse_lines;
-use preserve::ranges::Bytes;
-use preserve::ranges::Edit;
+use preserve::device::Edit;
+use preserve::protect::parse_lines;
+use preserve::protect::Bytes;
 use preserve::uapi::Range;
 use preserve::units;
 use proptest::prelude::*;

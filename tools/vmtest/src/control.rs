@@ -9,8 +9,8 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 
-use preserve::ioctl::call;
-use preserve::ioctl::Call;
+use preserve::device::ioctl::call;
+use preserve::device::ioctl::Call;
 use preserve::uapi::*;
 
 use crate::disk::Buffer;

@@ -11,7 +11,7 @@ use std::mem::offset_of;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 
-use preserve::ioctl::read_write;
+use preserve::device::ioctl::read_write;
 use preserve::uapi;
 use preserve::uapi::EditRanges;
 use preserve::uapi::ListExtents;

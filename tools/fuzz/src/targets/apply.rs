@@ -13,10 +13,10 @@ use std::fs;
 use std::fs::File;
 use std::path::Path;
 
-use preserve::apply;
-use preserve::apply::Options;
-use preserve::state::State;
-use preserve::stream::Reader;
+use preserve::copy::apply;
+use preserve::copy::apply::Options;
+use preserve::copy::state::State;
+use preserve::copy::stream::Reader;
 use tempfile::TempDir;
 
 use super::stream::sealed;

@@ -5,11 +5,11 @@
 
 #![forbid(unsafe_code)]
 
-use preserve::state::Position;
-use preserve::state::State;
-use preserve::stream::Header;
-use storefmt::builder::Builder;
-use storefmt::builder::Built;
+use offline::builder::Builder;
+use offline::builder::Built;
+use preserve::copy::state::Position;
+use preserve::copy::state::State;
+use preserve::copy::stream::Header;
 use uuid::Uuid;
 use zerocopy::IntoBytes;
 
@@ -175,8 +175,8 @@ fn header(from: u64) -> Header {
 
 /// A stream without its digests.
 fn frames(header: &Header) -> Vec<u8> {
-    use preserve::stream::format::RawFrame;
-    use preserve::stream::format::RawHeader;
+    use preserve::copy::stream::format::RawFrame;
+    use preserve::copy::stream::format::RawHeader;
     let frame = |kind: u32, start: u64, chunks: u64, bytes: u64| RawFrame {
         kind: kind.into(),
         flags: 0.into(),

@@ -9,7 +9,7 @@ use std::fs::File;
 
 use kernel::alloc::host;
 use kernel::error::code::EUCLEAN;
-use storefmt::Report;
+use offline::Report;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
@@ -122,12 +122,12 @@ fn tools(store: &Sparse) -> Option<Report> {
         store.write_to(file).expect("a small file");
         let again = || file.try_clone().expect("a descriptor");
         let mut bytes = 0;
-        let _ = storefmt::dump::<storefmt::Error>(again(), &storefmt::Silent, &mut |line| {
+        let _ = offline::dump::<offline::Error>(again(), &offline::Silent, &mut |line| {
             bytes += line.to_string().len();
             Ok(())
         });
         assert!(bytes < 64 * BLOCKS as usize * BLOCK_BYTES);
-        storefmt::check(again(), &storefmt::Silent).ok()
+        offline::check(again(), &offline::Silent).ok()
     })
 }
 

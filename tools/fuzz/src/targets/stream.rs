@@ -11,8 +11,8 @@
 
 #![forbid(unsafe_code)]
 
-use preserve::stream::Reader;
-use preserve::stream::Writer;
+use preserve::copy::stream::Reader;
+use preserve::copy::stream::Writer;
 use preserve::Result;
 
 use crate::input::Input;

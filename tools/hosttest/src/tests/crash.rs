@@ -12,11 +12,11 @@
 
 #![forbid(unsafe_code)]
 
-use super::sim::config;
-use super::sim::run;
-use super::sim::short;
-use super::sim::Config;
-use super::sim::Totals;
+use super::world::config;
+use super::world::run;
+use super::world::short;
+use super::world::Config;
+use super::world::Totals;
 use std::ops::Range;
 
 /// Steps of a short history, at least.

@@ -7,14 +7,12 @@
 
 use super::format::reseal;
 use super::format::sharp;
-use super::sim::busy;
-use super::sim::config;
-use super::sim::run_on;
-use super::sim::Config;
-use super::sim::Rng;
-use super::sim::SimCopies;
-use super::sim::SimDisk;
-use super::sim::World;
+use super::world::busy;
+use super::world::config;
+use super::world::run_on;
+use super::world::Config;
+use super::world::SimCopies;
+use super::world::World;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::BLOCK_BYTES;
@@ -29,6 +27,8 @@ use kernel::alloc::host;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use proptest::prelude::*;
+use sim::Rng;
+use sim::SimDisk;
 use zerocopy::little_endian::U64;
 
 /// Sectors of the device for which stores are recovered, more than any of them is for.
@@ -91,7 +91,7 @@ fn damage_in_the_middle_is_not_a_torn_tail() {
         for record in &world.trail {
             for block in record.block..record.block + record.blocks {
                 let mut store = damaged(&world.store, block, &mut rng);
-                let proof = |later: &&super::sim::Trail| later.durable > record.sequence;
+                let proof = |later: &&super::world::Trail| later.durable > record.sequence;
                 match world.trail.iter().find(proof) {
                     Some(later) => {
                         let result = end(&mut store);

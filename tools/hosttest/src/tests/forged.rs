@@ -8,10 +8,9 @@
 use super::damage::recovered;
 use super::damage::Outcome;
 use super::damage::TABLE;
-use super::sim::busy;
-use super::sim::SimCopies;
-use super::sim::SimDisk;
-use super::sim::World;
+use super::world::busy;
+use super::world::SimCopies;
+use super::world::World;
 use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::Superblock;
@@ -38,6 +37,7 @@ use dm_preserve_core::store::Trouble;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use sim::SimDisk;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 

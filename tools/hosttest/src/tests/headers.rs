@@ -5,8 +5,6 @@
 
 #![forbid(unsafe_code)]
 
-use super::sim::Rng;
-use super::sim::SimDisk;
 use dm_preserve_core::format::Block;
 use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::Layout;
@@ -18,6 +16,8 @@ use dm_preserve_core::store::LogEnd;
 use dm_preserve_core::store::LogPosition;
 use kernel::prelude::EIO;
 use kernel::prelude::EUCLEAN;
+use sim::Rng;
+use sim::SimDisk;
 use std::collections::BTreeMap;
 
 const STORE: [u8; 16] = [7; 16];

@@ -5,10 +5,10 @@
 
 #![forbid(unsafe_code)]
 
-use super::sim::config;
-use super::sim::run;
-use super::sim::Config;
-use super::sim::Trap;
+use super::world::config;
+use super::world::run;
+use super::world::Config;
+use super::world::Trap;
 
 /// Histories to try; all traps are caught in far fewer, counted from the one named below.
 const SEEDS: u64 = 200;

@@ -10,12 +10,12 @@ use std::cell::Cell;
 use std::cell::RefCell;
 
 use indicatif::ProgressBar;
-use preserve::backup::Plan;
-use preserve::backup::Report;
-use preserve::source::Identity;
-use preserve::source::Piece;
-use preserve::source::Query;
-use preserve::source::Source;
+use preserve::copy::backup::Plan;
+use preserve::copy::backup::Report;
+use preserve::device::Identity;
+use preserve::device::Piece;
+use preserve::device::Query;
+use preserve::device::Source;
 use preserve::uapi::Extent;
 use preserve::uapi::Range;
 use preserve::uapi::SnapshotInfo;

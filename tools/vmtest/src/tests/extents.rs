@@ -6,8 +6,8 @@
 
 use anyhow::ensure;
 use anyhow::Result;
-use preserve::ioctl::call;
-use preserve::ioctl::Call;
+use preserve::device::ioctl::call;
+use preserve::device::ioctl::Call;
 use preserve::uapi::Extent;
 use preserve::uapi::ListExtents;
 use preserve::uapi::Range;

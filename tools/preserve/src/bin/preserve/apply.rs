@@ -8,8 +8,8 @@ use std::path::Path;
 use std::path::PathBuf;
 
 use clap::Args;
-use preserve::apply;
-use preserve::apply::Contents;
+use preserve::copy::apply;
+use preserve::copy::apply::Contents;
 use preserve::units;
 use preserve::Result;
 

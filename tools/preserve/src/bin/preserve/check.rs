@@ -11,18 +11,18 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Args;
+use offline::ContentsReport;
+use offline::Identity;
+use offline::LayoutReport;
+use offline::LogReport;
+use offline::Report;
+use offline::SnapshotReport;
 use preserve::error::Context;
 use preserve::store;
 use preserve::store::Options;
 use preserve::units;
 use preserve::units::SECTOR;
 use preserve::Result;
-use storefmt::ContentsReport;
-use storefmt::Identity;
-use storefmt::LayoutReport;
-use storefmt::LogReport;
-use storefmt::Report;
-use storefmt::SnapshotReport;
 
 use crate::output::Output;
 

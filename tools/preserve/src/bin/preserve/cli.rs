@@ -13,7 +13,7 @@ use crate::apply::Apply;
 use crate::backup::Backup;
 use crate::check::Check;
 use crate::check::Store;
-use crate::create::Create;
+use crate::create::args::Create;
 use crate::designation::Designation;
 use crate::map::Map;
 use crate::rollback::Rollback;

@@ -4,87 +4,28 @@
 
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+pub mod args;
 
-use clap::Args;
-use clap::ValueEnum;
-use preserve::control::Live;
 use preserve::device;
-use preserve::dm;
-use preserve::notes::Verdict;
-use preserve::source::Source;
+use preserve::device::dm;
+use preserve::device::Live;
+use preserve::device::Source;
 use preserve::store;
+use preserve::store::notes::Verdict;
 use preserve::uapi::Device;
-use preserve::units;
 use preserve::Error;
 use preserve::Result;
 use serde_json::json;
+
+use args::Create;
+use args::Designated;
+use args::OnError;
+use args::OnFull;
 
 use crate::format;
 use crate::output::word;
 use crate::output::Output;
 use crate::vouch;
-
-#[derive(Args)]
-pub struct Create {
-    /// Name of the new device
-    pub name: String,
-    /// Block device that holds the data
-    #[arg(long)]
-    pub origin: PathBuf,
-    /// Block device that takes old contents, and what must last: a new one, or that of an earlier
-    /// activation
-    #[arg(long)]
-    pub store: PathBuf,
-    /// The store begins anew: snapshots on it, or whatever else it holds, are lost
-    #[arg(long, conflicts_with = "transient")]
-    pub format: bool,
-    /// Unit of tracking and copying: a power of two from 4K to 512K, with --transient to 1M
-    #[arg(long, default_value = "4K", value_parser = units::chunk_sectors)]
-    pub chunk_size: u64,
-    /// Designation of what was never named by protect or unprotect
-    #[arg(long, value_enum, default_value_t)]
-    pub default: Designated,
-    /// A full store drops the oldest snapshot, or makes writes wait
-    #[arg(long, value_enum, default_value_t)]
-    pub on_full: OnFull,
-    /// What to do when not even a failure can be recorded in the store
-    #[arg(long, value_enum, default_value_t)]
-    pub on_error: OnError,
-    /// Preserve unprotected chunks too; the designation counts when they are read
-    #[arg(long)]
-    pub keep_unprotected: bool,
-    /// The designation goes back to the default after each snapshot
-    #[arg(long)]
-    pub reset_protection: bool,
-    /// Event when so many percent of the store are used
-    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
-    pub low_space: Option<u8>,
-    /// Nothing is to outlast the device: snapshots and the record of changes end with it
-    #[arg(long)]
-    pub transient: bool,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Designated {
-    #[default]
-    Protected,
-    Unprotected,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnFull {
-    #[default]
-    Invalidate,
-    Block,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum OnError {
-    #[default]
-    Continue,
-    Block,
-}
 
 pub fn create(args: &Create, output: Output) -> Result<()> {
     check_name(&args.name)?;
@@ -140,7 +81,7 @@ fn give_uuid(args: &Create) -> Result<()> {
 }
 
 fn check_chunk_size(args: &Create) -> Result<()> {
-    match args.transient || args.chunk_size <= storefmt::MAX_CHUNK_SECTORS {
+    match args.transient || args.chunk_size <= offline::MAX_CHUNK_SECTORS {
         true => Ok(()),
         false => Err(Error::Usage(
             "chunks of a persistent store have at most 512K: give a smaller --chunk-size, or --transient".into(),

@@ -11,13 +11,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use glob::Pattern;
-use preserve::control::Live;
+use preserve::device::Edit;
+use preserve::device::Live;
+use preserve::device::Source;
 use preserve::error::Context;
-use preserve::files;
-use preserve::ranges;
-use preserve::ranges::Bytes;
-use preserve::ranges::Edit;
-use preserve::source::Source;
+use preserve::protect;
+use preserve::protect::Bytes;
 use preserve::units;
 use preserve::units::SECTOR;
 use preserve::Error;
@@ -74,7 +73,7 @@ fn edit(args: &Designation, edit: Edit, output: Output) -> Result<()> {
         // are.
         live.check_active("find out where files lie")?;
     }
-    let found = files::locate(live.mapped(), &args.file, &args.glob, edit)?;
+    let found = protect::locate(live.mapped(), &args.file, &args.glob, edit)?;
     found.notices.iter().for_each(|text| output.notice(text));
 
     if found.files == 0 && !args.file.is_empty() {
@@ -117,5 +116,5 @@ fn read_ranges(path: &Path) -> Result<Vec<Bytes>> {
         false => fs::read_to_string(path),
     };
     let text = text.context(|| format!("cannot read ranges from {}", path.display()))?;
-    ranges::parse_lines(&text).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))
+    protect::parse_lines(&text).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))
 }

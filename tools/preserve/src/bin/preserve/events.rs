@@ -4,8 +4,8 @@
 
 #![forbid(unsafe_code)]
 
-use preserve::control::Live;
-use preserve::source::Source;
+use preserve::device::Live;
+use preserve::device::Source;
 use preserve::uapi;
 use preserve::Result;
 use serde_json::json;

@@ -13,15 +13,14 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use preserve::error::Context;
-use preserve::offline;
-use preserve::offline::Access;
 use preserve::store;
+use preserve::store::Access;
 use preserve::units::SECTOR;
 use preserve::Error;
 use preserve::Result;
 use rustix::fs::ioctl_blksszget;
 
-use crate::create::Create;
+use crate::create::args::Create;
 
 /// Where a persistent store has its superblocks, and most others something of theirs. The module
 /// takes it for new when that is zero.
@@ -31,8 +30,8 @@ const WIPED_BYTES: usize = 8192;
 /// the store then.
 pub fn begin_anew(args: &Create) -> Result<()> {
     // Nobody else gets hold of them between the checks and the wiping.
-    let mut origin = offline::open(&args.origin, Access::Write, "")?;
-    let mut store = offline::open(&args.store, Access::Write, "")?;
+    let mut origin = store::open(&args.origin, Access::Write, "")?;
+    let mut store = store::open(&args.store, Access::Write, "")?;
     let origin_size = size(&mut origin, &args.origin)?;
     let store_size = size(&mut store, &args.store)?;
     check_sizes(&origin_size, &store_size, args.chunk_size)?;
@@ -73,7 +72,7 @@ fn check_sizes(origin: &Size, store: &Size, chunk_sectors: u64) -> Result<()> {
         "the chunks are smaller than a logical block of the origin or the store: give a larger --chunk-size"
     } else if store.block_bytes > origin.block_bytes {
         "the store's logical block is larger than the origin's: give another store"
-    } else if !storefmt::has_room(store.sectors, origin.sectors, chunk_sectors) {
+    } else if !offline::has_room(store.sectors, origin.sectors, chunk_sectors) {
         "the store is too small for a persistent one: give a larger one, a smaller --chunk-size, or use --transient instead of \
          --format"
     } else {

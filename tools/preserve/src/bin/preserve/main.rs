@@ -25,7 +25,7 @@ mod vouch;
 use std::process::ExitCode;
 
 use clap::Parser;
-use preserve::control::Live;
+use preserve::device::Live;
 use preserve::Result;
 
 use cli::Cli;

@@ -10,12 +10,12 @@ use std::io::Write;
 
 use clap::Args;
 use clap::ValueEnum;
-use preserve::control::Live;
+use preserve::copy::extents;
+use preserve::copy::extents::Extents;
+use preserve::copy::listing;
+use preserve::device::Live;
+use preserve::device::Query;
 use preserve::error::Context;
-use preserve::extents;
-use preserve::extents::Extents;
-use preserve::listing;
-use preserve::source::Query;
 use preserve::uapi::Extent;
 use preserve::uapi::ATTR_CHANGED;
 use preserve::uapi::ATTR_GONE;

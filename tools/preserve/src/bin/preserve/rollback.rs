@@ -10,13 +10,13 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Args;
+use offline::RollbackReport;
 use preserve::error::Context;
-use preserve::rollback;
-use preserve::rollback::Options;
+use preserve::store::rollback;
+use preserve::store::rollback::Options;
 use preserve::units;
 use preserve::Error;
 use preserve::Result;
-use storefmt::RollbackReport;
 
 use crate::output::Output;
 

@@ -5,9 +5,9 @@
 #![forbid(unsafe_code)]
 
 use clap::Args;
-use preserve::control::Live;
-use preserve::control::Take;
-use preserve::source::Source;
+use preserve::device::Live;
+use preserve::device::Source;
+use preserve::device::Take;
 use preserve::uapi::KIND_BOOKMARK;
 use preserve::uapi::MAX_SNAPSHOTS;
 use preserve::Error;

@@ -7,8 +7,8 @@
 use std::time::Duration;
 use std::time::UNIX_EPOCH;
 
-use preserve::control::Live;
-use preserve::source::Source;
+use preserve::device::Live;
+use preserve::device::Source;
 use preserve::uapi;
 use preserve::units;
 use preserve::units::SECTOR;

@@ -6,10 +6,10 @@
 
 use clap::Args;
 use clap::ValueEnum;
-use preserve::control::Live;
 use preserve::device;
-use preserve::dm;
-use preserve::source::Source;
+use preserve::device::dm;
+use preserve::device::Live;
+use preserve::device::Source;
 use preserve::uapi::KIND_SNAPSHOT;
 use preserve::Error;
 use preserve::Result;

@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What `create` makes of a store that was not closed, and `note-failed`; see [`preserve::notes`].
+//! What `create` makes of a store that was not closed, and `note-failed`; see
+//! [`preserve::store::notes`].
 
 #![forbid(unsafe_code)]
 
-use preserve::control::Live;
-use preserve::notes;
-use preserve::notes::Note;
-use preserve::notes::Notes;
-use preserve::notes::Verdict;
-use preserve::offline;
-use preserve::offline::Access;
+use offline::LastUse;
+use preserve::device::Live;
+use preserve::store;
+use preserve::store::notes;
+use preserve::store::notes::Note;
+use preserve::store::notes::Notes;
+use preserve::store::notes::Verdict;
+use preserve::store::Access;
 use preserve::uapi::STATE_FAILED;
 use preserve::Result;
-use storefmt::LastUse;
 use uuid::Uuid;
 
-use crate::create::Create;
+use crate::create::args::Create;
 use crate::output::Output;
 
 /// Looks at a store that is about to be used. What cannot be read, or is no store, is the module's
 /// to refuse.
 pub fn look(args: &Create) -> Option<LastUse> {
-    let file = offline::open(&args.store, Access::Read, "").ok()?;
-    storefmt::last_use(file, &storefmt::Silent).ok().flatten()
+    let file = store::open(&args.store, Access::Read, "").ok()?;
+    offline::last_use(file, &offline::Silent).ok().flatten()
 }
 
 /// What is noted of a store. A note that cannot be read says nothing, which is told.
