@@ -79,7 +79,7 @@ fn is_blank(disk: &SimDisk, at: u64) -> bool {
 }
 
 /// Whatever block of a record is damaged: if a later record says that it was durable, that is
-/// damage, and otherwise it is where the log ends. One case is left out: see `beyond.rs`.
+/// damage, and otherwise it is where the log ends. One case is left out: see `tail.rs`.
 #[test]
 fn damage_in_the_middle_is_not_a_torn_tail() {
     let (mut tails, mut middles, mut hidden) = (0, 0, 0);
