@@ -5,14 +5,14 @@
 #![forbid(unsafe_code)]
 
 use crate::dm;
+use crate::dm::errors::ENODATA;
+use crate::dm::errors::EOPNOTSUPP;
+use crate::dm::errors::EUCLEAN;
 use crate::dm::DevT;
 use crate::engine::read_deadline;
 use crate::engine::Engine;
 use crate::engine::Kind;
 use crate::engine::ReadBuffer;
-use crate::dm::errors::ENODATA;
-use crate::dm::errors::EOPNOTSUPP;
-use crate::dm::errors::EUCLEAN;
 use crate::history::Scope;
 use crate::interface::extents;
 use crate::interface::quiesce;

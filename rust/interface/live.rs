@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm::errors::EUCLEAN;
 use crate::dm::sysfs::Directory;
 use crate::dm::Completed;
 use crate::dm::Constructor;
@@ -18,7 +19,6 @@ use crate::dm::Target;
 use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Identity;
-use crate::dm::errors::EUCLEAN;
 use crate::interface::registry;
 use crate::interface::status::Figures;
 use crate::interface::sysfs::Files;
