@@ -100,7 +100,7 @@ impl Engine {
     /// again.
     fn hold_writes(self: &Arc<Self>, error: Error) {
         pr_err!(
-            "{}: THE STORE FAILED ({error:?}), and not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded, and that ends all snapshots; they stay if the device is removed, and created again with the store mended\n",
+            "{}: THE STORE FAILED ({error:?}), and not even a superblock can be written: writes wait until one can, or until on_error=continue is loaded, and that ends all snapshots; they stay if the device is removed (without force), or the machine restarted, before the store is mended\n",
             self.device.live()
         );
         self.events.add(Event::Blocked);
