@@ -213,6 +213,8 @@ const SECTORS_PER_READ: u64 = 1 << 17;
 fn read(a: &mut uapi::ReadFrozen) -> Result {
     zero(&[a.flags, a.reserved])?;
     let engine = engine(a.device)?;
+    // A snapshot that is not there is not unproven.
+    engine.state().timeline().snapshot(a.id).ok_or(ENOENT)?;
     engine.state().ensure_proven(a.id)?;
     let mut frozen = ReadBuffer::new(&engine)?;
     let mut buffer = KVVec::new();

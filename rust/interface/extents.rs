@@ -50,14 +50,14 @@ impl Query {
         if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
             return Err(EINVAL);
         }
-        engine.state().ensure_proven(a.from)?;
-        engine.state().ensure_proven(a.to)?;
         let timeline = engine.state().timeline();
         let named = |id: u64| match id {
             0 => Ok(None),
             id => timeline.entry(id).cloned().map(Some).ok_or(ENOENT),
         };
         let (from, to) = (named(a.from)?, named(a.to)?);
+        engine.state().ensure_proven(a.from)?;
+        engine.state().ensure_proven(a.to)?;
         if let (Some(from), Some(to)) = (&from, &to) {
             if from.id > to.id {
                 return Err(EINVAL);
