@@ -227,7 +227,7 @@ fn addresses(_: &Env) -> Result<()> {
         );
     }
     for (magic, nr) in [
-        (IOC_MAGIC, 11),
+        (IOC_MAGIC, NR_TRUST + 1),
         (IOC_MAGIC, 255),
         (0, 0),
         (0x12, 119),
