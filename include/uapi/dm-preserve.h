@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
 /*
- * The ioctl interface of /dev/preserve-control, for C. The same as rust/uapi.rs, which also has the
+ * The ioctl interface of /dev/preserve-control, for C. The same as rust/uapi/ioctl.rs, which also has the
  * rules and says what each field means; a test compares the two (tools/preserve/tests/header.rs).
  *
  * Every argument starts with its own size. "flags" and "reserved" fields must be zero but for the bits

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The C header says the same as `uapi.rs`: a small C program, compiled from a list of names,
-//! prints what C makes of the header, and the same list says what Rust makes of `uapi.rs`.
+//! The C header says the same as `uapi/ioctl.rs`: a small C program, compiled from a list of names,
+//! prints what C makes of the header, and the same list says what Rust makes of `uapi/ioctl.rs`.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
@@ -14,7 +14,7 @@ use std::process::Command;
 use preserve::device::ioctl::read_write;
 use preserve::uapi;
 
-const UAPI: &str = include_str!("../../../rust/uapi.rs");
+const UAPI: &str = include_str!("../../../rust/uapi/ioctl.rs");
 const INCLUDE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../include/uapi");
 
 /// C expressions and the values that Rust has for them.

@@ -330,7 +330,7 @@ fn messages() {
 #[test]
 fn messages_with_mistakes() {
     let unknown =
-        c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint or grow";
+        c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint, grow or trust";
     let many = c"At most 256 snapshots can be kept";
     let snapshot = c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]";
     let from = c"incremental needs from=<id>";

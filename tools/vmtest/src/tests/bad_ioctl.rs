@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Malformed ioctls: sizes, flags, reserved fields, addresses, counts and ranges. Each has the
-//! error that `rust/uapi.rs` names, and changes nothing.
+//! error that `rust/uapi/ioctl.rs` names, and changes nothing.
 
 #![forbid(unsafe_code)]
 
