@@ -33,6 +33,9 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 use zerocopy::FromBytes;
 
+/// Bytes of a superblock behind the seal.
+const SUPERBLOCK_BYTES: usize = core::mem::size_of::<Superblock>();
+
 /// Makes the checksum right again, as whoever wants to do harm would.
 pub(super) fn reseal(block: &mut Block) {
     let covered = match block.starts_with(b"dmprsv1S") {
@@ -126,7 +129,10 @@ fn exercise(layout: &Layout) {
 
 proptest! {
     #[test]
-    fn i8_superblocks(words in proptest::collection::vec(sharp(), core::mem::size_of::<Superblock>() / 8), state in 0u32..6) {
+    fn i8_superblocks(
+        words in proptest::collection::vec(sharp(), SUPERBLOCK_BYTES / 8),
+        state in 0u32..6,
+    ) {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         let mut superblock = Superblock::read_from_bytes(&bytes).unwrap();
         superblock.state = U32::new(state);
@@ -153,7 +159,7 @@ proptest! {
         };
         exercise(&layout);
         prop_assert!(layout.blocks() <= blocks);
-        let mut superblock = Superblock::read_from_bytes(&[0; core::mem::size_of::<Superblock>()]).unwrap();
+        let mut superblock = Superblock::read_from_bytes(&[0; SUPERBLOCK_BYTES]).unwrap();
         superblock.chunk_sectors = U32::new(chunk_sectors as u32);
         layout.store(&mut superblock);
         prop_assert_eq!(Layout::from_superblock(&superblock), Some(layout));
@@ -197,7 +203,7 @@ proptest! {
         prop_assert_eq!(image_data(&image).unwrap().1, &[1; IMAGE_DATA]);
         image[at] ^= flip;
         prop_assert!(image_data(&image).is_err());
-        let mut superblock = Superblock::read_from_bytes(&[0; core::mem::size_of::<Superblock>()]).unwrap();
+        let mut superblock = Superblock::read_from_bytes(&[0; SUPERBLOCK_BYTES]).unwrap();
         superblock.state = U32::new(STATE_OPEN);
         let mut block = [0; BLOCK_BYTES];
         superblock.to_block(&mut block);
@@ -255,8 +261,7 @@ fn what_a_block_is() {
     let kind = |block: &Block| Superblock::from_block(block).err();
     assert_eq!(kind(&[0; BLOCK_BYTES]), Some(Invalid::Blank));
     assert_eq!(kind(&[1; BLOCK_BYTES]), Some(Invalid::Foreign));
-    let mut superblock =
-        Superblock::read_from_bytes(&[0; core::mem::size_of::<Superblock>()]).unwrap();
+    let mut superblock = Superblock::read_from_bytes(&[0; SUPERBLOCK_BYTES]).unwrap();
     superblock.state = U32::new(STATE_OPEN);
     let mut block = [0; BLOCK_BYTES];
     superblock.to_block(&mut block);
