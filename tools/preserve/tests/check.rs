@@ -88,7 +88,8 @@ fn the_report_as_json() {
             "uuid": "07070707-0707-0707-0707-070707070707",
             "generation": "08080808-0808-0808-0808-080808080808",
             "state": "open", "rollback": null, "session": 1, "chunk_bytes": 4096, "origin_sectors": 40000,
-            "boot": "00000000-0000-0000-0000-000000000000", "on_error": "block", "unproven_up_to": null,
+            "boot": "00000000-0000-0000-0000-000000000000",
+            "on_error": "block", "unproven_up_to": null,
         })
     );
 }
