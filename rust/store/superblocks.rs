@@ -56,6 +56,10 @@ pub const LARGER: Trouble = Trouble::Because(
 );
 
 /// What a store is.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and not for long"
+)]
 pub enum StoreKind {
     /// Nothing yet.
     Blank,
