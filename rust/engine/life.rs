@@ -115,11 +115,13 @@ impl Engine {
         }
     }
 
-    /// Takes note that the table of a target that has been active was replaced: unless another target
-    /// of the engine has begun to become active, writes go past it.
-    pub(crate) fn note_replaced(&self) {
+    /// Takes note that a target that has been active is destroyed, and whether its table
+    /// `is_replaced` by another one that is active. Unless another target of the engine has begun to
+    /// become active, the engine is bypassed: it is never active again, since a table may have been
+    /// there for a moment that nobody saw.
+    pub(crate) fn note_destroyed(&self, is_replaced: bool) {
         if self.phases.now() == Phase::Suspended && !self.is_bound.load(Acquire) {
-            self.phases.set_bypassed();
+            self.phases.set_bypassed(is_replaced);
         }
     }
 
@@ -139,7 +141,7 @@ impl Engine {
     pub(crate) fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();
-        let is_intact = !self.log.is_given_up() && !self.phases.was_bypassed();
+        let is_intact = !self.log.is_given_up() && !self.phases.was_replaced();
         let guard = self.superblocks.lock();
         let ended = (*guard)
             .as_ref()

@@ -57,6 +57,8 @@ pub(crate) struct Phases {
     changed: CondVar,
     /// Writes have gone past the engine: it does not become active any longer.
     was_bypassed: Atomic<bool>,
+    /// Another table took the device's place, and was active: writes went past for certain.
+    was_replaced: Atomic<bool>,
     /// The target that is being suspended noflush.
     #[pin]
     suspending: SpinLock<Option<Arc<Events>>>,
@@ -69,6 +71,7 @@ impl Phases {
             phase <- new_mutex!(Phase::Setup, "Phases::phase"),
             changed <- new_condvar!("Phases::changed"),
             was_bypassed: Atomic::new(false),
+            was_replaced: Atomic::new(false),
             suspending <- new_spinlock!(None, "Phases::suspending"),
         })
     }
@@ -89,9 +92,17 @@ impl Phases {
         self.was_bypassed.load(Acquire)
     }
 
-    /// Takes note that writes go past the engine from now on.
-    pub(super) fn set_bypassed(&self) {
+    /// Takes note that writes may go past the engine from now on, or do if its table `is_replaced`.
+    pub(super) fn set_bypassed(&self, is_replaced: bool) {
         self.was_bypassed.store(true, Release);
+        if is_replaced {
+            self.was_replaced.store(true, Release);
+        }
+    }
+
+    /// Returns true if another table was active in the engine's place.
+    pub(super) fn was_replaced(&self) -> bool {
+        self.was_replaced.load(Acquire)
     }
 
     /// Waits until writes pass through the engine again, at most until `deadline` (of

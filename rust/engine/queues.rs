@@ -39,7 +39,7 @@ impl Queues {
     pub(crate) fn new() -> Result<Self> {
         Ok(Self {
             writes: WorkQueue::new(c"dm-preserve")?,
-            log: WorkQueue::new(c"dm-preserve-journal")?,
+            log: WorkQueue::new(c"dm-preserve-log")?,
             events: WorkQueue::new_unhurried(c"dm-preserve-events")?,
             waits: WorkQueue::new_unhurried(c"dm-preserve-waits")?,
         })

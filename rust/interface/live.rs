@@ -255,8 +255,8 @@ impl Drop for Live {
     fn drop(&mut self) {
         // A device that is removed is suspended meanwhile; one whose table was replaced is not, and
         // its writes pass through the other table.
-        if self.was_active.load(Relaxed) && !self.events.is_suspended() {
-            self.engine.note_replaced();
+        if self.was_active.load(Relaxed) {
+            self.engine.note_destroyed(!self.events.is_suspended());
         }
         registry::release(&self.engine, registry::Use::Target);
     }
