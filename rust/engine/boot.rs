@@ -34,7 +34,8 @@ struct Boot {
 pub(crate) fn begin() -> Result {
     let text = dm::boot_id_text().inspect_err(|error| {
         pr_warn!(
-            "the kernel's boot id cannot be read ({error:?}): stores that were not closed count as unproven\n"
+            "the kernel's boot id cannot be read ({error:?}): stores that were not closed count \
+             as unproven\n"
         );
     });
     let id = text.map_or(BootId::default(), |text| trust::parse_boot_id(&text));

@@ -64,7 +64,7 @@ impl Query {
             }
         }
         let protected = match &to {
-            Some(to) => engine.visible(to),
+            Some(to) => engine.frozen().visible(to),
             None => engine.state().designation(),
         };
         Ok(Self {

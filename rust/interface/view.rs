@@ -167,7 +167,10 @@ impl Target for View {
                 .ok_or_else(|| table.fail(c"There is no such snapshot"))?
         };
         engine.state().ensure_proven(snapshot.id).map_err(|_| {
-            table.fail(c"The snapshot is unproven: vouch for it with the message trust to the live device, if the store had not failed")
+            table.fail(
+                c"The snapshot is unproven: vouch for it with the message trust to the \
+                live device, if the store had not failed",
+            )
         })?;
         if table.len() > snapshot.sectors {
             return Err(table.fail(c"The view is longer than the snapshot"));
@@ -175,7 +178,7 @@ impl Target for View {
         claim(table, engine.device().identity().origin)?;
         claim(table, engine.device().identity().store)?;
         let queue = WorkQueue::new(c"dm-preserve-view")?;
-        let buffer = ReadBuffer::new(&engine)?;
+        let buffer = ReadBuffer::new(engine.frozen())?;
         let reader = pin_init!(Reader {
             engine,
             snapshot,
@@ -214,8 +217,8 @@ impl Target for View {
             .device()
             .shape()
             .outward(span.start, span.start + span.len);
-        let visible = engine.visible(snapshot);
-        let (found, end) = engine.look(&timeline, snapshot, &visible, run);
+        let visible = engine.frozen().visible(snapshot);
+        let (found, end) = engine.frozen().look(&timeline, snapshot, &visible, run);
         bio.keep_first(
             engine
                 .device()
@@ -369,7 +372,7 @@ impl Reader {
         let status = bio.status();
         match core::mem::take(bio.state()) {
             Reading::Origin(run) if status == Status::OK => {
-                match self.engine.still_on_origin(self.snapshot.id, run) {
+                match self.engine.frozen().still_on_origin(self.snapshot.id, run) {
                     Ok(true) => Some(Status::OK),
                     Ok(false) => self.read_again(bio),
                     Err(EAGAIN) if bio.rewind() => None,
@@ -393,7 +396,7 @@ impl Reader {
             return true;
         }
         let mut buffer = self.buffer.lock();
-        bio.rewind() && buffer.are_right(&self.engine, first, bio)
+        bio.rewind() && buffer.are_right(self.engine.frozen(), first, bio)
     }
 
     /// Waits for the live device's resume, then reads what the bio covers.
@@ -425,9 +428,10 @@ impl Reader {
         let end = span.start + span.len;
         let mut at = span.start;
         while at < end {
-            let read = self
-                .engine
-                .read_frozen(self.snapshot.id, at, end - at, &mut buffer);
+            let read =
+                self.engine
+                    .frozen()
+                    .read_frozen(self.snapshot.id, at, end - at, &mut buffer);
             let Piece {
                 kind,
                 offset,

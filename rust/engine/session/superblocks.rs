@@ -39,12 +39,12 @@ pub(in crate::engine) struct Superblocks {
     /// The superblock may be on the disk or not: writing it failed.
     pub(super) is_unsure: bool,
     /// It has failed; that has been told.
-    pub(crate) is_failing: bool,
+    pub(in crate::engine) is_failing: bool,
     /// The boot id that the store had when it was found.
     pub(super) boot_before: BootId,
     /// Where the next session's log begins.
-    pub(crate) place: LogPosition,
-    pub(crate) io: KBox<Io<()>>,
+    pub(in crate::engine) place: LogPosition,
+    pub(in crate::engine) io: KBox<Io<()>>,
 }
 
 impl Superblocks {
@@ -95,7 +95,7 @@ impl Superblocks {
     }
 
     /// Returns the store, to read and write.
-    pub(crate) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
+    pub(in crate::engine) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
         StoreDisk::new(device, &mut self.io)
     }
 
@@ -147,7 +147,7 @@ impl Superblocks {
 
     /// Returns what to remember of an engine that ends now. `None` for a store that is closed, or
     /// was left alone. `is_intact` says that every write that passed is in the log.
-    pub(crate) fn ended(&self, is_intact: bool) -> Option<Ended> {
+    pub(in crate::engine) fn ended(&self, is_intact: bool) -> Option<Ended> {
         let is_left_open = self.has_tried && !self.image_is_exact;
         is_left_open.then_some(Ended {
             store: self.superblock.store,
@@ -158,17 +158,17 @@ impl Superblocks {
     }
 
     /// Returns the UUID given at formatting.
-    pub(crate) fn store(&self) -> [u8; 16] {
+    pub(in crate::engine) fn store(&self) -> [u8; 16] {
         self.superblock.store
     }
 
     /// Returns the id up to which snapshots and bookmarks are unproven; 0 for none.
-    pub(crate) fn unproven(&self) -> u64 {
+    pub(in crate::engine) fn unproven(&self) -> u64 {
         self.superblock.unproven.get()
     }
 
     /// Returns the UUID that changes whenever tracking breaks.
-    pub(crate) fn generation(&self) -> [u8; 16] {
+    pub(in crate::engine) fn generation(&self) -> [u8; 16] {
         self.superblock.generation
     }
 }

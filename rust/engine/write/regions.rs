@@ -21,14 +21,14 @@ use crate::engine::write::waiting::Announced;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
 use crate::engine::write::waiting::MAX_ANNOUNCED;
-use crate::engine::Engine;
+use crate::engine::write::Writes;
 use crate::format::Entry as LogEntry;
 use crate::maps::region;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use kernel::sync::Arc;
 
-impl Engine {
+impl Writes {
     /// Announces the regions of a run in the log, unless they are being announced already. The bio
     /// waits; if nothing is under way that will wake it, it is looked at again.
     pub(super) fn announce(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio, run: Chunks) {
@@ -89,7 +89,7 @@ impl Engine {
         };
         // Without a ticket the log has failed, which giving it up ends: there is always room for so
         // few entries.
-        if let Some(ticket) = self.append(Lane::Copier, &[entry]) {
+        if let Some(ticket) = self.log.append(Lane::Copier, &[entry]) {
             known.ticket = ticket;
             if copier
                 .regions

@@ -12,9 +12,11 @@ use crate::dm::Bio;
 use crate::dm::Io;
 use crate::dm::List;
 use crate::dm::Ticket;
-use crate::engine::write::copy::Copy;
+use crate::engine::log::contents::Copy;
+use crate::engine::log::contents::Returned;
 use crate::maps::Chunks;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 /// Longest run copied at once, in bytes, unless a chunk is longer.
 const RUN_BYTES: u64 = 64 << 10;
@@ -60,17 +62,20 @@ pub(in crate::engine) struct Copier {
 }
 
 impl Copier {
-    /// Allocates the slots with their pages. May sleep.
+    /// Allocates the slots with their pages; their copies come back by `returned`. May sleep.
     ///
     /// Errors: `ENOMEM`; `EINVAL` for chunks of no bytes, which cannot be.
-    pub(crate) fn new(chunk_bytes: u64) -> Result<Self> {
+    pub(in crate::engine) fn new(chunk_bytes: u64, returned: &Arc<Returned>) -> Result<Self> {
         let run_bytes = RUN_BYTES.max(chunk_bytes);
         // CAST: At most `MAX_SLOTS`.
         let slots = (RESERVE_BYTES / run_bytes).clamp(MIN_SLOTS, MAX_SLOTS) as usize;
         let mut idle = List::new();
         for slot in 0..slots {
             // CAST: At most 1 MiB.
-            idle.push(Io::new(run_bytes as usize, Copy::new(slot))?);
+            idle.push(Io::new(
+                run_bytes as usize,
+                Copy::new(slot, returned.clone()),
+            )?);
         }
         Ok(Self {
             pending: List::new(),
@@ -146,7 +151,7 @@ impl Copier {
 
     /// Ends a copy: gives up its claim and frees its slot. Returns the bios that waited for it.
     /// Those that wait for a slot get it one by one, in the [copier](crate::engine::write::copier).
-    pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
+    pub(super) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
         io.data.copies = None;
         let mut claims = self.claims.iter();
         let at = claims.position(|claim| claim.slot == io.data.slot);
@@ -191,7 +196,7 @@ impl Announcements {
     /// Makes an empty list of announcements. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         Ok(Self {
             announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
             waiting: List::new(),
