@@ -42,7 +42,6 @@ mod retire;
 
 use crate::dm;
 use crate::dm::Gather;
-use crate::dm::GatherDone;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
@@ -94,17 +93,6 @@ struct Record {
     status: Status,
     /// Set while in flight only, or the log would own itself.
     log: Option<Arc<Log>>,
-}
-
-impl GatherDone<Copy> for Record {
-    fn done(mut gather: Write, status: Status) {
-        gather.data.status = status;
-        // As in `Copy::done`: not the last reference.
-        if let Some(log) = gather.data.log.take() {
-            log.written.push(gather);
-            log.kick();
-        }
-    }
 }
 
 /// A record in flight or written, in the order of their numbers.
@@ -192,7 +180,7 @@ impl Log {
     }
 
     /// Lets the log take in the records that have been written. Any context.
-    pub(super) fn kick(self: &Arc<Self>) {
+    pub(super) fn retire_soon(self: &Arc<Self>) {
         // When it is queued already it will see what there is to do.
         let _ = self.queues.log.enqueue(self.clone());
     }

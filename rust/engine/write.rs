@@ -29,7 +29,6 @@ use crate::engine::queues::Queues;
 use crate::engine::space::Space;
 use crate::engine::state::State;
 use crate::engine::upkeep::Upkeep;
-use crate::engine::wake::Wake;
 use crate::engine::wake::Waker;
 use kernel::impl_has_work;
 use kernel::new_condvar;
@@ -116,12 +115,6 @@ impl Writes {
         self.is_blocked.load(Acquire)
     }
 
-    /// Lets the copier take what has come for it. Any context.
-    fn kick(self: &Arc<Self>) {
-        // When it is queued already it will see what there is to do.
-        let _ = self.queues.writes.enqueue(self.clone());
-    }
-
     /// Waits until no copy is in flight.
     pub(super) fn wait_for_copies(&self) {
         let mut copier = self.copier.lock();
@@ -133,15 +126,5 @@ impl Writes {
     /// Waits until the copier's work has nothing to do.
     pub(super) fn flush_work(&self) {
         dm::flush_work(&self.work);
-    }
-}
-
-impl Wake for Writes {
-    fn take_in(self: Arc<Self>) {
-        self.kick();
-    }
-
-    fn start_checkpoint(self: Arc<Self>) {
-        self.upkeep.start_checkpoint();
     }
 }

@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Adds entries and contents to the [log](crate::engine::log).
+//! Adds entries to the [log](crate::engine::log).
 
 #![forbid(unsafe_code)]
 
-use crate::dm::Io;
-use crate::engine::log::contents::Copy;
 use crate::engine::log::pending::Lane;
 use crate::engine::log::Log;
 use crate::format::Entry;
-use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Log {
@@ -47,21 +44,5 @@ impl Log {
         }
         self.form_records(&mut inner);
         Some(ticket)
-    }
-
-    /// Appends the contents of a copy to the log; [`Log::form_appended`] makes the record.
-    ///
-    /// The copy comes back as a finished one: with its position once the record is durable, with an
-    /// error if that fails, and without a position if its epoch has ended.
-    pub(in crate::engine) fn append_contents(&self, io: KBox<Io<Copy>>) {
-        self.inner.lock().contents.push(io);
-    }
-
-    /// Makes records of the contents that were appended.
-    pub(in crate::engine) fn form_appended(self: &Arc<Self>) {
-        let mut inner = self.inner.lock();
-        if !inner.contents.is_empty() {
-            self.form_records(&mut inner);
-        }
     }
 }

@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 use crate::dm::Io;
-use crate::dm::IoDone;
 use crate::dm::IrqStack;
 use crate::dm::Status;
 use crate::engine::space::Copies;
@@ -40,9 +39,9 @@ pub(in crate::engine) struct Copy {
     /// from the time when space is taken until the claim is given up.
     pub(in crate::engine) copies: Option<Arc<Copies>>,
     /// Where it comes back to.
-    returned: Arc<Returned>,
+    pub(in crate::engine) returned: Arc<Returned>,
     /// Who is woken then. Set while in flight only, or the copier would own itself.
-    owner: Option<Arc<dyn Wake>>,
+    pub(in crate::engine) owner: Option<Arc<dyn Wake>>,
 }
 
 /// What is done with a copy.
@@ -70,24 +69,6 @@ impl Copy {
             copies: None,
             returned,
             owner: None,
-        }
-    }
-
-    /// Notes who is woken when the I/O that begins now is done.
-    pub(in crate::engine) fn set_owner(&mut self, owner: Arc<dyn Wake>) {
-        self.owner = Some(owner);
-    }
-}
-
-impl IoDone for Copy {
-    fn done(mut io: KBox<Io<Self>>, status: Status) {
-        io.data.status = status;
-        // Neither is the last reference: shutting down waits for all copies, then for all `done`s
-        // (which are RCU read-side sections), with references of its own.
-        if let Some(owner) = io.data.owner.take() {
-            let returned = io.data.returned.clone();
-            returned.push(io);
-            owner.take_in();
         }
     }
 }

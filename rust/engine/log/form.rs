@@ -10,6 +10,7 @@
 
 use crate::dm;
 use crate::dm::Io;
+use crate::dm::List;
 use crate::dm::Status;
 use crate::engine::log::contents::Copy;
 use crate::engine::log::pending::Lane;
@@ -30,6 +31,25 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Log {
+    /// Appends the contents of copies to the log, and makes records of them.
+    ///
+    /// The copies come back as finished ones: with their positions once the record is durable, with
+    /// an error if that fails, and without a position if their epoch has ended.
+    pub(in crate::engine) fn append_contents(
+        self: &Arc<Self>,
+        contents: &mut List<KBox<Io<Copy>>>,
+    ) {
+        let mut inner = self.inner.lock();
+        inner.contents.append(contents);
+        self.form_records(&mut inner);
+    }
+
+    /// Makes records of what waits, or gives contents back if the log has failed.
+    pub(in crate::engine) fn form_waiting(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        self.form_records(&mut inner);
+    }
+
     /// Makes records of what waits, as long as they can be written.
     pub(super) fn form_records(self: &Arc<Self>, inner: &mut Inner) {
         if self.has_failed() {

@@ -4,14 +4,29 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm::GatherDone;
 use crate::dm::NoIo;
 use crate::dm::Status;
+use crate::engine::log::contents::Copy;
 use crate::engine::log::pending::Lane;
 use crate::engine::log::Inner;
 use crate::engine::log::Log;
+use crate::engine::log::Record;
+use crate::engine::log::Write;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
+
+impl GatherDone<Copy> for Record {
+    fn done(mut gather: Write, status: Status) {
+        gather.data.status = status;
+        // As in `Copy::done`: not the last reference.
+        if let Some(log) = gather.data.log.take() {
+            log.written.push(gather);
+            log.retire_soon();
+        }
+    }
+}
 
 impl Log {
     /// Takes in the records that have been written, and makes more. This is the log's work.

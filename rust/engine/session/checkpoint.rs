@@ -85,7 +85,7 @@ impl Session {
         // Writes may wait for them.
         self.waker.look_again();
         if some_wait {
-            self.log.kick();
+            self.log.retire_soon();
         }
         Ok(())
     }

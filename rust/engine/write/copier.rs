@@ -47,6 +47,7 @@ use crate::dm::Op;
 use crate::dm::Status;
 use crate::engine::events::Event;
 use crate::engine::state::Present;
+use crate::engine::wake::Wake;
 use crate::engine::write::copy::Begun;
 use crate::engine::write::decide::NO_MEMORY_MS;
 use crate::engine::write::decide::WINDOW;
@@ -78,6 +79,16 @@ enum Step {
     Again,
 }
 
+impl Wake for Writes {
+    fn take_in(self: Arc<Self>) {
+        self.kick();
+    }
+
+    fn start_checkpoint(self: Arc<Self>) {
+        self.upkeep.start_checkpoint();
+    }
+}
+
 impl WorkItem for Writes {
     type Pointer = Arc<Self>;
 
@@ -88,6 +99,13 @@ impl WorkItem for Writes {
 }
 
 impl Writes {
+    /// Lets the copier take what has come for it: bios, copies, durable entries of the log. Any
+    /// context.
+    pub(super) fn kick(self: &Arc<Self>) {
+        // When it is queued already it will see what there is to do.
+        let _ = self.queues.writes.enqueue(self.clone());
+    }
+
     fn run_copier(self: &Arc<Self>) {
         let mut guard = self.copier.lock();
         let copier = &mut *guard;
@@ -123,7 +141,9 @@ impl Writes {
         }
         // All that has been read by now in as few records as can be: one header and one durable
         // write for many.
-        self.log.form_appended();
+        if !copier.read.is_empty() {
+            self.log.append_contents(&mut copier.read);
+        }
         self.use_slots(copier);
         // Those that become pending meanwhile wait for the next round.
         let mut pending = copier.pending.take();
@@ -145,7 +165,9 @@ impl Writes {
         }
         self.settle_lost(copier);
         let woken = self.waker.take_news();
-        self.open_regions(copier, woken);
+        if !copier.regions.is_idle() {
+            self.open_regions(copier, woken);
+        }
         if woken {
             // Space may have come, the store may have been given up, or the bios have to go back to
             // device-mapper: they find out.

@@ -25,6 +25,7 @@
 
 use crate::dm::Direction;
 use crate::dm::Io;
+use crate::dm::IoDone;
 use crate::dm::Status;
 use crate::engine::events::Event;
 use crate::engine::log::contents::Copy;
@@ -37,6 +38,19 @@ use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+
+impl IoDone for Copy {
+    fn done(mut io: KBox<Io<Self>>, status: Status) {
+        io.data.status = status;
+        // Neither is the last reference: shutting down waits for all copies, then for all `done`s
+        // (which are RCU read-side sections), with references of its own.
+        if let Some(owner) = io.data.owner.take() {
+            let returned = io.data.returned.clone();
+            returned.push(io);
+            owner.take_in();
+        }
+    }
+}
 
 /// What became of an attempt to start a copy.
 pub(in crate::engine) enum Begun {
@@ -139,12 +153,12 @@ impl Writes {
 
     fn read(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
         io.data.stage = Stage::Reading;
-        io.data.set_owner(self.clone());
+        io.data.owner = Some(self.clone());
         let (sector, bytes) = self.extent(run);
         io.submit(self.device.origin(), Direction::Read, sector, bytes);
     }
 
-    fn write(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
+    fn write(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>, run: Chunks) {
         io.data.stage = Stage::Writing;
         let (_, bytes) = self.extent(run);
         if self.device.is_persistent() {
@@ -155,9 +169,9 @@ impl Writes {
             if let Err(error) = io.zero(bytes as usize, whole) {
                 pr_err!("{}: a copy is too short: {error:?}\n", self.device.live());
             }
-            return self.log.append_contents(io);
+            return copier.read.push(io);
         }
-        io.data.set_owner(self.clone());
+        io.data.owner = Some(self.clone());
         let sector = self.device.shape().sector(io.data.position);
         io.submit(self.device.store(), Direction::Write, sector, bytes);
     }
@@ -179,7 +193,7 @@ impl Writes {
         };
         match (io.data.stage, io.data.status == Status::OK) {
             (Stage::Reading, true) if self.is_stale(&io) => self.abandon(copier, io),
-            (Stage::Reading, true) => self.write(io, run),
+            (Stage::Reading, true) => self.write(copier, io, run),
             (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(copier, io, run),
             (Stage::Reading, false) if self.device.is_persistent() => self.lose(copier, io, run),
             // The log did not write it, as its epoch has ended.

@@ -107,9 +107,6 @@ impl Writes {
     /// Lets chunks be marked in regions whose announcement is durable. `woken` tells that something
     /// else has happened that bios which wait for a region may wait for.
     pub(super) fn open_regions(&self, copier: &mut Copier, woken: bool) {
-        if copier.regions.announced.is_empty() && copier.regions.waiting.is_empty() {
-            return;
-        }
         let Some(present) = self.state.enter() else {
             // The opening lets the work run again.
             return;

@@ -47,6 +47,8 @@ pub(in crate::engine) struct Copier {
     /// That writes wait for space has been told.
     pub(super) told_blocked: bool,
     pub(in crate::engine) regions: Announcements,
+    /// Copies that have been read, and go to the log.
+    pub(super) read: List<KBox<Io<Copy>>>,
     /// Copies whose chunk cannot be read, which is being logged.
     pub(super) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
@@ -85,6 +87,7 @@ impl Copier {
             wait_store: List::new(),
             told_blocked: false,
             regions: Announcements::new()?,
+            read: List::new(),
             losing: List::new(),
             unsettled: List::new(),
             idle,
@@ -201,5 +204,10 @@ impl Announcements {
             announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
             waiting: List::new(),
         })
+    }
+
+    /// Returns true if no region is being announced, and nobody waits for one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.announced.is_empty() && self.waiting.is_empty()
     }
 }
