@@ -4,7 +4,8 @@
 //!
 //! # Parts
 //!
-//! Calls go down this list; what is below knows nothing of what is above.
+//! Each owns its fields, and shares what is below. Calls go down this list; what is below knows
+//! nothing of what is above, but for the one thing that goes up: the [waker](wake).
 //!
 //! - [`life`]: what device-mapper's calls do to an engine;
 //! - [`write`]: a write's way, and the copier;
@@ -12,16 +13,15 @@
 //! - [`read`]: frozen content (rule 5); [`change`]: what changes history;
 //! - [`session`]: a persistent store in use, its superblocks and checkpoints;
 //! - [`log`]: records on their way to the store;
-//! - [`state`]: what is known now; [`device`]: which devices these are;
-//! - [`space`]: an epoch's copies; [`events`]: what user space is told; [`boot`]: stores that have
-//!   failed since boot;
-//! - [`queues`]: where all of them work.
+//! - [`ground`]: what all of these stand on: [`state`] (what is known now), [`device`] (which
+//!   devices these are), [`space`] (an epoch's copies), [`events`] (what user space is told),
+//!   [`phase`], [`queues`], and [`boot`] (stores that have failed since boot).
 //!
 //! # Lock order
 //!
 //! `editor`, or `copier` (the copier's state); then `control`, `superblocks`, the gate (closing
-//! it), the log, and then `timeline`, `designation`, `incoming` and the locks of
-//! [`Copies`](space::Copies). Whoever is inside the gate must not wait for `copier` or `control`.
+//! it), the log, and then `timeline`, `designation`, `incoming`, `phase`, and the locks of
+//! [`Copies`] and of the waker. Whoever is inside the gate must not wait for `copier` or `control`.
 //! Neither `control` nor `copier` is held while waiting for a task that needs it, or over sysfs and
 //! open calls.
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The target `preserve-view`: a read-only device that shows a snapshot. What becomes of a read is in
-//! [`reader`].
+//! The target `preserve-view`: a read-only device that shows a snapshot. What becomes of a read is
+//! in [`reader`].
 
 #![forbid(unsafe_code)]
 
