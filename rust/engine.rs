@@ -161,7 +161,7 @@ fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
         present: Present {
             epoch: epoch.id,
             marks: epoch.marks.clone(),
-            generation: checkpoint.generation,
+            period: checkpoint.period,
             // Until the first checkpoint no region is announced.
             regions: match found.superblocks {
                 Some(_) => Some(no_regions(shape.chunks())?),

@@ -25,7 +25,7 @@
 //!
 //! Control entries (snapshots, drops, ...) go before the copier's entries, and may use the ring's
 //! reserve. The order between the two does not matter, since a copier's entry holds for one epoch
-//! and checkpoint generation only.
+//! and period only.
 //!
 //! # Lock order
 //!

@@ -206,7 +206,7 @@ impl Changes {
         *closed = Present {
             epoch: id,
             marks,
-            generation: closed.generation,
+            period: closed.period,
             regions,
         };
         // Of a record that has failed nobody knows whether it will be found. The epoch begins in

@@ -6,9 +6,9 @@
 //! # A checkpoint
 //!
 //! Under the control lock, so that snapshots, drops and so on wait:
-//! 1. The gate closes, and opens with the next generation and no dirty region. All marks of the old
-//!    generation are set then. Replay will begin at the *cut*: the end of the log at this time, or
-//!    the oldest record whose copy is not settled.
+//! 1. The gate closes, and opens with the next *period* (the time up to the next checkpoint) and no
+//!    dirty region. All marks of the old period are set then. Replay will begin at the *cut*: the
+//!    end of the log at this time, or the oldest record whose copy is not settled.
 //! 2. The state is written to the image area that is not in use, while writes go on, and flushed.
 //! 3. Both superblocks are written, one after the other. They refer to the new image.
 //! 4. Ring blocks before the cut, and segments that waited at the cut, are freed.
@@ -49,22 +49,22 @@ impl Session {
             return Err(EIO);
         }
         let regions = no_regions(self.device.geometry().chunks())?;
-        let generation = control.generation + 1;
+        let period = control.period + 1;
         let (place, next, waiting) = {
             let mut closed = self.state.close_gate();
             closed.regions = Some(regions);
-            closed.generation = generation;
+            closed.period = period;
             let (place, next) = self.log.cut().ok_or(EIO)?;
             let waiting = self.space.with_segments(|segments| segments.waiting());
             (place, next, waiting.unwrap_or(0))
         };
         // Writes may have come to the closed gate.
         self.waker.look_again();
-        control.generation = generation;
+        control.period = period;
         let known = Checkpoint {
             place,
             next,
-            generation,
+            period,
             next_id: self.state.next_id(),
             sectors: self.device.geometry().sectors(),
             timeline: self.state.timeline(),

@@ -71,7 +71,7 @@ pub(in crate::engine) fn blank_checkpoint(
             ..LogPosition::default()
         },
         next: 1,
-        generation: 0,
+        period: 0,
         next_id: 1,
         sectors: shape.sectors(),
         timeline: Arc::new(history::Timeline::new(first)?, GFP_KERNEL)?,

@@ -12,7 +12,7 @@
 //!    claim: within an epoch need only shrinks, so what is not needed now cannot become so while we
 //!    are inside, and a copier that is still busy with such a chunk sees the mark and throws its
 //!    copy away (the protocol model explores this). With a persistent store, their regions must
-//!    have been announced in the log for this epoch and checkpoint generation; the copier sees to
+//!    have been announced in the log for this epoch and period; the copier sees to
 //!    that.
 //! 4. Otherwise the copier takes the bio.
 //!

@@ -3,7 +3,7 @@
 //! Announces regions in a persistent store's log, so that chunks which no snapshot needs may be
 //! written.
 //!
-//! # States of a region, in an epoch and checkpoint generation
+//! # States of a region, in an epoch and period
 //!
 //! 1. *Unknown*: a write of a chunk in it has to wait, unless the chunk is marked.
 //! 2. *Announced*: its record is on its way. Whoever needs it waits.
@@ -36,7 +36,7 @@ impl Writes {
             copier.parked.push(bio);
             return;
         };
-        let (epoch, generation) = (present.epoch, present.generation);
+        let (epoch, period) = (present.epoch, present.period);
         let regions = present.regions.clone();
         drop(present);
         let mut waits = false;
@@ -46,7 +46,7 @@ impl Writes {
                     ticket: 0,
                     region,
                     epoch,
-                    generation,
+                    period,
                 };
                 waits |= !regions.get(region) && self.announce_region(copier, &regions, known);
             }
@@ -85,7 +85,7 @@ impl Writes {
         let entry = LogEntry::Region {
             region,
             epoch: known.epoch,
-            generation: known.generation,
+            period: known.period,
         };
         // Without a ticket the log has failed, which giving it up ends: there is always room for so
         // few entries.
@@ -115,12 +115,12 @@ impl Writes {
         let before = copier.regions.announced.len();
         copier.regions.announced.retain(|known| {
             let durable = self.log.is_durable(Lane::Copier, known.ticket);
-            let now = (known.epoch, known.generation) == (present.epoch, present.generation);
+            let now = (known.epoch, known.period) == (present.epoch, present.period);
             if let (true, true, Some(regions)) = (durable, now, &present.regions) {
                 // The leaf exists: `announce` has prepared it.
                 regions.set(known.region);
             }
-            // One whose epoch or generation has ended stays too, so that the log never has more of
+            // One whose epoch or period has ended stays too, so that the log never has more of
             // them.
             !durable && !failed
         });

@@ -179,13 +179,13 @@ pub(super) struct Announced {
     pub(super) ticket: u64,
     pub(super) region: u64,
     pub(super) epoch: u64,
-    pub(super) generation: u64,
+    pub(super) period: u64,
 }
 
 impl Announced {
-    /// Returns true if both are about the same region, epoch and generation.
+    /// Returns true if both are about the same region, epoch and period.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
+        (self.region, self.epoch, self.period) == (other.region, other.epoch, other.period)
     }
 }
 

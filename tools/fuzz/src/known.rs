@@ -54,7 +54,7 @@ pub(crate) fn can_go_on(known: &Known) -> bool {
         known.place.sequence,
         known.place.ring,
         known.next,
-        known.generation,
+        known.period,
         known.next_id,
         present,
     ];
@@ -68,7 +68,7 @@ pub(crate) fn summary(known: &Known) -> Vec<u64> {
         known.place.sequence,
         known.place.ring,
         known.next,
-        known.generation,
+        known.period,
         known.next_id,
         known.sectors,
         began,

@@ -92,10 +92,10 @@ fn entry() -> impl Strategy<Value = Entry> {
         (any::<u64>(), run()).prop_map(|(id, run)| Entry::Release(id, run)),
         (run(), any::<bool>()).prop_map(|(run, on)| Entry::Protect(run, on)),
         any::<u64>().prop_map(Entry::Narrow),
-        any::<[u64; 3]>().prop_map(|[region, epoch, generation]| Entry::Region {
+        any::<[u64; 3]>().prop_map(|[region, epoch, period]| Entry::Region {
             region,
             epoch,
-            generation,
+            period,
         }),
         any::<[u64; 2]>().prop_map(|[chunk, epoch]| Entry::Gone { chunk, epoch }),
     ]

@@ -288,11 +288,11 @@ fn entry_line(entry: Entry) -> Line {
         Entry::Region {
             region,
             epoch,
-            generation,
+            period,
         } => Line::new("region")
             .with("region", region)
             .with("epoch", epoch)
-            .with("generation", generation),
+            .with("period", period),
         Entry::Gone { chunk, epoch } => Line::new("gone").with("chunk", chunk).with("epoch", epoch),
     }
 }

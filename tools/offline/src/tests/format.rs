@@ -145,7 +145,7 @@ fn structs() {
             content_end,
             previous,
             next,
-            generation,
+            period,
             next_id,
             sectors,
             began,
