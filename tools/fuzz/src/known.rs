@@ -6,7 +6,6 @@
 
 use kernel::prelude::*;
 
-use crate::copies::Copies;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::MAX_NUMBER;
 use dm_preserve_core::history::Scope;
@@ -14,6 +13,7 @@ use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::store::Checkpoint;
 use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::Segments;
+use offline::Copies;
 
 /// The module's answer to what it has recovered.
 pub(crate) type Known = Checkpoint<Copies>;
