@@ -85,10 +85,10 @@ const MIN_SEGMENTS: u64 = 64;
 const IMAGE_SHARE: u64 = 16;
 
 /// A record's write.
-type Write = KBox<Gather<Copy, Record>>;
+type Write = KBox<Gather<Copy, RecordTag>>;
 
 /// What goes along with it.
-struct Record {
+struct RecordTag {
     sequence: u64,
     status: Status,
     /// Set while in flight only, or the log would own itself.
@@ -337,7 +337,7 @@ impl Inner {
     fn new(slots: usize) -> Result<Self> {
         let mut idle = List::new();
         for _ in 0..IN_FLIGHT {
-            idle.push(Gather::new(Record {
+            idle.push(Gather::new(RecordTag {
                 sequence: 0,
                 status: Status::OK,
                 log: None,

@@ -44,7 +44,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// Largest piece read at once, in bytes, unless a chunk is larger.
-const PIECE_BYTES: u64 = 64 << 10;
+const READ_BYTES: u64 = 64 << 10;
 
 /// The frozen content of a live device. See the [module's documentation](self).
 pub(crate) struct Frozen {
@@ -98,7 +98,7 @@ impl ReadBuffer {
     /// Errors: `ENOMEM`.
     pub(crate) fn new(frozen: &Frozen) -> Result<Self> {
         // CAST: At most 1 MiB.
-        let bytes = frozen.device.shape().chunk_bytes().max(PIECE_BYTES) as usize;
+        let bytes = frozen.device.shape().chunk_bytes().max(READ_BYTES) as usize;
         Ok(Self {
             io: Io::new(bytes, ())?,
             headers: Headers::new(frozen.device.store_uuid())?,

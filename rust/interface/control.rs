@@ -32,14 +32,14 @@ use kernel::uaccess::UserPtr;
 use kernel::uaccess::UserSlice;
 
 /// An open `/dev/preserve-control`.
-pub(crate) struct Control {
+pub(crate) struct ControlFile {
     /// The kernel crate's misc devices have an owner from 7.3 on only; before that an open file
     /// does not keep the module by itself.
     _module: dm::KeepLoaded,
 }
 
 #[vtable]
-impl MiscDevice for Control {
+impl MiscDevice for ControlFile {
     type Ptr = KBox<Self>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
@@ -105,7 +105,7 @@ fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
 }
 
 /// Returns the engine of the device that an argument names.
-fn engine(device: uapi::Device) -> Result<Arc<Engine>> {
+fn engine(device: uapi::DeviceNumber) -> Result<Arc<Engine>> {
     let devt = DevT::new(device.major, device.minor).ok_or(ENODEV)?;
     registry::find(devt).ok_or(ENODEV)
 }
@@ -306,7 +306,7 @@ fn wait(a: &mut uapi::WaitEvent) -> Result {
     Ok(())
 }
 
-fn trust(a: &mut uapi::Trust) -> Result {
+fn trust(a: &mut uapi::TrustStore) -> Result {
     zero(&[a.flags])?;
     engine(a.device)?.upkeep().trust()
 }

@@ -11,13 +11,13 @@ use crate::engine::log::contents::Copy;
 use crate::engine::log::pending::Lane;
 use crate::engine::log::Inner;
 use crate::engine::log::Log;
-use crate::engine::log::Record;
+use crate::engine::log::RecordTag;
 use crate::engine::log::Write;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
 
-impl GatherDone<Copy> for Record {
+impl GatherDone<Copy> for RecordTag {
     fn done(mut gather: Write, status: Status) {
         gather.data.status = status;
         // As in `Copy::done`: not the last reference.

@@ -13,7 +13,7 @@ use crate::format::Superblock;
 use crate::format::BLOCK_BYTES;
 use crate::format::STATE_BROKEN;
 use crate::store::trust::BootId;
-use crate::store::trust::Ended;
+use crate::store::trust::EndedStore;
 use crate::store::Buffer;
 use crate::store::Disk;
 use crate::store::LogPosition;
@@ -147,9 +147,9 @@ impl Superblocks {
 
     /// Returns what to remember of an engine that ends now. `None` for a store that is closed, or
     /// was left alone. `is_intact` says that every write that passed is in the log.
-    pub(in crate::engine) fn ended(&self, is_intact: bool) -> Option<Ended> {
+    pub(in crate::engine) fn ended(&self, is_intact: bool) -> Option<EndedStore> {
         let is_left_open = self.has_tried && !self.image_is_exact;
-        is_left_open.then_some(Ended {
+        is_left_open.then_some(EndedStore {
             store: self.superblock.store,
             session: self.superblock.session.get(),
             boot_before: self.boot_before,

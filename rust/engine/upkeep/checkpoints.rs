@@ -17,9 +17,9 @@ use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
 
 /// How long to wait for memory, in milliseconds.
-const NO_MEMORY_MS: u32 = 100;
+const CHECKPOINT_RETRY_MS: u32 = 100;
 /// How often a checkpoint that lacks memory is tried while a device waits to be resumed.
-const NO_MEMORY_TIMES: u32 = 100;
+const CHECKPOINT_RETRIES: u32 = 100;
 
 impl Upkeep {
     /// A table becomes active: what is known is made durable, if it is not, and a session begins.
@@ -38,10 +38,10 @@ impl Upkeep {
     /// Makes a session's first checkpoint. Retries for some time while there is no memory: what has
     /// been recovered is worth the wait.
     fn first_checkpoint(self: &Arc<Self>) -> Result {
-        for _ in 0..NO_MEMORY_TIMES {
+        for _ in 0..CHECKPOINT_RETRIES {
             match self.checkpoint_now() {
                 Err(ENOMEM) => {
-                    dm::sleep_ms(NO_MEMORY_MS);
+                    dm::sleep_ms(CHECKPOINT_RETRY_MS);
                 }
                 saved => return saved,
             }
@@ -129,7 +129,7 @@ impl Upkeep {
             Err(ENOSPC | EFBIG) if self.forget_something() => self.start_checkpoint(),
             Err(ENOMEM) => {
                 // Writes may wait for the room that it makes.
-                dm::sleep_ms(NO_MEMORY_MS);
+                dm::sleep_ms(CHECKPOINT_RETRY_MS);
                 self.start_checkpoint();
             }
             Err(error) => self.store_failed(error),
@@ -153,7 +153,7 @@ impl Upkeep {
                 );
                 // Somebody else may have been quicker.
                 if self.changes.forget_unlogged(id) == Err(ENOMEM) {
-                    dm::sleep_ms(NO_MEMORY_MS);
+                    dm::sleep_ms(CHECKPOINT_RETRY_MS);
                 }
             }
             None => self.give_up_oldest(c"the store has no room for its checkpoint"),

@@ -10,11 +10,11 @@ use dm_preserve_core::format::image_block;
 use dm_preserve_core::format::image_data;
 use dm_preserve_core::format::record_block;
 use dm_preserve_core::format::Block;
-use dm_preserve_core::format::Content;
 use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::ImageHeader;
 use dm_preserve_core::format::Invalid;
 use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::RawContent;
 use dm_preserve_core::format::RawEntry;
 use dm_preserve_core::format::Record;
 use dm_preserve_core::format::RecordHeader;
@@ -179,7 +179,7 @@ proptest! {
     #[test]
     fn records_of_contents(chunks in proptest::collection::vec(any::<(u64, u32)>(), 0..=MAX_CONTENTS)) {
         let mut block = [0; BLOCK_BYTES];
-        let contents = chunks.iter().map(|(chunk, checksum)| Content {
+        let contents = chunks.iter().map(|(chunk, checksum)| RawContent {
             chunk: U64::new(*chunk),
             checksum: U32::new(*checksum),
             reserved: U32::new(0),

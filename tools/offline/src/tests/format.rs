@@ -94,9 +94,9 @@ fn structs() {
         }
     );
     structure!(
-        "Content entries",
+        "RawContent entries",
         0,
-        Content {
+        RawContent {
             chunk,
             checksum,
             reserved

@@ -12,7 +12,7 @@ use preserve::device::Live;
 use preserve::device::Source;
 use preserve::store;
 use preserve::store::notes::Verdict;
-use preserve::uapi::Device;
+use preserve::uapi::DeviceNumber;
 use preserve::Error;
 use preserve::Result;
 use serde_json::json;
@@ -89,7 +89,7 @@ fn check_chunk_size(args: &Create) -> Result<()> {
     }
 }
 
-fn table(args: &Create, origin: Device, store: Device) -> String {
+fn table(args: &Create, origin: DeviceNumber, store: DeviceNumber) -> String {
     let options = options(args);
     let table = format!(
         "preserve {} {} {} {} {}",
