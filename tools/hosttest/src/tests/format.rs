@@ -177,7 +177,9 @@ proptest! {
     }
 
     #[test]
-    fn records_of_contents(chunks in proptest::collection::vec(any::<(u64, u32)>(), 0..=MAX_CONTENTS)) {
+    fn records_of_contents(
+        chunks in proptest::collection::vec(any::<(u64, u32)>(), 0..=MAX_CONTENTS),
+    ) {
         let mut block = [0; BLOCK_BYTES];
         let contents = chunks.iter().map(|(chunk, checksum)| RawContent {
             chunk: U64::new(*chunk),
@@ -216,7 +218,13 @@ proptest! {
 
     /// Random blocks, with the right magic and checksum.
     #[test]
-    fn i8_random_blocks(seed: [u64; 8], magic in 0usize..4, kind in 0u32..4, count in sharp(), version in 0u32..3) {
+    fn i8_random_blocks(
+        seed: [u64; 8],
+        magic in 0usize..4,
+        kind in 0u32..4,
+        count in sharp(),
+        version in 0u32..3,
+    ) {
         let mut block = [0; BLOCK_BYTES];
         for (n, part) in block.chunks_exact_mut(8).enumerate() {
             let word = seed[n % 8].rotate_left(n as u32 / 8);
