@@ -1,48 +1,31 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! States that differ only in the names of writers or contents, folded into one, as in the run-time
-//! model.
+//! States that differ only in the names of writers or contents, folded into one.
 
 #![forbid(unsafe_code)]
 
-use crate::crash::state::each;
+use crate::chunks::Content;
+use crate::chunks::Contents;
 use crate::crash::state::Record;
 use crate::crash::state::State;
-use crate::crash::state::Step;
 use crate::crash::state::Timeline;
-use crate::state::Content;
-
-/// More than the contents one chunk can have at a time.
-const NAMES: usize = 64;
+use crate::crash::state::Write;
+use crate::crash::state::CHUNKS;
+use crate::timeline::Kept;
 
 impl State {
     pub(crate) fn fold(&mut self) {
         for writer in &mut self.writers {
-            if writer.step == Step::Asked && writer.due <= self.log.durable {
+            if writer.step == Write::Asked && writer.due <= self.log.durable {
                 writer.due = 0;
             }
         }
         self.writers.sort_unstable();
-        for chunk in each(!0) {
-            let mut names = [None; NAMES];
-            let mut used: Content = 0;
-            self.contents(chunk, |content| {
-                let name = names[*content as usize].get_or_insert(used);
-                used = used.max(*name + 1);
-                *content = *name;
-            });
-        }
+        (0..CHUNKS).for_each(|chunk| self.rename(chunk));
     }
+}
 
-    /// A content that the chunk has nowhere had before, or that is no longer known anywhere.
-    pub(crate) fn fresh(&mut self, chunk: usize) -> Content {
-        let mut highest = 0;
-        self.contents(chunk, |content| highest = highest.max(*content));
-        highest + 1
-    }
-
-    /// Every place that holds a content of `chunk`. The first is always content 0, which fields
-    /// without a meaning hold too.
+impl Contents for State {
     fn contents(&mut self, chunk: usize, mut visit: impl FnMut(&mut Content)) {
         for truth in &mut self.truth {
             visit(&mut truth.start[chunk]);
@@ -61,7 +44,9 @@ impl State {
         }
         let mut indexed = |timeline: &mut Timeline| {
             for epoch in &mut timeline.epochs {
-                epoch.copies[chunk].iter_mut().for_each(&mut visit);
+                if let Kept::Copy(content) = &mut epoch.copies[chunk] {
+                    visit(content);
+                }
             }
         };
         indexed(&mut self.now);
