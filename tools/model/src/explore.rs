@@ -83,7 +83,7 @@ pub fn prove<W: World>(model: &Model<W>) -> Outcome<W> {
         if let Some((mark, came, state)) = enter.take() {
             let steps = model.steps(&state);
             outcome.steps += steps.len();
-            let wrong = model.broken(&state, &steps);
+            let wrong = W::broken(model, &state, &steps);
             way.push(Stop { mark, came, steps });
             seen.insert(mark, true);
             outcome.depth = outcome.depth.max(way.len() - 1);
@@ -134,7 +134,7 @@ fn walked<W: World>(broken: Broken, way: &[Stop<W>]) -> Counterexample<W> {
 
 /// Looks for the shortest run that breaks a property, breadth first.
 pub fn hunt<W: World>(model: &Model<W>) -> Outcome<W> {
-    search(model, |state, steps| model.broken(state, steps))
+    search(model, |state, steps| W::broken(model, state, steps))
 }
 
 /// Looks for the shortest run to a state of which `judge` has something to say, breadth first.

@@ -14,8 +14,8 @@
 //!
 //! - [`chunks`]: sets of chunks, and contents; [`timeline`]: marks and need; [`user`]: what may be
 //!   asked for; [`invariant`]: what must hold in both;
-//! - [`world`]: what a world is; [`trap`]: known mistakes, to be caught; [`explore`]: the search;
-//!   [`trace`]: a counterexample for people.
+//! - [`world`]: what a world is; [`fold`]: states that differ in names only; [`trap`]: known
+//!   mistakes, to be caught; [`explore`]: the search; [`trace`]: a counterexample for people.
 
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ pub mod chunks;
 pub mod crash;
 pub mod explore;
 mod fingerprint;
+pub mod fold;
 pub mod invariant;
 pub mod run;
 pub mod timeline;

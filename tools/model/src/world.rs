@@ -6,13 +6,14 @@
 
 use std::hash::Hash;
 
+use crate::fold::Fold;
 use crate::invariant::Broken;
 use crate::trap::Mistake;
 
 /// A small world: who takes part, what they may do, what must hold.
 pub trait World: Copy + 'static {
     /// Everything that the next steps depend on.
-    type State: Copy + Hash;
+    type State: Copy + Hash + Fold;
     /// Who takes a step.
     type Who: Copy;
     /// The mistakes that can be made.
@@ -35,9 +36,6 @@ pub trait World: Copy + 'static {
         state: &Self::State,
         add: impl FnMut(Self::Who, &'static str, Self::State),
     );
-
-    /// Makes one state of all that differ only in the names of writers, readers or contents.
-    fn fold(state: &mut Self::State);
 
     /// The first property that `state` breaks. `steps` are those that it allows.
     fn broken(model: &Model<Self>, state: &Self::State, steps: &[Step<Self>]) -> Option<Broken>;
@@ -106,15 +104,20 @@ impl<W: World> Model<W> {
         let mut steps = Vec::new();
         W::steps(self, state, |who, what, mut next| {
             if self.fold {
-                W::fold(&mut next);
+                next.fold();
             }
             steps.push((Action { who, what }, next));
         });
         steps
     }
+}
 
-    /// The first property that `state` breaks. `steps` are those that it allows.
-    pub fn broken(&self, state: &W::State, steps: &[Step<W>]) -> Option<Broken> {
-        W::broken(self, state, steps)
+/// An array with what there is in the first places, and nobody in the others.
+pub(crate) fn places<T: Copy + Default, const N: usize>(all: impl Iterator<Item = T>) -> [T; N] {
+    let mut places = [T::default(); N];
+    for (number, one) in all.enumerate() {
+        assert!(number < N, "the world is too large");
+        places[number] = one;
     }
+    places
 }

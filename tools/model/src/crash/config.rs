@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The small worlds of the crash model.
+//! The small worlds with power cuts.
 
 #![forbid(unsafe_code)]
 

@@ -1,31 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! States that differ only in the names of writers or contents, folded into one.
+//! Which names a state with a log has: writers, contents.
 
 #![forbid(unsafe_code)]
 
 use crate::chunks::Content;
-use crate::chunks::Contents;
 use crate::crash::state::Record;
 use crate::crash::state::State;
 use crate::crash::state::Timeline;
 use crate::crash::state::Write;
 use crate::crash::state::CHUNKS;
+use crate::fold::Fold;
 use crate::timeline::Kept;
 
-impl State {
-    pub(crate) fn fold(&mut self) {
+impl Fold for State {
+    const CHUNKS: usize = CHUNKS;
+
+    fn sort(&mut self) {
         for writer in &mut self.writers {
             if writer.step == Write::Asked && writer.due <= self.log.durable {
                 writer.due = 0;
             }
         }
         self.writers.sort_unstable();
-        (0..CHUNKS).for_each(|chunk| self.rename(chunk));
     }
-}
 
-impl Contents for State {
     fn contents(&mut self, chunk: usize, mut visit: impl FnMut(&mut Content)) {
         for truth in &mut self.truth {
             visit(&mut truth.start[chunk]);

@@ -89,8 +89,8 @@ fn submitted(state: &State) -> Option<Broken> {
     None
 }
 
-/// Whether the copy of `chunk` for that epoch is in the root, or in the part of the log that is
-/// durable.
+/// Returns true if the copy of `chunk` for that epoch is in the root, or in the part of the log
+/// that is durable.
 fn durable(state: &State, number: usize, chunk: usize) -> bool {
     let log = &state.log.records[..state.log.durable as usize];
     let logged = log.iter().any(|record| match record {

@@ -189,7 +189,7 @@ impl Model {
         taking.copied().unwrap_or(FULL)
     }
 
-    /// Whether something new may begin that is not to run beside anything else.
+    /// Returns true if something new may begin that is not to run beside anything else.
     fn free(&self, state: &State) -> bool {
         let beside = state.saving.is_none() || self.config.beside;
         state.keeper == Keeper::Idle && beside && !state.failing

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One state of the crash model: memory, the two devices, the parties, and what only the checker
-//! knows.
+//! One state of a world with power cuts: memory, the two devices, the parties, and what only the
+//! checker knows.
 
 #![forbid(unsafe_code)]
 

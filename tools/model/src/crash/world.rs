@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All steps that a state of the crash model allows, whoever takes them.
+//! All steps that a state with a log allows, whoever takes them.
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ use crate::crash::trace;
 use crate::crash::trap::Trap;
 use crate::invariant::Broken;
 use crate::trace::writers;
+use crate::world::places;
 use crate::world::Action;
 use crate::world::Step;
 use crate::world::World;
@@ -68,18 +69,15 @@ impl World for Config {
     /// Snapshot 0 has just been taken of a device on which every chunk holds content 0, and is in
     /// the root.
     fn first(&self) -> State {
-        assert!(self.writers.len() <= WRITERS && self.snapshots.len() < EPOCHS);
+        assert!(self.snapshots.len() < EPOCHS, "the world is too large");
         let now = Timeline::new(self.protected);
         let mut origin = [Cached::default(); CHUNKS];
         origin.iter_mut().for_each(|chunk| chunk.settle(0));
-        let mut writers = [Writer::default(); WRITERS];
-        for (writer, &chunks) in writers.iter_mut().zip(self.writers) {
-            *writer = Writer {
-                chunks,
-                step: Write::Start,
-                ..Writer::default()
-            };
-        }
+        let writers = self.writers.iter().map(|&chunks| Writer {
+            chunks,
+            step: Write::Start,
+            ..Writer::default()
+        });
         let mut truth = [Truth::default(); EPOCHS];
         truth[0].owed = self.protected;
         State {
@@ -96,7 +94,7 @@ impl World for Config {
             failing: false,
             keeper: Keeper::Idle,
             saving: None,
-            writers,
+            writers: places(writers),
             orders: 0,
             reported: 0,
             begun: 1,
@@ -138,10 +136,6 @@ impl World for Config {
         for index in 0..model.config.orders.len() {
             some(Who::User, "logs an order", model.order(*state, index));
         }
-    }
-
-    fn fold(state: &mut State) {
-        state.fold();
     }
 
     fn broken(model: &Model, state: &State, steps: &[Step<Config>]) -> Option<Broken> {

@@ -18,13 +18,13 @@
 #![forbid(unsafe_code)]
 
 use crate::chunks::each;
-use crate::chunks::Contents;
 use crate::crash::state::Record;
 use crate::crash::state::State;
 use crate::crash::state::Write;
 use crate::crash::state::Writer;
 use crate::crash::trap::Trap;
 use crate::crash::world::Model;
+use crate::fold::Fold;
 use crate::timeline::Kept;
 
 impl Writer {

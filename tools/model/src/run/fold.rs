@@ -1,24 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! States that differ only in the names of writers, readers or contents, folded into one.
+//! Which names a state of a running device has: writers, readers, contents.
 
 #![forbid(unsafe_code)]
 
 use crate::chunks::Content;
-use crate::chunks::Contents;
+use crate::fold::Fold;
 use crate::run::state::State;
 use crate::run::state::CHUNKS;
 use crate::timeline::Kept;
 
-impl State {
-    pub(crate) fn fold(&mut self) {
+impl Fold for State {
+    const CHUNKS: usize = CHUNKS;
+
+    fn sort(&mut self) {
         self.writers.sort_unstable();
         self.readers.sort_unstable();
-        (0..CHUNKS).for_each(|chunk| self.rename(chunk));
     }
-}
 
-impl Contents for State {
     fn contents(&mut self, chunk: usize, mut visit: impl FnMut(&mut Content)) {
         for truth in &mut self.truth[..self.timeline.count as usize] {
             visit(&mut truth.start[chunk]);

@@ -16,14 +16,12 @@ pub(crate) fn close(model: &Model, state: &State) -> Option<State> {
     if state.gate != Gate::Open {
         return None;
     }
-    let mut next = *state;
-    let early = match (model.trap, taking.base) {
-        (Some(Trap::NarrowEarly), Some(base)) => {
-            let count = state.timeline.count as usize;
-            state.timeline.marked(base as usize, count)
-        }
+    let count = state.timeline.count as usize;
+    let early = match taking.base {
+        Some(base) if model.is(Trap::NarrowEarly) => state.timeline.marked(base as usize, count),
         _ => 0,
     };
+    let mut next = *state;
     next.gate = Gate::Closing { early };
     Some(next)
 }

@@ -27,6 +27,7 @@ use crate::run::state::WRITERS;
 use crate::run::trace;
 use crate::run::trap::Trap;
 use crate::run::writer;
+use crate::world::places;
 use crate::world::Action;
 use crate::world::Step;
 use crate::world::World;
@@ -71,25 +72,18 @@ impl World for Config {
 
     /// Snapshot 0 has just been taken of a device on which every chunk holds content 0.
     fn first(&self) -> State {
-        assert!(self.writers.len() <= WRITERS && self.readers.len() <= READERS);
-        assert!(self.snapshots.len() < EPOCHS);
-        let mut writers = [Writer::default(); WRITERS];
-        for (writer, &chunks) in writers.iter_mut().zip(self.writers) {
-            *writer = Writer {
-                chunks,
-                step: Write::Start,
-                ..Writer::default()
-            };
-        }
-        let mut readers = [Reader::default(); READERS];
-        for (reader, &(snapshot, chunk)) in readers.iter_mut().zip(self.readers) {
-            *reader = Reader {
-                snapshot,
-                chunk,
-                step: Frozen::Start,
-                ..Reader::default()
-            };
-        }
+        assert!(self.snapshots.len() < EPOCHS, "the world is too large");
+        let writers = self.writers.iter().map(|&chunks| Writer {
+            chunks,
+            step: Write::Start,
+            ..Writer::default()
+        });
+        let readers = self.readers.iter().map(|&(snapshot, chunk)| Reader {
+            snapshot,
+            chunk,
+            step: Frozen::Start,
+            ..Reader::default()
+        });
         let mut truth = [Truth::default(); EPOCHS];
         truth[0].owed = self.protected;
         State {
@@ -97,8 +91,8 @@ impl World for Config {
             timeline: Timeline::new(self.protected),
             gate: Gate::Open,
             orders: 0,
-            writers,
-            readers,
+            writers: places(writers),
+            readers: places(readers),
             truth,
             written: Default::default(),
         }
@@ -126,10 +120,6 @@ impl World for Config {
                 add(Who::User(index), "is done", next);
             }
         }
-    }
-
-    fn fold(state: &mut State) {
-        state.fold();
     }
 
     fn broken(model: &Model, state: &State, steps: &[Step<Config>]) -> Option<Broken> {

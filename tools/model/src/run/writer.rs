@@ -14,7 +14,7 @@
 #![forbid(unsafe_code)]
 
 use crate::chunks::each;
-use crate::chunks::Contents;
+use crate::fold::Fold;
 use crate::run::config::Policy;
 use crate::run::state::State;
 use crate::run::state::Write;
