@@ -13,32 +13,14 @@ use std::collections::hash_map::Entry;
 use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::hash::BuildHasherDefault;
-use std::hash::Hash;
 use std::hash::Hasher;
 
 use crate::fingerprint::fingerprint;
 use crate::invariant::Broken;
 use crate::invariant::CYCLE;
-
-/// What can be explored: states, and the steps between them.
-pub trait Machine {
-    /// Everything that the next steps depend on.
-    type State: Copy + Hash;
-    /// Who does what.
-    type Action: Copy;
-
-    /// Where every run begins.
-    fn first(&self) -> Self::State;
-
-    /// Every step that can be taken in `state`, with the state after it.
-    fn steps(&self, state: &Self::State, out: &mut Vec<Step<Self>>);
-
-    /// The first property that `state` breaks. `steps` are those that it allows.
-    fn broken(&self, state: &Self::State, steps: &[Step<Self>]) -> Option<Broken>;
-}
-
-/// A step, and the state after it.
-pub type Step<M> = (<M as Machine>::Action, <M as Machine>::State);
+use crate::world::Model;
+use crate::world::Step;
+use crate::world::World;
 
 /// A fingerprint is a hash already.
 #[derive(Default)]
@@ -59,15 +41,15 @@ impl Hasher for Fingerprint {
 type Seen<V> = HashMap<u64, V, BuildHasherDefault<Fingerprint>>;
 
 /// A run that ends in a state that breaks a property.
-pub struct Counterexample<M: Machine> {
+pub struct Counterexample<W: World> {
     /// The property.
     pub broken: Broken,
     /// Each step, and the state after it.
-    pub run: Vec<Step<M>>,
+    pub run: Vec<Step<W>>,
 }
 
 /// What a search has seen.
-pub struct Outcome<M: Machine> {
+pub struct Outcome<W: World> {
     /// Different states.
     pub states: usize,
     /// Steps tried, also those to states already known.
@@ -75,10 +57,10 @@ pub struct Outcome<M: Machine> {
     /// The longest way from the first state that the search went.
     pub depth: usize,
     /// The run it was looking for.
-    pub found: Option<Counterexample<M>>,
+    pub found: Option<Counterexample<W>>,
 }
 
-impl<M: Machine> Default for Outcome<M> {
+impl<W: World> Default for Outcome<W> {
     fn default() -> Self {
         Outcome {
             states: 0,
@@ -90,19 +72,18 @@ impl<M: Machine> Default for Outcome<M> {
 }
 
 /// Explores all states, depth first.
-pub fn prove<M: Machine>(model: &M) -> Outcome<M> {
-    let first = model.first();
+pub fn prove<W: World>(model: &Model<W>) -> Outcome<W> {
+    let first = model.config.first();
     let mut outcome = Outcome::default();
     // Whether the state is on the way to the one being looked at.
     let mut seen = Seen::<bool>::default();
-    let mut way: Vec<Stop<M>> = Vec::new();
+    let mut way: Vec<Stop<W>> = Vec::new();
     let mut enter = Some((fingerprint(&first), None, first));
     loop {
         if let Some((mark, came, state)) = enter.take() {
-            let mut steps = Vec::new();
-            model.steps(&state, &mut steps);
+            let steps = model.steps(&state);
             outcome.steps += steps.len();
-            let wrong = model.broken(&state, &steps);
+            let wrong = W::broken(model, &state, &steps);
             way.push(Stop { mark, came, steps });
             seen.insert(mark, true);
             outcome.depth = outcome.depth.max(way.len() - 1);
@@ -136,15 +117,15 @@ pub fn prove<M: Machine>(model: &M) -> Outcome<M> {
 }
 
 /// A state on the way to the one being looked at.
-struct Stop<M: Machine> {
+struct Stop<W: World> {
     mark: u64,
     /// The step that led here, if it is not the first.
-    came: Option<Step<M>>,
+    came: Option<Step<W>>,
     /// What is still to be tried from here.
-    steps: Vec<Step<M>>,
+    steps: Vec<Step<W>>,
 }
 
-fn walked<M: Machine>(broken: Broken, way: &[Stop<M>]) -> Counterexample<M> {
+fn walked<W: World>(broken: Broken, way: &[Stop<W>]) -> Counterexample<W> {
     Counterexample {
         broken,
         run: way.iter().filter_map(|stop| stop.came).collect(),
@@ -152,24 +133,22 @@ fn walked<M: Machine>(broken: Broken, way: &[Stop<M>]) -> Counterexample<M> {
 }
 
 /// Looks for the shortest run that breaks a property, breadth first.
-pub fn hunt<M: Machine>(model: &M) -> Outcome<M> {
-    search(model, |state, steps| model.broken(state, steps))
+pub fn hunt<W: World>(model: &Model<W>) -> Outcome<W> {
+    search(model, |state, steps| W::broken(model, state, steps))
 }
 
 /// Looks for the shortest run to a state of which `judge` has something to say, breadth first.
-pub fn search<M: Machine>(
-    model: &M,
-    judge: impl Fn(&M::State, &[Step<M>]) -> Option<Broken>,
-) -> Outcome<M> {
-    let first = model.first();
+pub fn search<W: World>(
+    model: &Model<W>,
+    judge: impl Fn(&W::State, &[Step<W>]) -> Option<Broken>,
+) -> Outcome<W> {
+    let first = model.config.first();
     let mut outcome = Outcome::default();
     let mut seen = Seen::<u64>::default();
     let mut queue = VecDeque::from([(fingerprint(&first), 0, first)]);
     seen.insert(fingerprint(&first), 0);
-    let mut steps = Vec::new();
     while let Some((mark, depth, state)) = queue.pop_front() {
-        steps.clear();
-        model.steps(&state, &mut steps);
+        let steps = model.steps(&state);
         outcome.steps += steps.len();
         outcome.depth = depth;
         if let Some(broken) = judge(&state, &steps) {
@@ -192,8 +171,8 @@ pub fn search<M: Machine>(
 }
 
 /// Goes the way to a state again, from each state's predecessor.
-fn retrace<M: Machine>(model: &M, seen: &Seen<u64>, last: u64) -> Vec<Step<M>> {
-    let mut state = model.first();
+fn retrace<W: World>(model: &Model<W>, seen: &Seen<u64>, last: u64) -> Vec<Step<W>> {
+    let mut state = model.config.first();
     let start = fingerprint(&state);
     let mut marks = vec![last];
     while let Some(mark) = marks.last().filter(|mark| **mark != start) {
@@ -202,8 +181,7 @@ fn retrace<M: Machine>(model: &M, seen: &Seen<u64>, last: u64) -> Vec<Step<M>> {
     marks.pop();
     let mut run = Vec::new();
     for mark in marks.into_iter().rev() {
-        let mut steps = Vec::new();
-        model.steps(&state, &mut steps);
+        let steps = model.steps(&state);
         let step = steps
             .into_iter()
             .find(|(_, next)| fingerprint(next) == mark);

@@ -1,28 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What must hold in every state, whatever happened on the way.
+//! What must hold in both worlds, for every snapshot and chunk, whatever happened on the way.
 
 #![forbid(unsafe_code)]
 
-use crate::config::Policy;
-use crate::model::Action;
-use crate::model::Model;
-use crate::reader::insists;
-use crate::state::each;
-use crate::state::Frozen;
-use crate::state::Gate;
-use crate::state::Kept;
-use crate::state::State;
-use crate::state::Write;
+use crate::chunks::those;
+use crate::chunks::Chunks;
+use crate::chunks::Content;
+use crate::timeline::Kept;
+use crate::timeline::Timeline;
+use crate::user::Taking;
 
 /// What a state breaks.
 pub type Broken = &'static str;
 
-/// I1: a frozen read returned something else than the content at the snapshot.
-pub const WRONG: Broken =
-    "I1: a frozen read returned something else than the content at the snapshot";
-/// I1: a frozen read failed although the snapshot owes the content.
-pub const UNJUST: Broken = "I1: a frozen read failed although the snapshot owes the content";
 /// I1: a needed chunk is gone, or would be read wrongly.
 pub const LOST: Broken = "I1: a needed chunk is gone, or would be read wrongly";
 /// I1: a copy is not what the chunk held when its epoch began.
@@ -37,99 +28,125 @@ pub const MISSED_BETWEEN: Broken =
 pub const STUCK: Broken = "I4: a write, a read or a snapshot never ends";
 /// I4: a run can go in circles for ever.
 pub const CYCLE: Broken = "I4: a run can go in circles for ever";
-/// I6: a chunk was stored that no snapshot up to then selects.
-pub const UNWANTED: Broken = "I6: a chunk was stored that no snapshot up to then selects";
-/// Rule 1: the marks of a closed epoch changed.
-pub const CLOSED: Broken = "rule 1: the marks of a closed epoch changed";
-/// Rule 1: the marks of a closed epoch are not exactly what was written in it.
-pub const INEXACT: Broken =
-    "rule 1: the marks of a closed epoch are not exactly what was written in it";
 
-/// The first property that `state` breaks. `steps` are those that it allows.
-pub fn broken<S>(model: &Model, state: &State, steps: &[(Action, S)]) -> Option<Broken> {
-    reads(state)
-        .or_else(|| contents(state))
-        .or_else(|| changes(state))
-        .or_else(|| marks(model, state))
-        .or_else(|| stuck(state, steps))
+/// What only the checker knows of an epoch and of the snapshot that began it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Truth<const CHUNKS: usize> {
+    /// What each chunk held when the epoch began.
+    pub start: [Content; CHUNKS],
+    /// What a user of its snapshot may insist on, worked out from the contents and not from marks.
+    pub owed: Chunks,
+    /// Chunks that could not be read when they had to be copied.
+    pub lost: Chunks,
+    /// The marks with which it was closed, or recovered.
+    pub sealed: Chunks,
 }
 
-/// What a user would see: the result of a frozen read.
-pub fn reads(state: &State) -> Option<Broken> {
-    state.readers.iter().find_map(|reader| match reader.step {
-        Frozen::Wrong => Some(WRONG),
-        Frozen::Unjust => Some(UNJUST),
-        _ => None,
-    })
-}
-
-/// I1 and I6, for every snapshot and chunk, whether or not anybody reads it.
-fn contents(state: &State) -> Option<Broken> {
-    let count = state.count as usize;
-    for chunk in each(!0) {
-        for number in 0..count {
-            let epoch = &state.epochs[number];
-            let selected = state.snapshots[..=number]
-                .iter()
-                .any(|snapshot| snapshot.keeps & (1 << chunk) != 0);
-            match epoch.copies[chunk] {
-                Kept::Copy(_) if !selected => return Some(UNWANTED),
-                Kept::Copy(content) if content != epoch.start[chunk] => return Some(GARBAGE),
-                _ => {}
-            }
-            let kept = match state.oldest_mark(number, count, chunk) {
-                Some(mark) => state.epochs[mark].copies[chunk],
-                None => Kept::Copy(state.origin[chunk]),
-            };
-            if insists(state, number, chunk) && kept != Kept::Copy(epoch.start[chunk]) {
-                return Some(LOST);
-            }
+impl<const CHUNKS: usize> Default for Truth<CHUNKS> {
+    fn default() -> Self {
+        Truth {
+            start: [0; CHUNKS],
+            owed: 0,
+            lost: 0,
+            sealed: 0,
         }
     }
-    None
 }
 
-/// I3, since every snapshot and bookmark, up to now and up to every later one.
-fn changes(state: &State) -> Option<Broken> {
-    let count = state.count as usize;
-    for chunk in each(!0) {
-        for from in 0..count {
-            let start = state.epochs[from].start[chunk];
-            let marked = |to| state.marked(from, to) & (1 << chunk) != 0;
-            if start != state.origin[chunk] && !marked(count) {
-                return Some(MISSED);
+/// A state as the checker sees it.
+pub(crate) struct View<'a, const CHUNKS: usize, const EPOCHS: usize> {
+    pub(crate) timeline: &'a Timeline<CHUNKS, EPOCHS>,
+    pub(crate) truth: &'a [Truth<CHUNKS>; EPOCHS],
+    /// What each chunk of the origin may hold after a power cut; what it holds now is the last.
+    pub(crate) origin: [&'a [Content]; CHUNKS],
+}
+
+impl<const CHUNKS: usize, const EPOCHS: usize> View<'_, CHUNKS, EPOCHS> {
+    /// The truth about an epoch that begins now. A user of an incremental snapshot may insist on
+    /// what differs from the base, or was not protected there.
+    pub(crate) fn beginning(&self, taking: Taking) -> Truth<CHUNKS> {
+        let start = self.origin.map(last);
+        let designation = self.timeline.designation;
+        let owed = match taking.base.map(usize::from) {
+            None => designation,
+            Some(base) => {
+                let before = self.truth[base].start;
+                let changed = those(CHUNKS, |chunk| before[chunk] != start[chunk]);
+                designation & (changed | !self.timeline.snapshots[base].protected)
             }
-            let missed = |to: &usize| start != state.epochs[*to].start[chunk] && !marked(*to);
-            if (from + 1..count).any(|to| missed(&to)) {
-                return Some(MISSED_BETWEEN);
-            }
+        };
+        Truth {
+            start,
+            owed,
+            ..Truth::default()
         }
     }
-    None
-}
 
-/// Closed marks never change, and are exact where the policy promises it.
-fn marks(model: &Model, state: &State) -> Option<Broken> {
-    let exact = model.config.policy == Policy::Whole;
-    state.epochs[..state.present()].iter().find_map(|epoch| {
-        if epoch.marks != epoch.sealed {
-            return Some(CLOSED);
+    /// Returns true if a snapshot owes the content of `chunk`, so that an error would be a broken
+    /// promise.
+    pub(crate) fn insists(&self, number: usize, chunk: usize) -> bool {
+        let snapshot = &self.timeline.snapshots[number];
+        let mark = self.oldest_mark(number, chunk);
+        let lost = mark.is_some_and(|mark| self.truth[mark].lost & (1 << chunk) != 0);
+        let owed = self.truth[number].owed & !snapshot.released;
+        snapshot.live && !lost && owed & (1 << chunk) != 0
+    }
+
+    pub(crate) fn oldest_mark(&self, number: usize, chunk: usize) -> Option<usize> {
+        let end = self.timeline.count as usize;
+        self.timeline.oldest_mark(number, end, chunk)
+    }
+
+    /// What a frozen read would return now.
+    fn read(&self, number: usize, chunk: usize) -> Kept {
+        if self.timeline.snapshots[number].protected & (1 << chunk) == 0 {
+            return Kept::Nothing;
         }
-        (exact && epoch.marks != epoch.written).then_some(INEXACT)
-    })
+        match self.oldest_mark(number, chunk) {
+            Some(mark) => self.timeline.epochs[mark].copies[chunk],
+            None => Kept::Copy(last(self.origin[chunk])),
+        }
+    }
+
+    /// I1, for every snapshot and chunk, whether or not anybody reads it.
+    pub(crate) fn contents(&self) -> Option<Broken> {
+        for chunk in 0..CHUNKS {
+            for number in 0..self.timeline.count as usize {
+                let right = Kept::Copy(self.truth[number].start[chunk]);
+                let copy = self.timeline.epochs[number].copies[chunk];
+                if copy.is_copy() && copy != right {
+                    return Some(GARBAGE);
+                }
+                if self.insists(number, chunk) && self.read(number, chunk) != right {
+                    return Some(LOST);
+                }
+            }
+        }
+        None
+    }
+
+    /// I3, since every snapshot and bookmark: up to now, whatever the origin's cache may lose, and
+    /// up to every later one.
+    pub(crate) fn changes(&self) -> Option<Broken> {
+        let count = self.timeline.count as usize;
+        for chunk in 0..CHUNKS {
+            for from in 0..count {
+                let start = self.truth[from].start[chunk];
+                let marked = |to| self.timeline.marked(from, to) & (1 << chunk) != 0;
+                let mut possible = self.origin[chunk].iter();
+                if possible.any(|content| *content != start) && !marked(count) {
+                    return Some(MISSED);
+                }
+                let missed = |to: &usize| start != self.truth[*to].start[chunk] && !marked(*to);
+                if (from + 1..count).any(|to| missed(&to)) {
+                    return Some(MISSED_BETWEEN);
+                }
+            }
+        }
+        None
+    }
 }
 
-/// I4: when nobody begins anything new, everything that was begun can end.
-fn stuck<S>(state: &State, steps: &[(Action, S)]) -> Option<Broken> {
-    let ended = state.gate == Gate::Open
-        && state
-            .writers
-            .iter()
-            .all(|writer| writer.step == Write::Done)
-        && state
-            .readers
-            .iter()
-            .all(|reader| reader.step == Frozen::Done || reader.snapshot >= state.count);
-    let goes_on = steps.iter().any(|(action, _)| action.is_due());
-    (!ended && !goes_on).then_some(STUCK)
+fn last(possible: &[Content]) -> Content {
+    possible[possible.len() - 1]
 }

@@ -8,15 +8,14 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use model::config;
 use model::crash;
 use model::explore::hunt;
 use model::explore::prove;
-use model::explore::Counterexample;
-use model::explore::Machine;
-use model::model::Model;
+use model::run;
 use model::trace::tell;
-use model::trap::Trap;
+use model::trap::Mistake;
+use model::world::Model;
+use model::world::World;
 
 const USAGE: &str = "usage: model                    explore the protocol in every world
        model --large            ... and in larger ones: minutes, gigabytes
@@ -29,12 +28,12 @@ fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words[..] {
-        [] => Some(explore(config::WORLDS, crash::config::WORLDS)),
-        ["--large"] => Some(explore(config::LARGE, crash::config::LARGE)),
+        [] => Some(explore(run::config::WORLDS, crash::config::WORLDS)),
+        ["--large"] => Some(explore(run::config::LARGE, crash::config::LARGE)),
         ["--list"] => Some(list()),
-        ["--world", name] => match config::world(name) {
-            Some(config) => Some(explore(&[*config], &[])),
-            None => crash::config::world(name).map(|config| explore(&[], &[*config])),
+        ["--world", name] => match run::config::Config::find(name) {
+            Some(world) => Some(explore(&[*world], &[])),
+            None => crash::config::Config::find(name).map(|world| explore(&[], &[*world])),
         },
         ["--trap", name] => show(name, None),
         ["--trap", name, "--world", place] => show(name, Some(place)),
@@ -47,46 +46,52 @@ fn main() -> ExitCode {
 }
 
 fn list() -> ExitCode {
-    for config in config::WORLDS.iter().chain(config::LARGE) {
-        println!("world {}", config.name);
-    }
-    for config in crash::config::WORLDS.iter().chain(crash::config::LARGE) {
-        println!("world {}", config.name);
-    }
-    for trap in Trap::ALL {
-        println!("trap  {:22} {}", trap.name(), trap.about());
-    }
-    for trap in crash::trap::Trap::ALL {
-        println!("trap  {:22} {}", trap.name(), trap.about());
-    }
+    list_worlds::<run::config::Config>();
+    list_worlds::<crash::config::Config>();
+    list_traps::<run::trap::Trap>();
+    list_traps::<crash::trap::Trap>();
     ExitCode::SUCCESS
 }
 
-fn explore(worlds: &[config::Config], crashing: &[crash::config::Config]) -> ExitCode {
+fn list_worlds<W: World>() {
+    for world in W::WORLDS.iter().chain(W::LARGE) {
+        println!("world {}", world.name());
+    }
+}
+
+fn list_traps<T: Mistake>() {
+    for trap in T::ALL {
+        println!("trap  {:22} {}", trap.name(), trap.about());
+    }
+}
+
+fn explore(running: &[run::config::Config], crashing: &[crash::config::Config]) -> ExitCode {
+    let all = || Ok(each(running)? + each(crashing)?);
+    match all() {
+        Ok(states) => {
+            println!("{states} states in all; nothing is broken in any");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => failure,
+    }
+}
+
+/// Explores worlds of one kind; the number of their states, or a failure once something is broken.
+fn each<W: World>(worlds: &[W]) -> Result<usize, ExitCode> {
     let mut states = 0;
-    for config in worlds {
-        match one(config.name, &Model::new(config, None)) {
-            Some(seen) => states += seen,
-            None => return tell_shortest(config, None),
-        }
+    for world in worlds {
+        states += one(world).ok_or_else(|| tell_shortest(world, None))?;
     }
-    for config in crashing {
-        match one(config.name, &crash::model::Model::new(config, None)) {
-            Some(seen) => states += seen,
-            None => return tell_crash(config, None),
-        }
-    }
-    println!("{states} states in all; nothing is broken in any");
-    ExitCode::SUCCESS
+    Ok(states)
 }
 
 /// Explores one world; the number of its states, or nothing if something is broken.
-fn one<M: Machine>(name: &str, model: &M) -> Option<usize> {
+fn one<W: World>(world: &W) -> Option<usize> {
     let began = Instant::now();
-    let outcome = prove(model);
+    let outcome = prove(&Model::new(world, None));
     println!(
         "{:28} {:9} states {:10} steps, longest run {:3}, {:5.1} s",
-        name,
+        world.name(),
         outcome.states,
         outcome.steps,
         outcome.depth,
@@ -96,49 +101,28 @@ fn one<M: Machine>(name: &str, model: &M) -> Option<usize> {
 }
 
 fn show(name: &str, place: Option<&str>) -> Option<ExitCode> {
-    if let Some(trap) = Trap::find(name) {
-        let config = place.map_or(Some(trap.world()), config::world)?;
-        println!("{}: {}\n", trap.name(), trap.about());
-        return Some(tell_shortest(config, Some(trap)));
+    if let Some(trap) = run::trap::Trap::find(name) {
+        return catch::<run::config::Config>(trap, place);
     }
-    let trap = crash::trap::Trap::find(name)?;
-    let config = place.map_or(Some(trap.world()), crash::config::world)?;
+    catch::<crash::config::Config>(crash::trap::Trap::find(name)?, place)
+}
+
+/// Shows how a mistake breaks its world, or another one of the same kind.
+fn catch<W: World>(trap: W::Trap, place: Option<&str>) -> Option<ExitCode> {
+    let world = place.map_or(Some(trap.world()), W::find)?;
     println!("{}: {}\n", trap.name(), trap.about());
-    Some(tell_crash(config, Some(trap)))
+    Some(tell_shortest(world, Some(trap)))
 }
 
 /// Prints the shortest run that breaks a property, with every party keeping its name.
-fn tell_shortest(config: &config::Config, trap: Option<Trap>) -> ExitCode {
+fn tell_shortest<W: World>(world: &W, trap: Option<W::Trap>) -> ExitCode {
     let model = Model {
         fold: false,
-        ..Model::new(config, trap)
+        ..Model::new(world, trap)
     };
-    print(
-        config.name,
-        shortest(&model).map(|found| tell(&model, &found)),
-    )
-}
-
-fn tell_crash(config: &crash::config::Config, trap: Option<crash::trap::Trap>) -> ExitCode {
-    let model = crash::model::Model {
-        fold: false,
-        ..crash::model::Model::new(config, trap)
-    };
-    let found = shortest(&model);
-    print(
-        config.name,
-        found.map(|found| crash::trace::tell(&model, &found)),
-    )
-}
-
-fn shortest<M: Machine>(model: &M) -> Option<Counterexample<M>> {
-    hunt(model).found.or_else(|| prove(model).found)
-}
-
-fn print(world: &str, run: Option<String>) -> ExitCode {
-    match run {
-        Some(run) => print!("{run}"),
-        None => println!("nothing is broken in {world}"),
+    match hunt(&model).found.or_else(|| prove(&model).found) {
+        Some(found) => print!("{}", tell(&model, &found)),
+        None => println!("nothing is broken in {}", world.name()),
     }
     ExitCode::FAILURE
 }

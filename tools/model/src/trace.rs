@@ -6,36 +6,28 @@
 
 use std::fmt::Write;
 
+use crate::chunks::each;
+use crate::chunks::Chunks;
+use crate::chunks::Content;
 use crate::explore::Counterexample;
-use crate::explore::Machine;
-use crate::model::Model;
-use crate::model::Who;
-use crate::state::each;
-use crate::state::Chunks;
-use crate::state::Content;
-use crate::state::Kept;
-use crate::state::State;
+use crate::timeline::Kept;
+use crate::timeline::Timeline;
+use crate::world::Model;
+use crate::world::World;
 
-/// The run, step by step, with the timeline wherever it changed.
-pub fn tell(model: &Model, found: &Counterexample<Model>) -> String {
-    let mut text = String::new();
-    for (index, chunks) in model.config.writers.iter().enumerate() {
-        let _ = writeln!(text, "writer {index}: one bio over chunks {}", set(*chunks));
-    }
-    for (index, (snapshot, chunk)) in model.config.readers.iter().enumerate() {
-        let _ = writeln!(text, "reader {index}: chunk {chunk} of snapshot {snapshot}");
-    }
-    let mut before = timeline(&model.first());
-    let _ = writeln!(text, "\n      at first:\n{before}");
+/// The run, step by step, with what changed.
+pub fn tell<W: World>(model: &Model<W>, found: &Counterexample<W>) -> String {
+    let world = &model.config;
+    let mut text = world.parties();
+    let mut before = world.parts(&world.first());
+    let _ = writeln!(text, "\n      at first:\n{}", before.concat());
     for (number, (action, state)) in found.run.iter().enumerate() {
-        let what = match action.who {
-            Who::User(index) => format!("{:?}", model.config.orders[index]),
-            who => format!("{who} {}", action.what),
-        };
-        let _ = writeln!(text, "{:4}. {what}", number + 1);
-        let now = timeline(state);
-        if now != before {
-            let _ = write!(text, "{now}");
+        let _ = writeln!(text, "{:4}. {}", number + 1, world.line(action));
+        let now = world.parts(state);
+        for (part, old) in now.iter().zip(&before) {
+            if part != old || W::shakes_all(action.who) {
+                text.push_str(part);
+            }
         }
         before = now;
     }
@@ -43,28 +35,33 @@ pub fn tell(model: &Model, found: &Counterexample<Model>) -> String {
     text
 }
 
-fn timeline(state: &State) -> String {
+/// The writers, each with the chunks of its bio: a line each.
+pub(crate) fn writers(bios: &[Chunks]) -> String {
     let mut text = String::new();
-    let origin: String = state.origin.iter().map(|content| name(*content)).collect();
-    let _ = writeln!(text, "        origin {origin}");
-    for number in 0..state.count as usize {
-        let (epoch, snapshot) = (&state.epochs[number], &state.snapshots[number]);
-        let start: String = epoch.start.iter().map(|content| name(*content)).collect();
-        let copies: String = epoch.copies.iter().map(|kept| copy(*kept)).collect();
-        let kind = if snapshot.live {
-            "snapshot"
-        } else {
-            "bookmark"
-        };
-        let keeps = set(snapshot.keeps & !snapshot.released);
-        let marks = set(epoch.marks);
-        let _ = writeln!(
-            text,
-            "        {kind} {number} of {start} keeps {keeps}; epoch {number} marks {marks}, \
-             copies {copies}"
-        );
+    for (index, chunks) in bios.iter().enumerate() {
+        let _ = writeln!(text, "writer {index}: one bio over chunks {}", set(*chunks));
     }
     text
+}
+
+impl<const CHUNKS: usize, const EPOCHS: usize> Timeline<CHUNKS, EPOCHS> {
+    /// What began an epoch.
+    pub(crate) fn beginner(&self, number: usize) -> String {
+        let kind = match self.snapshots[number].live {
+            true => "snapshot",
+            false => "bookmark",
+        };
+        format!("{kind} {number}")
+    }
+
+    /// What a snapshot keeps, and its epoch holds.
+    pub(crate) fn held(&self, number: usize) -> String {
+        let (epoch, snapshot) = (&self.epochs[number], &self.snapshots[number]);
+        let keeps = set(snapshot.keeps & !snapshot.released);
+        let marks = set(epoch.marks);
+        let copies: String = epoch.copies.iter().map(|kept| copy(*kept)).collect();
+        format!("keeps {keeps}; epoch {number} marks {marks}, copies {copies}")
+    }
 }
 
 pub(crate) fn set(chunks: Chunks) -> String {
@@ -72,7 +69,11 @@ pub(crate) fn set(chunks: Chunks) -> String {
     format!("{{{}}}", list.join(","))
 }
 
-pub(crate) fn name(content: Content) -> char {
+pub(crate) fn names(contents: &[Content]) -> String {
+    contents.iter().map(|content| name(*content)).collect()
+}
+
+fn name(content: Content) -> char {
     char::from(b'a' + content)
 }
 

@@ -4,41 +4,63 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::Config;
-use crate::config::DESIGNATION;
-use crate::config::INCREMENTAL;
-use crate::config::ONE_CHUNK_THREE_WRITERS;
-use crate::config::ONE_CHUNK_TWO_READERS;
-use crate::config::WIDE_BIOS;
+/// A known mistake.
+pub trait Mistake: Copy + PartialEq + 'static {
+    /// The kind of world in which it is made.
+    type World: 'static;
 
+    /// Every variant.
+    const ALL: &'static [Self];
+    /// Variants that were thought to be mistakes and are none: the rest of the protocol covers for
+    /// them.
+    const HARMLESS: &'static [Self];
+
+    /// Its name on the command line.
+    fn name(self) -> &'static str;
+
+    /// What is done wrongly.
+    fn about(self) -> &'static str;
+
+    /// The world in which it is looked for.
+    fn world(self) -> &'static Self::World;
+
+    /// The mistake of that name.
+    fn find(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|trap| trap.name() == name)
+    }
+}
+
+/// Makes `Trap`, the mistakes of one kind of world, of their list.
 macro_rules! traps {
-    ($($trap:ident $name:literal in $world:ident: $about:literal;)*) => {
+    (
+        harmless: $($harmless:ident),*;
+        $($trap:ident $name:literal in $world:ident: $about:literal;)*
+    ) => {
         /// A mistake.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Trap {
             $(#[doc = $about] $trap,)*
         }
 
-        impl Trap {
-            /// Every variant.
-            pub const ALL: &'static [Trap] = &[$(Trap::$trap,)*];
+        impl Mistake for Trap {
+            type World = Config;
 
-            /// Its name on the command line.
-            pub fn name(self) -> &'static str {
+            const ALL: &'static [Trap] = &[$(Trap::$trap,)*];
+            const HARMLESS: &'static [Trap] = &[$(Trap::$harmless,)*];
+
+            fn name(self) -> &'static str {
                 match self {
                     $(Trap::$trap => $name,)*
                 }
             }
 
-            /// What is done wrongly.
-            pub fn about(self) -> &'static str {
+            fn about(self) -> &'static str {
                 match self {
                     $(Trap::$trap => $about,)*
                 }
             }
 
-            /// The world in which it is looked for.
-            pub fn world(self) -> &'static Config {
+            fn world(self) -> &'static Config {
                 match self {
                     $(Trap::$trap => &$world,)*
                 }
@@ -47,65 +69,3 @@ macro_rules! traps {
     };
 }
 pub(crate) use traps;
-
-traps! {
-    SecondLookOldList "second-look-old-list" in ONE_CHUNK_THREE_WRITERS:
-        "the second look walks the list of epochs from before the read";
-    NoSecondLook "no-second-look" in ONE_CHUNK_THREE_WRITERS:
-        "a frozen read trusts what it read from the origin";
-    NewestMark "newest-mark" in ONE_CHUNK_THREE_WRITERS:
-        "a frozen read takes the newest epoch that marks the chunk, not the oldest";
-    FreeUnderReader "free-under-reader" in ONE_CHUNK_THREE_WRITERS:
-        "a drop gives space back that a read under way still refers to";
-    DropFreesEpoch "drop-frees-epoch" in ONE_CHUNK_TWO_READERS:
-        "a drop gives its epoch's copies back although an older snapshot lives";
-    NeedOfLatestOnly "need-of-latest-only" in DESIGNATION:
-        "need asks the latest snapshot only";
-    LiveDesignation "live-designation" in DESIGNATION:
-        "protecting takes effect at once, for snapshots already taken: need grows within an epoch";
-    NarrowEarly "narrow-early" in INCREMENTAL:
-        "an incremental scope is worked out before the gate has drained";
-    NoDrain "no-drain" in ONE_CHUNK_THREE_WRITERS:
-        "the new epoch is swapped in while writers are inside the gate";
-    MarkClosed "mark-closed" in ONE_CHUNK_THREE_WRITERS:
-        "index and mark go to the epoch in which need was decided although it is closed";
-    IndexMarkSplit "index-mark-split" in ONE_CHUNK_THREE_WRITERS:
-        "the copy is indexed in the epoch of its record, the mark set in the present one";
-    NoLook "no-look" in ONE_CHUNK_THREE_WRITERS:
-        "after the copy, the writer indexes, marks and submits without entering the gate";
-    StaleRecord "stale-record" in ONE_CHUNK_THREE_WRITERS:
-        "a record of an earlier epoch is taken as valid in the present one";
-    StaleNoNeed "stale-no-need" in ONE_CHUNK_THREE_WRITERS:
-        "not needed is decided outside the gate, and marked after entering it";
-    StaleContent "stale-content" in ONE_CHUNK_THREE_WRITERS:
-        "deciding again keeps the content read without asking whether the chunk was marked since";
-    NoRecheck "no-recheck" in ONE_CHUNK_THREE_WRITERS:
-        "the copier does not check that its chunks are still unmarked before it indexes";
-    NoClaims "no-claims" in ONE_CHUNK_THREE_WRITERS:
-        "no claims, and no recheck of the marks in their place";
-    MarkBeforeIndex "mark-before-index" in ONE_CHUNK_THREE_WRITERS:
-        "the mark is set before the copy is in the index";
-    SubmitBeforeMark "submit-before-mark" in ONE_CHUNK_THREE_WRITERS:
-        "the write is submitted before the mark is set";
-    TwoStays "two-stays" in WIDE_BIOS:
-        "a bio is submitted after its chunks were seen marked in different stays in the gate";
-    MarkLeftBehind "mark-left-behind" in WIDE_BIOS:
-        "a writer marks its part although it sees in the same stay that it cannot submit";
-    ClaimWhileHolding "claim-while-holding" in WIDE_BIOS:
-        "in a new epoch a writer claims lower chunks while it holds higher ones";
-    WaitInside "wait-inside" in ONE_CHUNK_THREE_WRITERS:
-        "a writer waits for a claim or a copy inside the gate";
-    NoClaimsButRecheck "no-claims-but-recheck" in ONE_CHUNK_THREE_WRITERS:
-        "no claims; two copiers of a chunk meet in the recheck (breaks nothing, costs a copy)";
-}
-
-impl Trap {
-    /// Variants that were thought to be mistakes and are none: the rest of the protocol covers for
-    /// them.
-    pub const HARMLESS: &'static [Trap] = &[Trap::NoClaimsButRecheck];
-
-    /// The trap of that name.
-    pub fn find(name: &str) -> Option<Trap> {
-        Trap::ALL.iter().copied().find(|trap| trap.name() == name)
-    }
-}

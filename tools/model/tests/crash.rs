@@ -5,6 +5,14 @@
 
 #![forbid(unsafe_code)]
 
+mod common;
+
+use common::all_are_caught;
+use common::caught;
+use common::explore;
+use common::happens;
+use common::harmless_break_nothing;
+use common::proved;
 use model::crash::config::Config;
 use model::crash::config::Saves;
 use model::crash::config::BOOKMARK;
@@ -20,35 +28,24 @@ use model::crash::config::WORLDS;
 use model::crash::invariant::CHANGED;
 use model::crash::invariant::SUBMITTED;
 use model::crash::invariant::UNDONE;
-use model::crash::model::Model;
-use model::crash::model::Who;
 use model::crash::state::Keeper;
 use model::crash::state::Record;
 use model::crash::state::State;
-use model::crash::state::Step;
-use model::crash::trace::tell;
+use model::crash::state::Write;
 use model::crash::trap::Trap;
+use model::crash::world::Model;
+use model::crash::world::Who;
 use model::explore::hunt;
 use model::explore::prove;
-use model::explore::search;
 use model::invariant::Broken;
 use model::invariant::GARBAGE;
 use model::invariant::LOST;
 use model::invariant::MISSED;
+use model::trap::Mistake;
 
 #[test]
 fn nothing_breaks() {
-    for config in WORLDS {
-        let model = Model::new(config, None);
-        let outcome = prove(&model);
-        println!(
-            "{}: {} states, {} steps",
-            config.name, outcome.states, outcome.steps
-        );
-        if let Some(found) = outcome.found {
-            panic!("{}\n{}", config.name, tell(&model, &found));
-        }
-    }
+    explore(WORLDS);
 }
 
 /// What the shortest run breaks first; nothing for a variant that is none.
@@ -73,33 +70,13 @@ fn expected(trap: Trap) -> Option<Broken> {
 
 #[test]
 fn every_trap_is_caught() {
-    for &trap in Trap::ALL
-        .iter()
-        .filter(|trap| !Trap::HARMLESS.contains(trap))
-    {
-        let found = hunt(&Model::new(trap.world(), Some(trap))).found;
-        assert_eq!(
-            found.map(|found| found.broken),
-            expected(trap),
-            "{}",
-            trap.name()
-        );
-    }
+    all_are_caught::<Config>(expected);
 }
 
 #[test]
 fn harmless_variants_break_nothing() {
-    for &trap in Trap::HARMLESS {
-        for config in [&COPIES, &REGION, &RELEASED, &DESIGNATION] {
-            let found = prove(&Model::new(config, Some(trap))).found;
-            assert_eq!(
-                found.map(|found| found.broken),
-                expected(trap),
-                "{}",
-                trap.name()
-            );
-        }
-    }
+    let worlds = [&COPIES, &REGION, &RELEASED, &DESIGNATION];
+    harmless_break_nothing(&worlds, expected);
 }
 
 /// With all marks saved before the index, a saved mark of a chunk that was copied has its copy
@@ -108,23 +85,11 @@ fn harmless_variants_break_nothing() {
 fn the_order_of_saving_matters_only_to_a_replay_that_asks_marks() {
     let saves = |config: &Config, saves| Config { saves, ..*config };
     for config in [&COPIES, &BOOKMARK, &RELEASED, &GONE] {
-        let model = Model::new(&saves(config, Saves::MarksFirst), Some(Trap::AskMarks));
-        assert!(prove(&model).found.is_none(), "{}", config.name);
+        let world = saves(config, Saves::MarksFirst);
+        assert_eq!(proved(&world, Trap::AskMarks), None, "{}", config.name);
     }
-    let model = Model::new(&saves(&COPIES, Saves::IndexFirst), Some(Trap::AskMarks));
-    assert_eq!(hunt(&model).found.map(|found| found.broken), Some(LOST));
-}
-
-/// What has been shown never to break must also happen.
-fn happens(config: &Config, what: &str, judge: impl Fn(&State) -> bool) {
-    let model = Model::new(config, None);
-    let outcome = search(&model, |state, _| judge(state).then_some("reached"));
-    assert!(
-        outcome.found.is_some(),
-        "{} never happens in {}",
-        what,
-        config.name
-    );
+    let world = saves(&COPIES, Saves::IndexFirst);
+    assert_eq!(caught(&world, Trap::AskMarks), Some(LOST));
 }
 
 #[test]
@@ -133,11 +98,11 @@ fn the_situations_that_matter_occur() {
     let copies = |state: &State| state.root.timeline.epochs[0].copies;
     happens(&COPIES, "a root with a mark but not its copy", |state| {
         let first = state.root.timeline.count == 1;
-        first && marks(state) & 1 != 0 && copies(state)[0].is_none()
+        first && marks(state) & 1 != 0 && !copies(state)[0].is_copy()
     });
     happens(&COPIES, "a root with a copy but not its mark", |state| {
         let first = state.root.timeline.count == 1;
-        first && marks(state) & 1 == 0 && copies(state)[0].is_some()
+        first && marks(state) & 1 == 0 && copies(state)[0].is_copy()
     });
     happens(
         &COPIES,
@@ -170,8 +135,8 @@ fn i1_a_chunk_is_not_gone_before_that_is_durable() {
         let flying = state
             .writers
             .iter()
-            .any(|writer| writer.step == Step::Flying);
-        flying && state.truth[0].lost & 1 != 0 && state.now.epochs[0].copies[0].is_none()
+            .any(|writer| writer.step == Write::Flying);
+        flying && state.truth[0].lost & 1 != 0 && !state.now.epochs[0].copies[0].is_copy()
     });
     assert!(prove(&Model::new(&GONE, None)).found.is_none());
     let found = hunt(&Model::new(&GONE, Some(Trap::GoneEarly))).found;
@@ -180,9 +145,7 @@ fn i1_a_chunk_is_not_gone_before_that_is_durable() {
     // It takes a crash.
     assert!(found.run.iter().any(|(action, _)| action.who == Who::Crash));
     let without = Config { crashes: 0, ..GONE };
-    assert!(prove(&Model::new(&without, Some(Trap::GoneEarly)))
-        .found
-        .is_none());
+    assert_eq!(proved(&without, Trap::GoneEarly), None);
 }
 
 /// A snapshot that is given up while the store is good is so when it is durable: else a crash
@@ -203,7 +166,7 @@ fn i1_a_snapshot_is_not_given_up_before_that_is_durable() {
     );
     happens(&GIVEN_UP, "a write that goes on without a copy", |state| {
         let (epoch, region) = (state.now.epochs[0], state.dirty);
-        let marked = epoch.marks & 1 != 0 && epoch.copies[0].is_none();
+        let marked = epoch.marks & 1 != 0 && !epoch.copies[0].is_copy();
         given_up(state) && marked && region && state.now.count == 1
     });
     assert!(prove(&Model::new(&GIVEN_UP, None)).found.is_none());
@@ -215,9 +178,7 @@ fn i1_a_snapshot_is_not_given_up_before_that_is_durable() {
         crashes: 0,
         ..GIVEN_UP
     };
-    assert!(prove(&Model::new(&without, Some(Trap::GiveUpEarly)))
-        .found
-        .is_none());
+    assert_eq!(proved(&without, Trap::GiveUpEarly), None);
 }
 
 /// While a store fails in which that cannot even be said, every snapshot stays, and what would have
@@ -226,7 +187,7 @@ fn i1_a_snapshot_is_not_given_up_before_that_is_durable() {
 fn i1_i3_nothing_is_dropped_while_the_store_is_failing() {
     let waits = |state: &State, chunk: u8| {
         let mut writers = state.writers.iter();
-        writers.any(|writer| writer.chunks & chunk != 0 && writer.step == Step::Start)
+        writers.any(|writer| writer.chunks & chunk != 0 && writer.step == Write::Start)
     };
     let marked = |state: &State| state.now.epochs[0].marks;
     happens(&FAILING, "a first write that waits", |state| {
@@ -234,7 +195,7 @@ fn i1_i3_nothing_is_dropped_while_the_store_is_failing() {
     });
     happens(&FAILING, "one that the log knows of and passes", |state| {
         let mut writers = state.writers.iter();
-        let passes = writers.any(|writer| writer.chunks == 0b10 && writer.step == Step::Direct);
+        let passes = writers.any(|writer| writer.chunks == 0b10 && writer.step == Write::Direct);
         state.failing && passes
     });
     happens(&FAILING, "an epoch that failed and is found", |state| {

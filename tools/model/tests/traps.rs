@@ -4,26 +4,31 @@
 
 #![forbid(unsafe_code)]
 
-use model::config::Config;
-use model::config::Order;
-use model::config::FULL;
-use model::config::INCREMENTAL;
-use model::config::ONE_CHUNK_THREE_WRITERS;
-use model::config::WIDE_BIOS;
-use model::explore::hunt;
-use model::explore::prove;
+mod common;
+
+use common::all_are_caught;
+use common::caught;
+use common::harmless_break_nothing;
+use common::proved;
 use model::explore::search;
-use model::invariant::reads;
 use model::invariant::Broken;
-use model::invariant::CLOSED;
 use model::invariant::GARBAGE;
-use model::invariant::INEXACT;
 use model::invariant::LOST;
 use model::invariant::STUCK;
-use model::invariant::UNJUST;
-use model::invariant::WRONG;
-use model::model::Model;
-use model::trap::Trap;
+use model::run::config::Config;
+use model::run::config::INCREMENTAL;
+use model::run::config::ONE_CHUNK_THREE_WRITERS;
+use model::run::config::WIDE_BIOS;
+use model::run::invariant::reads;
+use model::run::invariant::CLOSED;
+use model::run::invariant::INEXACT;
+use model::run::invariant::UNJUST;
+use model::run::invariant::WRONG;
+use model::run::trap::Trap;
+use model::run::world::Model;
+use model::trap::Mistake;
+use model::user::Order;
+use model::user::FULL;
 
 /// What the shortest run breaks first; nothing for a variant that is none.
 fn expected(trap: Trap) -> Option<Broken> {
@@ -43,14 +48,7 @@ fn expected(trap: Trap) -> Option<Broken> {
 
 #[test]
 fn every_trap_is_caught() {
-    for &trap in Trap::ALL
-        .iter()
-        .filter(|trap| !Trap::HARMLESS.contains(trap))
-    {
-        let outcome = hunt(&Model::new(trap.world(), Some(trap)));
-        let broken = outcome.found.map(|found| found.broken);
-        assert_eq!(broken, expected(trap), "{}", trap.name());
-    }
+    all_are_caught::<Config>(expected);
 }
 
 /// Reads of both snapshots, and need that shrinks for each of them without dropping it.
@@ -98,17 +96,8 @@ fn a_frozen_read_suffers() {
 /// Without claims, copiers of a chunk meet in the recheck; what they lose is a copy, no content.
 #[test]
 fn harmless_variants_break_nothing() {
-    for &trap in Trap::HARMLESS {
-        for config in [&ONE_CHUNK_THREE_WRITERS, &WIDE_BIOS, &INCREMENTAL] {
-            let found = prove(&Model::new(config, Some(trap))).found;
-            assert_eq!(
-                found.map(|found| found.broken),
-                expected(trap),
-                "{}",
-                trap.name()
-            );
-        }
-    }
+    let worlds = [&ONE_CHUNK_THREE_WRITERS, &WIDE_BIOS, &INCREMENTAL];
+    harmless_break_nothing(&worlds, expected);
 }
 
 /// While need shrinks only from one epoch to the next, claims alone keep the copiers right; the
@@ -121,9 +110,7 @@ fn the_recheck_is_for_need_that_shrinks() {
         ..ONE_CHUNK_THREE_WRITERS
     };
     for trap in [Trap::NoRecheck, Trap::StaleContent] {
-        let found = prove(&Model::new(&steady, Some(trap))).found;
-        assert_eq!(found.map(|found| found.broken), None, "{}", trap.name());
+        assert_eq!(proved(&steady, trap), None, "{}", trap.name());
     }
-    let found = hunt(&Model::new(&steady, Some(Trap::NoClaims))).found;
-    assert_eq!(found.map(|found| found.broken), Some(GARBAGE));
+    assert_eq!(caught(&steady, Trap::NoClaims), Some(GARBAGE));
 }

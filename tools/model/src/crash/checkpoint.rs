@@ -5,15 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+use crate::chunks::each;
 use crate::crash::config::Saves;
-use crate::crash::model::Model;
-use crate::crash::state::each;
 use crate::crash::state::Keeper;
 use crate::crash::state::Root;
 use crate::crash::state::Saving;
 use crate::crash::state::State;
-use crate::crash::state::Step;
+use crate::crash::state::Write;
 use crate::crash::trap::Trap;
+use crate::crash::world::Model;
+use crate::timeline::Kept;
 
 impl Model {
     /// A new generation, an empty region map, and the cut.
@@ -30,14 +31,14 @@ impl Model {
         {
             return None;
         }
-        state.now.generation += 1;
+        state.generation += 1;
         if !self.is(Trap::RegionKeptGeneration) {
             state.dirty = false;
         }
         let unsettled = state
             .writers
             .iter()
-            .filter(|writer| writer.step == Step::Copied);
+            .filter(|writer| writer.step == Write::Copied);
         let next = state.log.len;
         let cut = match self.is(Trap::CutNext) {
             true => next,
@@ -48,12 +49,12 @@ impl Model {
         let left = state
             .writers
             .iter()
-            .filter(|writer| writer.step != Step::Done);
+            .filter(|writer| writer.step != Write::Done);
         let left = left.fold(0, |left, writer| left | writer.chunks);
         let open = left & !state.now.marks();
         let mut timeline = state.now;
         for chunk in each(open) {
-            timeline.last().copies[chunk] = None;
+            timeline.last().copies[chunk] = Kept::Nothing;
         }
         state.saving = Some(Saving {
             timeline,
@@ -101,6 +102,7 @@ impl Model {
             next.checkpoints -= 1;
             next.root = Root {
                 timeline: saving.timeline,
+                generation: state.generation,
                 next: saving.next - saving.cut,
             };
             next.trim(saving.cut);

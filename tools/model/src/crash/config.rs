@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The small worlds of the crash model.
+//! The small worlds with power cuts.
 
 #![forbid(unsafe_code)]
 
-use crate::config::Order;
-use crate::config::Taking;
-use crate::config::ALONE;
-use crate::config::FROM_FIRST;
-use crate::config::FULL;
-use crate::state::Chunks;
+use crate::chunks::Chunks;
+use crate::user::Order;
+use crate::user::Taking;
+use crate::user::ALONE;
+use crate::user::FROM_FIRST;
+use crate::user::FULL;
 
 /// In which order a checkpoint saves what changes while it is saved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -254,11 +254,3 @@ pub const LARGE: &[Config] = &[
         ..FAILING
     },
 ];
-
-/// The world of that name.
-pub fn world(name: &str) -> Option<&'static Config> {
-    WORLDS
-        .iter()
-        .chain(LARGE)
-        .find(|config| config.name == name)
-}

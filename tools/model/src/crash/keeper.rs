@@ -4,17 +4,15 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::Order;
-use crate::config::Taking;
-use crate::config::FULL;
-use crate::crash::model::Model;
-use crate::crash::state::each;
 use crate::crash::state::Keeper;
 use crate::crash::state::Record;
 use crate::crash::state::State;
 use crate::crash::state::Timeline;
-use crate::crash::state::Truth;
 use crate::crash::trap::Trap;
+use crate::crash::world::Model;
+use crate::user::Order;
+use crate::user::Taking;
+use crate::user::FULL;
 
 impl Model {
     /// Closes the gate, waits until it has drained, flushes the origin, and logs the new epoch.
@@ -32,37 +30,51 @@ impl Model {
         }
         let number = state.now.count as usize;
         state.truth[number - 1].sealed = state.now.marks();
-        let mut truth = Truth {
-            owed: state.now.designation,
-            ..Truth::default()
-        };
-        for chunk in each(!0) {
-            truth.start[chunk] = state.origin[chunk].now();
-        }
-        if let Some(base) = taking.base.map(usize::from) {
-            let same = |chunk: &usize| state.truth[base].start[*chunk] == truth.start[*chunk];
-            let same = each(state.now.snapshots[base].protected).filter(same);
-            truth.owed &= !same.fold(0, |set, chunk| set | 1 << chunk);
-        }
-        state.truth[number] = truth;
+        state.truth[number] = state.view().beginning(*taking);
         state.keeper = Keeper::Epoch(state.log.append(Record::Epoch));
         Some(state)
     }
 
-    /// Swaps in the new epoch once its record is durable, and opens the gate.
-    pub(crate) fn swap(&self, mut state: State) -> Option<State> {
-        let Keeper::Epoch(due) = state.keeper else {
+    /// Lets what was logged take effect, once its record is durable.
+    pub(crate) fn carry_out(&self, mut state: State) -> Option<(&'static str, State)> {
+        let due = state.keeper.due()?;
+        if !state.can_see(due) {
             return None;
-        };
-        self.can_see(&state, due)?;
+        }
         state.log.see(due);
+        let what = match state.keeper {
+            Keeper::Epoch(_) => {
+                self.swap(&mut state);
+                "swaps in a new epoch"
+            }
+            Keeper::Order(_, index) => {
+                state.now.obey(self.config.orders[index as usize]);
+                state.reported |= 1 << index;
+                "carries the order out"
+            }
+            Keeper::Narrow(_, number) => {
+                state
+                    .now
+                    .narrow(number as usize, self.base(number as usize));
+                "narrows the scope"
+            }
+            Keeper::GiveUp(_, number) => {
+                state.now.give_up(number as usize);
+                "gives the snapshot up"
+            }
+            Keeper::Idle | Keeper::Recovering => return None,
+        };
+        state.keeper = Keeper::Idle;
+        Some((what, state))
+    }
+
+    /// Swaps in the new epoch, and opens the gate.
+    fn swap(&self, state: &mut State) {
         state.now.begin(self.taking(&state.now));
         state.begun = state.now.count;
         if !self.is(Trap::RegionKeptEpoch) {
             state.dirty = false;
         }
-        state.keeper = Keeper::Idle;
-        Some(state)
     }
 
     /// The store fails: nothing is logged any longer. What nobody has seen durable by now is not
@@ -90,26 +102,16 @@ impl Model {
     /// may be on the disk; so a new epoch begins, without its snapshot: a write in it would have to
     /// be logged, and waits.
     pub(crate) fn miss(&self, mut state: State) -> Option<State> {
-        let (due, is_epoch) = match state.keeper {
-            Keeper::Epoch(due) => (due, true),
-            Keeper::Order(due, _) | Keeper::Narrow(due, _) | Keeper::GiveUp(due, _) => (due, false),
-            Keeper::Idle | Keeper::Recovering => return None,
-        };
-        if self.can_see(&state, due).is_some() {
+        if state.can_see(state.keeper.due()?) {
             return None;
         }
+        let is_epoch = matches!(state.keeper, Keeper::Epoch(_));
         if is_epoch && !self.is(Trap::FailingSameEpoch) {
             state.now.begin_alone();
             state.dirty = false;
         }
         state.keeper = Keeper::Idle;
         Some(state)
-    }
-
-    /// Something if the keeper's record is durable, or may become so: not while the store is
-    /// failing.
-    fn can_see(&self, state: &State, due: u8) -> Option<()> {
-        (!state.failing || due <= state.log.durable).then_some(())
     }
 
     /// Carries out at once, and reports, what cannot be logged.
@@ -129,9 +131,8 @@ impl Model {
             return self.obey_unlogged(state, index);
         }
         let order = self.config.orders[index];
-        if let Order::Drop(number) | Order::Release(number, _) = order {
-            let snapshot = state.now.snapshots[number as usize];
-            snapshot.live.then_some(())?;
+        if !state.now.allows(order) {
+            return None;
         }
         state.orders |= 1 << index;
         let due = state.log.append(Record::Order(index as u8));
@@ -144,19 +145,6 @@ impl Model {
         if early {
             state.now.obey(order);
         }
-        Some(state)
-    }
-
-    /// Carries out an order once it is durable, and reports it.
-    pub(crate) fn obey(&self, mut state: State) -> Option<State> {
-        let Keeper::Order(due, index) = state.keeper else {
-            return None;
-        };
-        self.can_see(&state, due)?;
-        state.log.see(due);
-        state.now.obey(self.config.orders[index as usize]);
-        state.reported |= 1 << index;
-        state.keeper = Keeper::Idle;
         Some(state)
     }
 
@@ -180,20 +168,6 @@ impl Model {
         Some(state)
     }
 
-    /// Narrows once the record is durable.
-    pub(crate) fn narrow(&self, mut state: State) -> Option<State> {
-        let Keeper::Narrow(due, number) = state.keeper else {
-            return None;
-        };
-        self.can_see(&state, due)?;
-        state.log.see(due);
-        state
-            .now
-            .narrow(number as usize, self.base(number as usize));
-        state.keeper = Keeper::Idle;
-        Some(state)
-    }
-
     /// Logs that the oldest snapshot is given up, for a write that finds the store full; the write
     /// looks again.
     pub(crate) fn begin_to_give_up(&self, mut state: State) -> Option<State> {
@@ -209,25 +183,13 @@ impl Model {
         Some(state)
     }
 
-    /// Gives it up once the record is durable.
-    pub(crate) fn give_up(&self, mut state: State) -> Option<State> {
-        let Keeper::GiveUp(due, number) = state.keeper else {
-            return None;
-        };
-        self.can_see(&state, due)?;
-        state.log.see(due);
-        state.now.give_up(number as usize);
-        state.keeper = Keeper::Idle;
-        Some(state)
-    }
-
     /// The snapshot that begins the epoch after the present one.
     pub(crate) fn taking(&self, timeline: &Timeline) -> Taking {
         let taking = self.config.snapshots.get(timeline.present());
         taking.copied().unwrap_or(FULL)
     }
 
-    /// Whether something new may begin that is not to run beside anything else.
+    /// Returns true if something new may begin that is not to run beside anything else.
     fn free(&self, state: &State) -> bool {
         let beside = state.saving.is_none() || self.config.beside;
         state.keeper == Keeper::Idle && beside && !state.failing

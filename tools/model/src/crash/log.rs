@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::chunks::Content;
 use crate::crash::state::Cached;
 use crate::crash::state::Keeper;
 use crate::crash::state::Log;
@@ -11,7 +12,6 @@ use crate::crash::state::Record;
 use crate::crash::state::State;
 use crate::crash::state::CACHE;
 use crate::crash::state::LOG;
-use crate::state::Content;
 
 impl Log {
     /// Begins a record; returns how many have to be durable for it to be.
@@ -54,9 +54,28 @@ impl State {
         }
     }
 
-    /// Whether writes may enter and the user may ask for something.
+    /// Returns true if so many records are durable, or may become so: not while the store is
+    /// failing.
+    pub(crate) fn can_see(&self, due: u8) -> bool {
+        !self.failing || due <= self.log.durable
+    }
+
+    /// Returns true if writes may enter and the user may ask for something.
     pub(crate) fn open(&self) -> bool {
         !matches!(self.keeper, Keeper::Epoch(_) | Keeper::Recovering)
+    }
+}
+
+impl Keeper {
+    /// How many records have to be durable for what it has logged to take effect.
+    pub(crate) fn due(&self) -> Option<u8> {
+        match *self {
+            Keeper::Epoch(due)
+            | Keeper::Order(due, _)
+            | Keeper::Narrow(due, _)
+            | Keeper::GiveUp(due, _) => Some(due),
+            Keeper::Idle | Keeper::Recovering => None,
+        }
     }
 }
 

@@ -7,18 +7,23 @@
 
 #![forbid(unsafe_code)]
 
-use crate::crash::model::Model;
-use crate::crash::state::each;
+use crate::chunks::each;
+use crate::chunks::those;
+use crate::chunks::Chunks;
+use crate::chunks::Content;
 use crate::crash::state::Keeper;
 use crate::crash::state::Record;
 use crate::crash::state::Root;
 use crate::crash::state::State;
-use crate::crash::state::Step;
 use crate::crash::state::Timeline;
 use crate::crash::state::Truth;
+use crate::crash::state::Write;
+use crate::crash::state::ALL;
+use crate::crash::state::CHUNKS;
 use crate::crash::state::EPOCHS;
 use crate::crash::trap::Trap;
-use crate::state::Chunks;
+use crate::crash::world::Model;
+use crate::timeline::Kept;
 
 /// What replay knows of the present epoch besides the timeline.
 #[derive(Default)]
@@ -40,7 +45,7 @@ impl Model {
             return;
         }
         let mut origins = vec![state.origin];
-        for chunk in each(!0) {
+        for chunk in 0..CHUNKS {
             let older = state.origin[chunk].possible().split_last();
             let older = older.map_or(&[][..], |(_, older)| older);
             for origin in origins.clone() {
@@ -69,8 +74,8 @@ impl Model {
         next.failing = false;
         next.saving = None;
         for writer in &mut next.writers {
-            if writer.step != Step::Done {
-                *writer = writer.at(Step::Start);
+            if writer.step != Write::Done {
+                *writer = writer.at(Write::Start);
             }
         }
         for record in &state.log.records[read as usize..] {
@@ -81,6 +86,7 @@ impl Model {
         // What it does not find is not there, and will not be.
         next.log.truncate(read);
         next.keeper = Keeper::Recovering;
+        next.generation = state.root.generation;
         next.now = self.replay(&state.root, &state.log.records[..read as usize]);
         for truth in &mut next.truth[next.now.count as usize..] {
             *truth = Truth::default();
@@ -105,7 +111,8 @@ impl Model {
                     } else if self.is(Trap::LateRecord) {
                         let named = &mut timeline.epochs[epoch as usize];
                         named.marks |= chunks;
-                        each(chunks).for_each(|chunk| named.copies[chunk] = Some(data[chunk]));
+                        each(chunks)
+                            .for_each(|chunk| named.copies[chunk] = Kept::Copy(data[chunk]));
                     }
                 }
                 Record::Gone { epoch, chunks } => {
@@ -115,8 +122,7 @@ impl Model {
                 }
                 Record::Region { epoch, generation } => {
                     let here = epoch as usize == timeline.present();
-                    let young =
-                        generation >= root.timeline.generation || self.is(Trap::OldGeneration);
+                    let young = generation >= root.generation || self.is(Trap::OldGeneration);
                     present.dirty |= here && young;
                 }
                 _ if old => {}
@@ -144,7 +150,7 @@ impl Model {
     }
 
     /// Replays a copy for the present epoch; says which chunks it marks.
-    fn copy(&self, timeline: &mut Timeline, chunks: Chunks, data: [u8; 2]) -> Chunks {
+    fn copy(&self, timeline: &mut Timeline, chunks: Chunks, data: [Content; CHUNKS]) -> Chunks {
         let mut wanted = chunks & timeline.wanted();
         if self.is(Trap::Unwanted) {
             wanted = chunks;
@@ -153,7 +159,10 @@ impl Model {
             wanted &= !timeline.marks();
         }
         for chunk in each(wanted) {
-            timeline.last().copies[chunk].get_or_insert(data[chunk]);
+            let copy = &mut timeline.last().copies[chunk];
+            if !copy.is_copy() {
+                *copy = Kept::Copy(data[chunk]);
+            }
         }
         match self.is(Trap::UnwantedUnmarked) || self.is(Trap::AskedAgain) {
             true => wanted,
@@ -171,9 +180,10 @@ impl Model {
             truth.sealed = epoch.marks;
         }
         if !self.is(Trap::LetIn) {
-            state.now.generation += 1;
+            state.generation += 1;
             state.root = Root {
                 timeline: state.now,
+                generation: state.generation,
                 next: 0,
             };
             state.trim(state.log.len);
@@ -187,14 +197,11 @@ impl Timeline {
     /// needs of a dirty region.
     fn close(&mut self, present: &Present) {
         let free = match present.dirty {
-            true => each(!self.needed()).fold(0, |set, chunk| set | 1 << chunk),
+            true => ALL & !self.needed(),
             false => 0,
         };
         let last = self.last();
-        let copied = |chunk: &usize| last.copies[*chunk].is_some();
-        let copied = each(!0)
-            .filter(copied)
-            .fold(0, |set, chunk| set | 1 << chunk);
+        let copied = those(CHUNKS, |chunk| last.copies[chunk].is_copy());
         last.marks |= present.recorded | copied | free;
     }
 }

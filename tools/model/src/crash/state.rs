@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! One state of the crash model: memory, the two devices, the parties, and what only the checker
-//! knows.
+//! One state of a world with power cuts: memory, the two devices, the parties, and what only the
+//! checker knows.
 
 #![forbid(unsafe_code)]
 
-use crate::state::Chunks;
-use crate::state::Content;
+use crate::chunks::Chunks;
+use crate::chunks::Content;
+use crate::invariant;
+use crate::timeline;
 
 /// Chunks of the device; together they are one region.
 pub const CHUNKS: usize = 2;
+/// All of them.
+pub const ALL: Chunks = (1 << CHUNKS) - 1;
 /// Most epochs, the first included.
 pub const EPOCHS: usize = 3;
 /// Most writers.
@@ -19,49 +23,10 @@ pub const LOG: usize = 16;
 /// Most contents that a chunk of the origin may have after a power cut.
 pub const CACHE: usize = 5;
 
-/// The chunks in a set, one by one.
-pub fn each(set: Chunks) -> impl Iterator<Item = usize> {
-    (0..CHUNKS).filter(move |chunk| set & (1 << chunk) != 0)
-}
-
-/// The time from one snapshot to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Epoch {
-    /// The chunks written during it.
-    pub marks: Chunks,
-    /// The index: what they held when it began.
-    pub copies: [Option<Content>; CHUNKS],
-}
-
-/// The snapshot that began the epoch of the same number. Dropped, it is a bookmark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Snapshot {
-    /// Not dropped.
-    pub live: bool,
-    /// The designation of its instant.
-    pub protected: Chunks,
-    /// What it keeps: protected and in its scope.
-    pub keeps: Chunks,
-    /// Released for this snapshot.
-    pub released: Chunks,
-    /// Its scope is no longer full.
-    pub narrowed: bool,
-}
-
 /// What a checkpoint saves and memory holds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Timeline {
-    /// Oldest first.
-    pub epochs: [Epoch; EPOCHS],
-    /// Snapshot or bookmark that began each epoch.
-    pub snapshots: [Snapshot; EPOCHS],
-    /// How many epochs exist; the last is the present one.
-    pub count: u8,
-    /// What the next snapshot will protect.
-    pub designation: Chunks,
-    /// Rises with each checkpoint.
-    pub generation: u8,
-}
+pub type Timeline = timeline::Timeline<CHUNKS, EPOCHS>;
+/// What only the checker knows of an epoch.
+pub type Truth = invariant::Truth<CHUNKS>;
 
 /// A record of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -114,16 +79,18 @@ pub struct Log {
 }
 
 /// What recovery begins with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Root {
     /// What was saved.
     pub timeline: Timeline,
+    /// The generation that began with it.
+    pub generation: u8,
     /// Control records with a lower number are in it.
     pub next: u8,
 }
 
 /// A checkpoint under way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Saving {
     /// What has been saved so far.
     pub timeline: Timeline,
@@ -157,7 +124,7 @@ pub enum Keeper {
 
 /// Where a write is on its way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Step {
+pub enum Write {
     /// Outside; has to look whether it can go straight through.
     Start,
     /// Inside: nothing missing is needed and the region is dirty; about to mark and submit.
@@ -185,7 +152,7 @@ pub struct Writer {
     /// The chunks that the bio covers.
     pub chunks: Chunks,
     /// Where it is.
-    pub step: Step,
+    pub step: Write,
     /// Chunks claimed.
     pub claims: Chunks,
     /// The claimed chunks could not be read.
@@ -209,19 +176,6 @@ pub struct Cached {
     pub writes: u8,
 }
 
-/// What only the checker knows, for each epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Truth {
-    /// What each chunk held when the epoch began.
-    pub start: [Content; CHUNKS],
-    /// What a user of its snapshot may insist on, worked out from the contents and not from marks.
-    pub owed: Chunks,
-    /// Chunks that could not be read when they had to be copied.
-    pub lost: Chunks,
-    /// The marks with which it was closed, or recovered.
-    pub sealed: Chunks,
-}
-
 /// Everything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
@@ -229,6 +183,8 @@ pub struct State {
     pub origin: [Cached; CHUNKS],
     /// Memory.
     pub now: Timeline,
+    /// Memory: rises with each checkpoint.
+    pub generation: u8,
     /// Memory: the region is dirty in the present epoch and generation.
     pub dirty: bool,
     /// The log.

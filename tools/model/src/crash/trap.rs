@@ -18,8 +18,10 @@ use crate::crash::config::REGION;
 use crate::crash::config::RELEASED;
 use crate::crash::config::RELEASED_TWICE;
 use crate::trap::traps;
+use crate::trap::Mistake;
 
 traps! {
+    harmless: ProtectEarly, RegionCarried, OldGeneration;
     LateRecord "replay-late-record" in COPIES:
         "a record that comes after its epoch's end is replayed into the epoch that it names";
     NarrowUnsaved "narrow-unsaved" in NARROWED:
@@ -83,15 +85,4 @@ traps! {
         "replay remembers a dirty region in the next epoch too (breaks nothing, marks too much)";
     OldGeneration "replay-old-generation" in REGION:
         "replay remembers region records of generations before the root's";
-}
-
-impl Trap {
-    /// Variants that were thought to be mistakes and are none.
-    pub const HARMLESS: &'static [Trap] =
-        &[Trap::ProtectEarly, Trap::RegionCarried, Trap::OldGeneration];
-
-    /// The trap of that name.
-    pub fn find(name: &str) -> Option<Trap> {
-        Trap::ALL.iter().copied().find(|trap| trap.name() == name)
-    }
 }

@@ -17,22 +17,23 @@
 
 #![forbid(unsafe_code)]
 
-use crate::crash::model::Model;
-use crate::crash::state::each;
+use crate::chunks::each;
 use crate::crash::state::Record;
 use crate::crash::state::State;
-use crate::crash::state::Step;
+use crate::crash::state::Write;
 use crate::crash::state::Writer;
 use crate::crash::trap::Trap;
-use crate::state::Chunks;
+use crate::crash::world::Model;
+use crate::fold::Fold;
+use crate::timeline::Kept;
 
 impl Writer {
     /// Holds the gate.
     pub(crate) fn inside(&self) -> bool {
-        matches!(self.step, Step::Direct | Step::Indexed | Step::Flying)
+        matches!(self.step, Write::Direct | Write::Indexed | Write::Flying)
     }
 
-    pub(crate) fn at(&self, step: Step) -> Writer {
+    pub(crate) fn at(&self, step: Write) -> Writer {
         Writer {
             chunks: self.chunks,
             step,
@@ -53,19 +54,19 @@ impl Model {
             return take(Some(step));
         }
         match state.writers[index].step {
-            Step::Start => take(self.look(*state, index)),
-            Step::Direct => take(self.direct(*state, index)),
-            Step::Region => take(self.ask(*state, index)),
-            Step::Asked => take(self.asked(*state, index)),
-            Step::Read => {
+            Write::Start => take(self.look(*state, index)),
+            Write::Direct => take(self.direct(*state, index)),
+            Write::Region => take(self.ask(*state, index)),
+            Write::Asked => take(self.asked(*state, index)),
+            Write::Read => {
                 take(self.read(*state, index));
                 take(self.fail(*state, index));
                 take(self.full(*state, index));
             }
-            Step::Copied => take(self.copied(*state, index)),
-            Step::Indexed => take(self.mark(*state, index)),
-            Step::Flying => take(self.land(*state, index)),
-            Step::Done => {}
+            Write::Copied => take(self.copied(*state, index)),
+            Write::Indexed => take(self.mark(*state, index)),
+            Write::Flying => take(self.land(*state, index)),
+            Write::Done => {}
         }
     }
 
@@ -73,14 +74,14 @@ impl Model {
     fn refused(&self, mut state: State, index: usize) -> Option<(&'static str, State)> {
         let me = state.writers[index];
         let waits = match me.step {
-            Step::Region | Step::Read => true,
-            Step::Asked | Step::Copied => me.due > state.log.durable,
-            Step::Start | Step::Direct | Step::Indexed | Step::Flying | Step::Done => false,
+            Write::Region | Write::Read => true,
+            Write::Asked | Write::Copied => me.due > state.log.durable,
+            Write::Start | Write::Direct | Write::Indexed | Write::Flying | Write::Done => false,
         };
         if !state.failing || !waits {
             return None;
         }
-        state.writers[index] = me.at(Step::Start);
+        state.writers[index] = me.at(Write::Start);
         Some((
             "finds that nothing can be logged, gives up its claims",
             state,
@@ -99,7 +100,7 @@ impl Model {
             return None;
         }
         let (what, next) = if missing == 0 {
-            ("enters, sees all marked, submits", me.at(Step::Flying))
+            ("enters, sees all marked, submits", me.at(Write::Flying))
         } else if needed != 0 {
             let taken = state
                 .writers
@@ -110,13 +111,13 @@ impl Model {
             }
             let claims = Writer {
                 claims: needed,
-                ..me.at(Step::Read)
+                ..me.at(Write::Read)
             };
             ("sees needed chunks, claims them", claims)
         } else if state.dirty {
             let free = Writer {
                 claims: 0,
-                ..me.at(Step::Direct)
+                ..me.at(Write::Direct)
             };
             (
                 "enters, sees chunks that nobody needs in a dirty region",
@@ -125,13 +126,13 @@ impl Model {
         } else {
             (
                 "sees chunks that nobody needs in a clean region",
-                me.at(Step::Region),
+                me.at(Write::Region),
             )
         };
         state.writers[index] = next;
-        if matches!(next.step, Step::Read | Step::Region) {
+        if matches!(next.step, Write::Read | Write::Region) {
             state.writers[index].epoch = state.now.present() as u8;
-            state.writers[index].generation = state.now.generation;
+            state.writers[index].generation = state.generation;
         }
         Some((what, state))
     }
@@ -139,7 +140,7 @@ impl Model {
     fn direct(&self, mut state: State, index: usize) -> Option<(&'static str, State)> {
         let me = &mut state.writers[index];
         let chunks = me.chunks;
-        *me = me.at(Step::Flying);
+        *me = me.at(Write::Flying);
         state.now.last().marks |= chunks;
         Some(("marks without a copy, submits", state))
     }
@@ -156,7 +157,7 @@ impl Model {
             Some((_, due)) => due,
             None => state.log.append(record),
         };
-        me.step = Step::Asked;
+        me.step = Write::Asked;
         Some(("logs that the region is dirty", state))
     }
 
@@ -167,9 +168,8 @@ impl Model {
         let me = state.writers[index];
         self.see(&mut state, me.due);
         let epoch = me.epoch as usize == state.now.present() || self.is(Trap::RegionLateEpoch);
-        let generation =
-            me.generation == state.now.generation || self.is(Trap::RegionLateGeneration);
-        state.writers[index] = me.at(Step::Start);
+        let generation = me.generation == state.generation || self.is(Trap::RegionLateGeneration);
+        state.writers[index] = me.at(Write::Start);
         if !epoch || !generation {
             return Some(("finds its region record outdated", state));
         }
@@ -187,7 +187,7 @@ impl Model {
             chunks: me.claims,
             data: me.data,
         });
-        me.step = Step::Copied;
+        me.step = Write::Copied;
         Some(("reads the old content, logs it", state))
     }
 
@@ -203,14 +203,14 @@ impl Model {
             chunks: me.claims,
         });
         me.failed = true;
-        me.step = Step::Copied;
+        me.step = Write::Copied;
         Some(("cannot read the old content, logs that it is gone", state))
     }
 
     /// No room for a copy.
     fn full(&self, state: State, index: usize) -> Option<(&'static str, State)> {
         let mut state = self.begin_to_give_up(state)?;
-        state.writers[index] = state.writers[index].at(Step::Start);
+        state.writers[index] = state.writers[index].at(Write::Start);
         Some((
             "finds the store full, has the oldest snapshot given up",
             state,
@@ -230,17 +230,17 @@ impl Model {
             valid &= state.now.needed();
         }
         if me.epoch as usize != state.now.present() || valid == 0 {
-            state.writers[index] = me.at(Step::Start);
+            state.writers[index] = me.at(Write::Start);
             return Some(("finds its record outdated, gives up its claims", state));
         }
         if !me.failed {
             for chunk in each(valid) {
-                state.now.last().copies[chunk] = Some(me.data[chunk]);
+                state.now.last().copies[chunk] = Kept::Copy(me.data[chunk]);
             }
         }
         state.writers[index] = Writer {
             claims: valid,
-            ..me.at(Step::Indexed)
+            ..me.at(Write::Indexed)
         };
         Some(("has its record durable, enters, indexes", state))
     }
@@ -248,12 +248,12 @@ impl Model {
     fn mark(&self, mut state: State, index: usize) -> Option<(&'static str, State)> {
         let me = state.writers[index];
         state.now.last().marks |= me.claims;
-        let missing: Chunks = me.chunks & !state.now.marks();
+        let missing = me.chunks & !state.now.marks();
         if missing == 0 {
-            state.writers[index] = me.at(Step::Flying);
+            state.writers[index] = me.at(Write::Flying);
             return Some(("marks, submits", state));
         }
-        state.writers[index] = me.at(Step::Start);
+        state.writers[index] = me.at(Write::Start);
         Some(("marks, leaves", state))
     }
 
@@ -263,7 +263,7 @@ impl Model {
             let content = state.fresh(chunk);
             state.origin[chunk].write(content);
         }
-        state.writers[index] = me.at(Step::Done);
+        state.writers[index] = me.at(Write::Done);
         Some(("has overwritten the origin, leaves the gate", state))
     }
 

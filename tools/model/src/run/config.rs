@@ -4,7 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::state::Chunks;
+use crate::chunks::Chunks;
+use crate::user::Order;
+use crate::user::Taking;
+use crate::user::ALONE;
+use crate::user::FROM_FIRST;
+use crate::user::FULL;
 
 /// How a bio over several chunks works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,44 +20,6 @@ pub enum Policy {
     /// Claims what is free, marks it, gives up the claims, goes round. Never waits while holding a
     /// claim; a mark may be left behind in an epoch in which the bio was not submitted after all.
     Piecewise,
-}
-
-/// A snapshot to be taken during the run.
-#[derive(Clone, Copy, Debug)]
-pub struct Taking {
-    /// `incremental from=` this snapshot, or full.
-    pub base: Option<u8>,
-    /// `keep=1`: older snapshots are dropped in the same instant.
-    pub alone: bool,
-}
-
-/// A full snapshot; the others stay.
-pub const FULL: Taking = Taking {
-    base: None,
-    alone: false,
-};
-/// A full snapshot with `keep=1`.
-pub const ALONE: Taking = Taking {
-    base: None,
-    alone: true,
-};
-/// An incremental snapshot from snapshot 0.
-pub const FROM_FIRST: Taking = Taking {
-    base: Some(0),
-    alone: false,
-};
-
-/// What the user may do at any moment, once each.
-#[derive(Clone, Copy, Debug)]
-pub enum Order {
-    /// `drop <id>`.
-    Drop(u8),
-    /// `release <id> ...`.
-    Release(u8, Chunks),
-    /// `protect ...`: at the next snapshot.
-    Protect(Chunks),
-    /// `unprotect ...`: at the next snapshot.
-    Unprotect(Chunks),
 }
 
 /// A small world.
@@ -128,12 +95,8 @@ pub const WIDE_BIOS: Config = Config {
 
 const WIDE_BIOS_PIECEWISE: Config = Config {
     name: "wide-bios-piecewise",
-    writers: &[0b011, 0b011, 0b001],
-    readers: &[(0, 1)],
-    snapshots: &[FULL, ALONE],
-    orders: &[Order::Release(0, 0b010), Order::Drop(0)],
     policy: Policy::Piecewise,
-    ..SMALL
+    ..WIDE_BIOS
 };
 
 const RING_OF_BIOS: Config = Config {
@@ -146,11 +109,8 @@ const RING_OF_BIOS: Config = Config {
 
 const RING_OF_BIOS_PIECEWISE: Config = Config {
     name: "ring-of-bios-piecewise",
-    writers: &[0b011, 0b110, 0b101],
-    snapshots: &[FULL, FULL],
-    orders: &[Order::Release(0, 0b010)],
     policy: Policy::Piecewise,
-    ..SMALL
+    ..RING_OF_BIOS
 };
 
 /// Snapshots that differ in what they protect.
@@ -226,12 +186,8 @@ pub const LARGE: &[Config] = &[
     },
     Config {
         name: "large-ring-piecewise",
-        writers: &[0b011, 0b110, 0b101],
         readers: &[(0, 1)],
-        snapshots: &[FULL, FULL],
-        orders: &[Order::Release(0, 0b010)],
-        policy: Policy::Piecewise,
-        ..WIDE_BIOS
+        ..RING_OF_BIOS_PIECEWISE
     },
     Config {
         name: "large-incremental",
@@ -244,11 +200,3 @@ pub const LARGE: &[Config] = &[
         ..WIDE_BIOS
     },
 ];
-
-/// The world of that name.
-pub fn world(name: &str) -> Option<&'static Config> {
-    WORLDS
-        .iter()
-        .chain(LARGE)
-        .find(|config| config.name == name)
-}

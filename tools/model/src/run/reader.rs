@@ -7,12 +7,12 @@
 
 #![forbid(unsafe_code)]
 
-use crate::model::Model;
-use crate::state::Frozen;
-use crate::state::Kept;
-use crate::state::Reader;
-use crate::state::State;
-use crate::trap::Trap;
+use crate::run::state::Frozen;
+use crate::run::state::Reader;
+use crate::run::state::State;
+use crate::run::trap::Trap;
+use crate::run::world::Model;
+use crate::timeline::Kept;
 
 /// The step that reader `index` can take, if any: what it is, and the state after it.
 pub(crate) fn step(model: &Model, state: &State, index: usize) -> Option<(&'static str, State)> {
@@ -20,11 +20,11 @@ pub(crate) fn step(model: &Model, state: &State, index: usize) -> Option<(&'stat
     let reader = state.readers[index];
     let what = match reader.step {
         // Nobody can ask for a snapshot that has not been taken.
-        Frozen::Start if reader.snapshot >= state.count => return None,
+        Frozen::Start if reader.snapshot >= state.timeline.count => return None,
         Frozen::Start => capture(model, &mut next, index),
         Frozen::Look => look(model, &mut next, index),
         Frozen::Lookup => {
-            match state.epochs[reader.epoch as usize].copies[reader.chunk as usize] {
+            match state.timeline.epochs[reader.epoch as usize].copies[reader.chunk as usize] {
                 Kept::Copy(data) => finish(model, &mut next, index, Some(data)),
                 Kept::Nothing => finish(model, &mut next, index, None),
                 Kept::Reused => next.readers[index].step = Frozen::Wrong,
@@ -43,9 +43,9 @@ pub(crate) fn step(model: &Model, state: &State, index: usize) -> Option<(&'stat
 }
 
 fn capture(model: &Model, next: &mut State, index: usize) -> &'static str {
-    let count = next.count;
+    let count = next.timeline.count;
     let reader = &mut next.readers[index];
-    if !next.snapshots[reader.snapshot as usize].live {
+    if !next.timeline.snapshots[reader.snapshot as usize].live {
         finish(model, next, index, None);
         return "finds its snapshot dropped and ends";
     }
@@ -64,8 +64,8 @@ fn look(model: &Model, next: &mut State, index: usize) -> &'static str {
     let found = match model.trap {
         Some(Trap::NewestMark) => (first..end)
             .rev()
-            .find_map(|number| next.oldest_mark(number, number + 1, chunk)),
-        _ => next.oldest_mark(first, end, chunk),
+            .find_map(|number| next.timeline.oldest_mark(number, number + 1, chunk)),
+        _ => next.timeline.oldest_mark(first, end, chunk),
     };
     match found {
         Some(epoch) => {
@@ -111,8 +111,8 @@ fn finish(model: &Model, next: &mut State, index: usize, result: Option<u8>) {
     let reader = next.readers[index];
     let (number, chunk) = (reader.snapshot as usize, reader.chunk as usize);
     let right = match result {
-        Some(data) => data == next.epochs[number].start[chunk],
-        None => !insists(next, number, chunk),
+        Some(data) => data == next.truth[number].start[chunk],
+        None => !next.view().insists(number, chunk),
     };
     next.readers[index] = Reader {
         snapshot: reader.snapshot,
@@ -127,12 +127,4 @@ fn finish(model: &Model, next: &mut State, index: usize, result: Option<u8>) {
     if right {
         next.give_back(model.trap);
     }
-}
-
-/// Whether `snapshot` owes the content of `chunk`, so that an error would be a broken promise.
-pub(crate) fn insists(state: &State, number: usize, chunk: usize) -> bool {
-    let snapshot = &state.snapshots[number];
-    let mark = state.oldest_mark(number, state.count as usize, chunk);
-    let lost = mark.is_some_and(|mark| state.epochs[mark].lost & (1 << chunk) != 0);
-    snapshot.live && !lost && snapshot.owed & !snapshot.released & (1 << chunk) != 0
 }

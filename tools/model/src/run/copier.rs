@@ -4,12 +4,13 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::Policy;
-use crate::state::each;
-use crate::state::Write;
-use crate::state::Writer;
-use crate::trap::Trap;
-use crate::turn::Turn;
+use crate::chunks::each;
+use crate::run::config::Policy;
+use crate::run::state::Write;
+use crate::run::state::Writer;
+use crate::run::state::ALL;
+use crate::run::trap::Trap;
+use crate::run::turn::Turn;
 
 impl Turn<'_> {
     fn whole(&self) -> bool {
@@ -46,7 +47,7 @@ impl Turn<'_> {
     /// copy.
     fn decide(&mut self) {
         let copy = self.needed();
-        let present = self.state.present() as u8;
+        let present = self.state.timeline.present() as u8;
         let me = self.me();
         me.claims &= copy;
         me.want = 0;
@@ -61,7 +62,7 @@ impl Turn<'_> {
     /// Enters the gate with the copy, and checks what of it still counts.
     pub(crate) fn copied(&mut self) -> Option<&'static str> {
         if self.is(Trap::NoLook) {
-            self.me().stay = self.state.present() as u8;
+            self.me().stay = self.state.timeline.present() as u8;
         } else {
             self.enter()?;
         }
@@ -86,7 +87,7 @@ impl Turn<'_> {
                 "enters, finds other chunks needed meanwhile, leaves, gives up its claims",
             );
         }
-        let unmarked = !self.state.marks();
+        let unmarked = !self.state.timeline.marks();
         // All in one stay, or nothing: the rest is not needed, and within the epoch will not be.
         let free = if self.model.config.policy == Policy::Whole {
             rest & !self.needed()
@@ -122,7 +123,7 @@ impl Turn<'_> {
             self.restart();
             return Some("sees more chunks needed, gives up its claims");
         }
-        let present = self.state.present();
+        let present = self.state.timeline.present();
         // Somebody may have marked and written a chunk without a claim, while it was not needed, in
         // an epoch that is closed by now: what was read is then not what this epoch began with. Of
         // the epochs before the record's, the last decision has seen the same.
@@ -130,7 +131,7 @@ impl Turn<'_> {
             true => present,
             false => self.me().decided as usize,
         };
-        let stale = self.state.marked(since, present);
+        let stale = self.state.timeline.marked(since, present);
         let me = self.me();
         me.claims &= needed;
         me.failed &= needed;
@@ -153,9 +154,10 @@ impl Turn<'_> {
 
     pub(crate) fn mark(&mut self) -> Option<&'static str> {
         let me = *self.me();
-        let stay = &mut self.state.epochs[me.stay as usize];
-        stay.lost |= me.valid & me.failed & !stay.marks;
-        stay.marks |= me.valid | me.want;
+        let stay = me.stay as usize;
+        let epoch = &mut self.state.timeline.epochs[stay];
+        self.state.truth[stay].lost |= me.valid & me.failed & !epoch.marks;
+        epoch.marks |= me.valid | me.want;
         if self.is(Trap::MarkBeforeIndex) {
             self.me().step = Write::Index;
             return Some("marks");
@@ -174,7 +176,7 @@ impl Turn<'_> {
     /// equal states apart.
     fn clear_unclaimed(&mut self) {
         let me = self.me();
-        for chunk in each(!me.claims) {
+        for chunk in each(ALL & !me.claims) {
             me.data[chunk] = 0;
         }
     }

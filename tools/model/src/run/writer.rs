@@ -13,22 +13,23 @@
 
 #![forbid(unsafe_code)]
 
-use crate::config::Policy;
-use crate::model::Model;
-use crate::state::each;
-use crate::state::Kept;
-use crate::state::State;
-use crate::state::Write;
-use crate::state::Writer;
-use crate::trap::Trap;
-use crate::turn::Turn;
+use crate::chunks::each;
+use crate::fold::Fold;
+use crate::run::config::Policy;
+use crate::run::state::State;
+use crate::run::state::Write;
+use crate::run::state::Writer;
+use crate::run::trap::Trap;
+use crate::run::turn::Turn;
+use crate::run::world::Model;
+use crate::timeline::Kept;
 
-/// The steps that writer `index` can take: what each is, and the state after it.
+/// Adds the steps that writer `index` can take: what each is, and the state after it.
 pub(crate) fn steps<'a>(
     model: &'a Model,
     state: &State,
     index: usize,
-    out: &mut Vec<(&'static str, State)>,
+    mut add: impl FnMut(&'static str, State),
 ) {
     let step = state.writers[index].step;
     let mut take = |run: fn(&mut Turn<'a>) -> Option<&'static str>| {
@@ -38,7 +39,7 @@ pub(crate) fn steps<'a>(
             index,
         };
         if let Some(what) = run(&mut turn) {
-            out.push((what, turn.state));
+            add(what, turn.state);
         }
     };
     match step {
@@ -89,13 +90,13 @@ impl Turn<'_> {
         if !self.me().inside {
             self.enter()?; // The trap `stale-no-need`.
             let missing = self.missing();
-            self.state.now().marks |= missing;
+            self.state.timeline.last().marks |= missing;
             self.submit();
             return Some("enters, marks without a copy, submits");
         }
         // Need cannot have grown since: the gate is held, so the epoch is the same (rule 3).
         let free = self.me().valid;
-        self.state.now().marks |= free;
+        self.state.timeline.last().marks |= free;
         if self.missing() == 0 {
             self.submit();
             return Some("marks without a copy, submits");
@@ -134,14 +135,14 @@ impl Turn<'_> {
         let me = *self.me();
         let number = if split { me.decided } else { me.stay };
         for chunk in each(me.valid & !me.failed) {
-            self.state.epochs[number as usize].copies[chunk] = Kept::Copy(me.data[chunk]);
+            self.state.timeline.epochs[number as usize].copies[chunk] = Kept::Copy(me.data[chunk]);
         }
         if swapped {
             self.leave_or_submit();
             return Some("indexes the copy, and goes on");
         }
         if self.is(Trap::SubmitBeforeMark) {
-            self.state.now().written |= me.chunks;
+            self.written(me.chunks);
             self.me().step = Write::Flying;
             return Some("indexes the copy, submits");
         }

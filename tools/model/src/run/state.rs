@@ -3,12 +3,18 @@
 //! One state of the model: the engine, the parties, and what only the checker knows.
 //!
 //! Everything is `Copy` and of fixed size, so that a state is cheap to branch from and to hash.
-//! Sets of chunks are bit masks; contents are small numbers of which only equality means anything.
 
 #![forbid(unsafe_code)]
 
+use crate::chunks::Chunks;
+use crate::chunks::Content;
+use crate::invariant;
+use crate::timeline;
+
 /// Chunks of the device.
 pub const CHUNKS: usize = 3;
+/// All of them.
+pub const ALL: Chunks = (1 << CHUNKS) - 1;
 /// Most epochs, the first included.
 pub const EPOCHS: usize = 4;
 /// Most writers.
@@ -16,59 +22,10 @@ pub const WRITERS: usize = 3;
 /// Most frozen reads.
 pub const READERS: usize = 2;
 
-/// A set of chunks.
-pub type Chunks = u8;
-/// What a chunk holds.
-pub type Content = u8;
-
-/// The chunks in a set, one by one.
-pub fn each(set: Chunks) -> impl Iterator<Item = usize> {
-    (0..CHUNKS).filter(move |chunk| set & (1 << chunk) != 0)
-}
-
-/// What the index says of one chunk in one epoch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kept {
-    #[default]
-    /// No copy.
-    Nothing,
-    /// Where the copy is, that is to say what it holds.
-    Copy(Content),
-    /// The space was given back: whoever follows an old reference finds something else there.
-    Reused,
-}
-
-/// The time from one snapshot to the next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Epoch {
-    /// The chunks written during it.
-    pub marks: Chunks,
-    /// What they held when it began.
-    pub copies: [Kept; CHUNKS],
-    /// Marked without a copy because the origin could not be read.
-    pub lost: Chunks,
-    /// Checker only: what each chunk held when the epoch began.
-    pub start: [Content; CHUNKS],
-    /// Checker only: chunks to which a write was submitted during the epoch.
-    pub written: Chunks,
-    /// Checker only: the marks as they were when the epoch was closed.
-    pub sealed: Chunks,
-}
-
-/// The snapshot that began the epoch of the same number. Dropped, it is a bookmark.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Snapshot {
-    /// Not dropped.
-    pub live: bool,
-    /// The designation of its instant.
-    pub protected: Chunks,
-    /// What it keeps: protected and in its scope.
-    pub keeps: Chunks,
-    /// Released for this snapshot.
-    pub released: Chunks,
-    /// Checker only: what a user may insist on, worked out from the contents and not from marks.
-    pub owed: Chunks,
-}
+/// The epochs and their snapshots.
+pub type Timeline = timeline::Timeline<CHUNKS, EPOCHS>;
+/// What only the checker knows of an epoch.
+pub type Truth = invariant::Truth<CHUNKS>;
 
 /// The gate that every change to the origin passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,20 +141,18 @@ pub struct Reader {
 pub struct State {
     /// The live data.
     pub origin: [Content; CHUNKS],
-    /// The timeline, oldest first.
-    pub epochs: [Epoch; EPOCHS],
-    /// Snapshot or bookmark that began each epoch.
-    pub snapshots: [Snapshot; EPOCHS],
-    /// How many epochs exist; the last is the present one.
-    pub count: u8,
+    /// What happened to it.
+    pub timeline: Timeline,
     /// The gate.
     pub gate: Gate,
-    /// What the next snapshot will protect.
-    pub designation: Chunks,
     /// Which of the configuration's orders have been carried out, a bit each.
     pub orders: u8,
     /// The writes.
     pub writers: [Writer; WRITERS],
     /// The frozen reads.
     pub readers: [Reader; READERS],
+    /// Checker only.
+    pub truth: [Truth; EPOCHS],
+    /// Checker only: chunks to which a write was submitted during each epoch.
+    pub written: [Chunks; EPOCHS],
 }

@@ -4,13 +4,13 @@
 
 #![forbid(unsafe_code)]
 
-use crate::model::Model;
-use crate::state::Chunks;
-use crate::state::Gate;
-use crate::state::State;
-use crate::state::Write;
-use crate::state::Writer;
-use crate::trap::Trap;
+use crate::chunks::Chunks;
+use crate::run::state::Gate;
+use crate::run::state::State;
+use crate::run::state::Write;
+use crate::run::state::Writer;
+use crate::run::trap::Trap;
+use crate::run::world::Model;
 
 /// One writer's view while it takes a step.
 pub(crate) struct Turn<'a> {
@@ -25,11 +25,16 @@ impl Turn<'_> {
     }
 
     pub(crate) fn is(&self, trap: Trap) -> bool {
-        self.model.trap == Some(trap)
+        self.model.is(trap)
     }
 
+    /// Rule 2: the chunks that some live snapshot needs from the origin.
     pub(crate) fn needed(&self) -> Chunks {
-        self.state.needed(self.model.trap)
+        let timeline = &self.state.timeline;
+        match self.is(Trap::NeedOfLatestOnly) {
+            true => timeline.wanted_by(timeline.present()) & !timeline.marks(),
+            false => timeline.needed(),
+        }
     }
 
     /// Enters the gate, or does not while it is being closed.
@@ -37,7 +42,7 @@ impl Turn<'_> {
         if self.state.gate != Gate::Open {
             return None;
         }
-        let stay = self.state.present() as u8;
+        let stay = self.state.timeline.present() as u8;
         let me = self.me();
         me.inside = true;
         me.stay = stay;
@@ -46,7 +51,7 @@ impl Turn<'_> {
 
     /// The chunks of the bio that are not marked in the present epoch.
     pub(crate) fn missing(&mut self) -> Chunks {
-        let marks = self.state.marks();
+        let marks = self.state.timeline.marks();
         let two_stays = self.is(Trap::TwoStays);
         let me = self.me();
         if two_stays {
@@ -76,6 +81,12 @@ impl Turn<'_> {
             step: Write::Flying,
             ..Writer::default()
         };
-        self.state.now().written |= chunks;
+        self.written(chunks);
+    }
+
+    /// For the checker: a write of these chunks was submitted in the present epoch.
+    pub(crate) fn written(&mut self, chunks: Chunks) {
+        let present = self.state.timeline.present();
+        self.state.written[present] |= chunks;
     }
 }
