@@ -63,8 +63,8 @@ fn expected(trap: Trap) -> Option<Broken> {
         Trap::NarrowUnsaved | Trap::NarrowEarly | Trap::NoFlush | Trap::NoWait => MISSED,
         Trap::RegionKeptEpoch | Trap::RegionLateEpoch => MISSED,
         Trap::UnwantedUnmarked | Trap::AskedAgain => MISSED,
-        Trap::RegionKeptGeneration | Trap::RegionLateGeneration => MISSED,
-        Trap::ProtectEarly | Trap::RegionCarried | Trap::OldGeneration => return None,
+        Trap::RegionKeptPeriod | Trap::RegionLatePeriod => MISSED,
+        Trap::ProtectEarly | Trap::RegionCarried | Trap::OldPeriod => return None,
     })
 }
 

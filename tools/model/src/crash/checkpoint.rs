@@ -17,7 +17,7 @@ use crate::crash::world::Model;
 use crate::timeline::Kept;
 
 impl Model {
-    /// A new generation, an empty region map, and the cut.
+    /// A new period, an empty region map, and the cut.
     pub(crate) fn begin(&self, mut state: State) -> Option<State> {
         let inside = state.writers.iter().any(|writer| writer.inside());
         // What is logged but has not taken effect would be missing in the root, and not replayed.
@@ -31,8 +31,8 @@ impl Model {
         {
             return None;
         }
-        state.generation += 1;
-        if !self.is(Trap::RegionKeptGeneration) {
+        state.period += 1;
+        if !self.is(Trap::RegionKeptPeriod) {
             state.dirty = false;
         }
         let unsettled = state
@@ -102,7 +102,7 @@ impl Model {
             next.checkpoints -= 1;
             next.root = Root {
                 timeline: saving.timeline,
-                generation: state.generation,
+                period: state.period,
                 next: saving.next - saving.cut,
             };
             next.trim(saving.cut);

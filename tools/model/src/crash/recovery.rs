@@ -86,7 +86,7 @@ impl Model {
         // What it does not find is not there, and will not be.
         next.log.truncate(read);
         next.keeper = Keeper::Recovering;
-        next.generation = state.root.generation;
+        next.period = state.root.period;
         next.now = self.replay(&state.root, &state.log.records[..read as usize]);
         for truth in &mut next.truth[next.now.count as usize..] {
             *truth = Truth::default();
@@ -120,9 +120,9 @@ impl Model {
                         present.recorded |= chunks;
                     }
                 }
-                Record::Region { epoch, generation } => {
+                Record::Region { epoch, period } => {
                     let here = epoch as usize == timeline.present();
-                    let young = generation >= root.generation || self.is(Trap::OldGeneration);
+                    let young = period >= root.period || self.is(Trap::OldPeriod);
                     present.dirty |= here && young;
                 }
                 _ if old => {}
@@ -180,10 +180,10 @@ impl Model {
             truth.sealed = epoch.marks;
         }
         if !self.is(Trap::LetIn) {
-            state.generation += 1;
+            state.period += 1;
             state.root = Root {
                 timeline: state.now,
-                generation: state.generation,
+                period: state.period,
                 next: 0,
             };
             state.trim(state.log.len);

@@ -54,8 +54,8 @@ pub enum Record {
     Region {
         /// In this epoch.
         epoch: u8,
-        /// And in this generation.
-        generation: u8,
+        /// And in this period.
+        period: u8,
     },
     /// The configuration's next snapshot.
     Epoch,
@@ -83,8 +83,8 @@ pub struct Log {
 pub struct Root {
     /// What was saved.
     pub timeline: Timeline,
-    /// The generation that began with it.
-    pub generation: u8,
+    /// The period that began with it.
+    pub period: u8,
     /// Control records with a lower number are in it.
     pub next: u8,
 }
@@ -161,8 +161,8 @@ pub struct Writer {
     pub data: [Content; CHUNKS],
     /// The epoch of its decision.
     pub epoch: u8,
-    /// The generation of its decision.
-    pub generation: u8,
+    /// The period of its decision.
+    pub period: u8,
     /// How many records have to be durable before it goes on.
     pub due: u8,
 }
@@ -184,8 +184,8 @@ pub struct State {
     /// Memory.
     pub now: Timeline,
     /// Memory: rises with each checkpoint.
-    pub generation: u8,
-    /// Memory: the region is dirty in the present epoch and generation.
+    pub period: u8,
+    /// Memory: the region is dirty in the present epoch and period.
     pub dirty: bool,
     /// The log.
     pub log: Log,

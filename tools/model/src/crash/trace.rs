@@ -28,11 +28,11 @@ pub(crate) fn parts(config: &Config, state: &State) -> Vec<String> {
         .map(|record| tell_record(config, *record))
         .collect();
     let dirty = if state.dirty { ", region dirty" } else { "" };
-    let generation = state.generation;
+    let period = state.period;
     vec![
         format!("        origin {}\n", origin.join(" ")),
         format!(
-            "        memory: generation {generation}{dirty}\n{}",
+            "        memory: period {period}{dirty}\n{}",
             tell_timeline(&state.now)
         ),
         format!(
@@ -41,9 +41,9 @@ pub(crate) fn parts(config: &Config, state: &State) -> Vec<String> {
             state.log.durable
         ),
         format!(
-            "        root: next {}, generation {}\n{}",
+            "        root: next {}, period {}\n{}",
             state.root.next,
-            state.root.generation,
+            state.root.period,
             tell_timeline(&state.root.timeline)
         ),
     ]
@@ -61,8 +61,8 @@ fn tell_record(config: &Config, record: Record) -> String {
             format!("COPY epoch {epoch} {}={}", set(chunks), names(&data))
         }
         Record::Gone { epoch, chunks } => format!("GONE epoch {epoch} {}", set(chunks)),
-        Record::Region { epoch, generation } => {
-            format!("REGION epoch {epoch} generation {generation}")
+        Record::Region { epoch, period } => {
+            format!("REGION epoch {epoch} period {period}")
         }
         Record::Epoch => "EPOCH".into(),
         Record::Order(index) => format!("{:?}", config.orders[index as usize]),

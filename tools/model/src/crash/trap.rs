@@ -21,7 +21,7 @@ use crate::trap::traps;
 use crate::trap::Mistake;
 
 traps! {
-    harmless: ProtectEarly, RegionCarried, OldGeneration;
+    harmless: ProtectEarly, RegionCarried, OldPeriod;
     LateRecord "replay-late-record" in COPIES:
         "a record that comes after its epoch's end is replayed into the epoch that it names";
     NarrowUnsaved "narrow-unsaved" in NARROWED:
@@ -49,10 +49,10 @@ traps! {
         "a new epoch keeps the region map";
     RegionLateEpoch "region-late-epoch" in REGION:
         "a region record sets its bit although a new epoch has begun";
-    RegionKeptGeneration "region-kept-generation" in REGION:
-        "a new generation keeps the region map";
-    RegionLateGeneration "region-late-generation" in REGION:
-        "a region record sets its bit although a new generation has begun";
+    RegionKeptPeriod "region-kept-period" in REGION:
+        "a new period keeps the region map";
+    RegionLatePeriod "region-late-period" in REGION:
+        "a region record sets its bit although a new period has begun";
     NoWait "checkpoint-no-wait" in REGION:
         "a checkpoint does not wait for the marks under way";
     NoFlush "no-flush" in COPIES:
@@ -83,6 +83,6 @@ traps! {
         "designation takes effect before it is durable (the next snapshot's record comes after it)";
     RegionCarried "replay-carries-region" in REGION:
         "replay remembers a dirty region in the next epoch too (breaks nothing, marks too much)";
-    OldGeneration "replay-old-generation" in REGION:
-        "replay remembers region records of generations before the root's";
+    OldPeriod "replay-old-period" in REGION:
+        "replay remembers region records of periods before the root's";
 }

@@ -83,12 +83,12 @@ impl World for Config {
         State {
             origin,
             now,
-            generation: 0,
+            period: 0,
             dirty: false,
             log: Log::default(),
             root: Root {
                 timeline: now,
-                generation: 0,
+                period: 0,
                 next: 0,
             },
             failing: false,

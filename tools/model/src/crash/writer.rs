@@ -132,7 +132,7 @@ impl Model {
         state.writers[index] = next;
         if matches!(next.step, Write::Read | Write::Region) {
             state.writers[index].epoch = state.now.present() as u8;
-            state.writers[index].generation = state.generation;
+            state.writers[index].period = state.period;
         }
         Some((what, state))
     }
@@ -149,7 +149,7 @@ impl Model {
         let me = &mut state.writers[index];
         let record = Record::Region {
             epoch: me.epoch,
-            generation: me.generation,
+            period: me.period,
         };
         // One that says the same is as good; having to wait for less, it is the worse case, too.
         let log = state.log.records.iter();
@@ -168,9 +168,9 @@ impl Model {
         let me = state.writers[index];
         self.see(&mut state, me.due);
         let epoch = me.epoch as usize == state.now.present() || self.is(Trap::RegionLateEpoch);
-        let generation = me.generation == state.generation || self.is(Trap::RegionLateGeneration);
+        let period = me.period == state.period || self.is(Trap::RegionLatePeriod);
         state.writers[index] = me.at(Write::Start);
-        if !epoch || !generation {
+        if !epoch || !period {
             return Some(("finds its region record outdated", state));
         }
         state.dirty = true;
