@@ -7,7 +7,7 @@
 //! [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
-use super::sysfs::DiskKobject;
+use super::kobject::DiskKobject;
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::new_mutex;

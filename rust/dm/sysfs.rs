@@ -10,11 +10,11 @@
 //! [`include/linux/device.h`](srctree/include/linux/device.h). See
 //! [`Documentation/filesystems/sysfs.rst`](srctree/Documentation/filesystems/sysfs.rst).
 
+use super::kobject::DiskKobject;
 use super::DevT;
 use super::Events;
 use crate::bindings;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use kernel::error::from_result;
 use kernel::error::to_result;
 use kernel::page::PAGE_SIZE;
@@ -104,35 +104,6 @@ fn attribute(file: &File) -> bindings::attribute {
         mode: file.mode,
         key: kernel::static_lock_class!().as_ptr(),
         ..pin_init::zeroed()
-    }
-}
-
-/// The kobject of a disk's device, with a reference of our own.
-///
-/// # Invariants
-///
-/// The pointer is valid, and holds a reference.
-pub(super) struct DiskKobject(NonNull<bindings::kobject>);
-
-impl DiskKobject {
-    /// # Safety
-    ///
-    /// `kobj` is the valid kobject of a disk's device.
-    pub(super) unsafe fn new(kobj: *mut bindings::kobject) -> Option<Self> {
-        // SAFETY: By the safety requirement.
-        // INVARIANT: This takes the reference.
-        NonNull::new(unsafe { bindings::kobject_get(kobj) }).map(Self)
-    }
-
-    pub(super) fn as_ptr(&self) -> *mut bindings::kobject {
-        self.0.as_ptr()
-    }
-}
-
-impl Drop for DiskKobject {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant there is a reference to give up.
-        unsafe { bindings::kobject_put(self.as_ptr()) };
     }
 }
 
