@@ -77,6 +77,8 @@
 //! ```
 
 #![allow(unsafe_code)]
+// Inside, items are `pub`; what is imported here is what others see.
+#![allow(unreachable_pub)]
 
 mod bio;
 mod block_device;

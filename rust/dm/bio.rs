@@ -32,7 +32,7 @@ use core::ptr::NonNull;
 
 /// What a bio asks for. Represents the C type `enum req_op`, as far as targets tell it apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Op {
+pub enum Op {
     /// Read (`REQ_OP_READ`).
     Read,
     /// Write, of data (`REQ_OP_WRITE`).
@@ -50,11 +50,11 @@ pub(crate) enum Op {
 /// The sectors that a bio covers: `bi_sector` and `bi_size` of the C `struct bvec_iter`. Targets
 /// here are alone in their table, so this is relative to the target's start as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Span {
+pub struct Span {
     /// First sector.
-    pub(crate) start: u64,
+    pub start: u64,
     /// Number of sectors.
-    pub(crate) len: u64,
+    pub len: u64,
 }
 
 /// What each clone carries for us: the target's state, and where the bio began.
@@ -104,7 +104,7 @@ pub(super) struct PerBio<S> {
 ///   `PerBio<S>`.
 /// - `S` is that very type, not one that it could be coerced to: what is written to the state is
 ///   read by the target's `end_io`. Hence the marker, which makes `S` invariant.
-pub(crate) struct Bio<S> {
+pub struct Bio<S> {
     bio: NonNull<bindings::bio>,
     _state: PhantomData<fn(S) -> S>,
 }
@@ -162,7 +162,7 @@ impl<S> Bio<S> {
     }
 
     /// What the bio asks for (`bio_op()`).
-    pub(crate) fn op(&self) -> Op {
+    pub fn op(&self) -> Op {
         match self.flags() & bindings::REQ_OP_MASK {
             bindings::req_op_REQ_OP_READ => Op::Read,
             bindings::req_op_REQ_OP_WRITE if self.is_empty_flush() => Op::Flush,
@@ -180,25 +180,25 @@ impl<S> Bio<S> {
     }
 
     /// How the I/O ended, for a bio that came back (`bi_status`).
-    pub(crate) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         // SAFETY: By the type invariant the bio is valid and ours.
         Status(unsafe { (*self.bio.as_ptr()).bi_status })
     }
 
     /// Returns true if the submitter wants an error rather than to wait (`REQ_NOWAIT`).
-    pub(crate) fn is_nowait(&self) -> bool {
+    pub fn is_nowait(&self) -> bool {
         self.flags() & bindings::REQ_NOWAIT != 0
     }
 
     /// Returns true if nobody waits for the bio yet (`REQ_RAHEAD`). What cannot be had soon may
     /// fail.
-    pub(crate) fn is_readahead(&self) -> bool {
+    pub fn is_readahead(&self) -> bool {
         self.flags() & bindings::REQ_RAHEAD != 0
     }
 
     /// The sectors covered (`bi_iter`).
     #[inline]
-    pub(crate) fn span(&self) -> Span {
+    pub fn span(&self) -> Span {
         let iter = self.iter();
         Span {
             start: iter.bi_sector,
@@ -208,7 +208,7 @@ impl<S> Bio<S> {
 
     /// The target's state of this bio (`dm_per_bio_data()`).
     #[inline]
-    pub(crate) fn state(&mut self) -> &mut S {
+    pub fn state(&mut self) -> &mut S {
         &mut self.per_bio().state
     }
 
@@ -230,7 +230,7 @@ impl<S> Bio<S> {
 
     /// Sends the bio to `sector` of `device` (`submit_bio_noacct()`). Process context. The device
     /// must stay open until the bio completes; the target that the bio belongs to should own it.
-    pub(crate) fn submit(mut self, device: &BlockDevice, sector: u64) {
+    pub fn submit(mut self, device: &BlockDevice, sector: u64) {
         self.set_device(device, sector);
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
@@ -242,7 +242,7 @@ impl<S> Bio<S> {
     }
 
     /// Ends the bio (`bio_endio()`).
-    pub(crate) fn end(self, status: Status) {
+    pub fn end(self, status: Status) {
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
         unsafe { (*bio.as_ptr()).bi_status = status.0 };
@@ -252,7 +252,7 @@ impl<S> Bio<S> {
 
     /// Fills the rest of the bio with zeroes (`zero_fill_bio()`). Does nothing to one that is not a
     /// read: its pages are not ours to change.
-    pub(crate) fn zero_fill(&mut self) {
+    pub fn zero_fill(&mut self) {
         if self.op() != Op::Read {
             return;
         }
@@ -271,7 +271,7 @@ impl<S> Bio<S> {
     /// [`drivers/md/dm-bio-record.h`](srctree/drivers/md/dm-bio-record.h). Returns false if it
     /// never was remapped, or the target does not ask for it
     /// ([`Target::REWINDS`](super::Target::REWINDS)).
-    pub(crate) fn rewind(&mut self) -> bool {
+    pub fn rewind(&mut self) -> bool {
         let Some(start) = self.per_bio().start else {
             return false;
         };
@@ -283,7 +283,7 @@ impl<S> Bio<S> {
     /// Copies `bytes` bytes of `io`, from `offset` on, to the bio's present position and moves on
     /// by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of `io`.
     /// Does nothing to a bio that is not a read.
-    pub(crate) fn fill_from<D>(&mut self, io: &mut Io<D>, offset: u32, bytes: u32) {
+    pub fn fill_from<D>(&mut self, io: &mut Io<D>, offset: u32, bytes: u32) {
         if self.op() != Op::Read {
             return;
         }
@@ -298,7 +298,7 @@ impl<S> Bio<S> {
     /// Copies `bytes` bytes from the bio's present position on to the beginning of `io` and moves
     /// on by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of
     /// `io`. Does nothing for a bio that is not a read: others may have no pages.
-    pub(crate) fn copy_to<D>(&mut self, io: &mut Io<D>, bytes: u32) {
+    pub fn copy_to<D>(&mut self, io: &mut Io<D>, bytes: u32) {
         if self.op() != Op::Read {
             return;
         }
@@ -311,7 +311,7 @@ impl<S> Bio<S> {
 
     /// Fills with zeroes up to `bytes` bytes from the present position and moves on by as many
     /// (`zero_fill_bio()`, `bio_advance()`).
-    pub(crate) fn skip_zeroed(&mut self, bytes: u32) {
+    pub fn skip_zeroed(&mut self, bytes: u32) {
         self.with_first(bytes, Self::zero_fill);
     }
 

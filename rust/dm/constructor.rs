@@ -42,7 +42,7 @@ use kernel::sync::Arc;
 /// # Invariants
 ///
 /// `target` is the `dm_target` whose constructor is running; `devices` were taken for it.
-pub(crate) struct Constructor<'a> {
+pub struct Constructor<'a> {
     target: NonNull<bindings::dm_target>,
     devices: &'a mut Devices,
     events: &'a Arc<Events>,
@@ -50,16 +50,16 @@ pub(crate) struct Constructor<'a> {
 
 /// A device that the table refers to, as [`Constructor::claim`] found it (`struct dm_dev`).
 #[derive(Clone, Copy)]
-pub(crate) struct Claim {
+pub struct Claim {
     /// The device's number.
-    pub(crate) devt: DevT,
+    pub devt: DevT,
     /// Its size in sectors.
-    pub(crate) sectors: u64,
+    pub sectors: u64,
     /// Its logical block size in bytes.
-    pub(crate) block_bytes: u32,
+    pub block_bytes: u32,
     /// It is read-only now (`blockdev --setro`). The block layer opens it for writing all the same,
     /// and lets a mapped device's writes pass with no more than a warning.
-    pub(crate) is_read_only: bool,
+    pub is_read_only: bool,
 }
 
 impl<'a> Constructor<'a> {
@@ -80,20 +80,20 @@ impl<'a> Constructor<'a> {
     }
 
     /// The target's length in sectors (`len`).
-    pub(crate) fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         // SAFETY: By the type invariant the target is valid.
         unsafe { (*self.target.as_ptr()).len }
     }
 
     /// Returns true if the table is loaded for writing (`dm_table_get_mode()`).
-    pub(crate) fn is_writable(&self) -> bool {
+    pub fn is_writable(&self) -> bool {
         // SAFETY: By the type invariant the target, and with it its table, is valid.
         let mode = unsafe { bindings::dm_table_get_mode((*self.target.as_ptr()).table) };
         mode & bindings::BLK_OPEN_WRITE != 0
     }
 
     /// Sets the error that the table load reports (`error`) and returns `EINVAL`.
-    pub(crate) fn fail(&mut self, why: &'static CStr) -> Error {
+    pub fn fail(&mut self, why: &'static CStr) -> Error {
         // CAST: device-mapper only prints the string.
         // SAFETY: By the type invariant the target is valid, and ours in its constructor.
         unsafe { (*self.target.as_ptr()).error = why.as_char_ptr().cast_mut() };
@@ -101,7 +101,7 @@ impl<'a> Constructor<'a> {
     }
 
     /// The mapped device's number (`dm_disk()`).
-    pub(crate) fn devt(&self) -> DevT {
+    pub fn devt(&self) -> DevT {
         // SAFETY: By the type invariant the target, and with it its table, is valid.
         let md = unsafe { bindings::dm_table_get_md((*self.target.as_ptr()).table) };
         // SAFETY: A table's mapped device is valid, and has a disk.
@@ -109,7 +109,7 @@ impl<'a> Constructor<'a> {
     }
 
     /// Where the target's events go.
-    pub(crate) fn events(&self) -> Arc<Events> {
+    pub fn events(&self) -> Arc<Events> {
         self.events.clone()
     }
 
@@ -119,7 +119,7 @@ impl<'a> Constructor<'a> {
     ///
     /// Errors: `ENOMEM`, `EINVAL` when it is the mapped device itself, `EBUSY` when somebody else
     /// has claimed it, and those of looking it up and opening it, `ENODEV` and `ENXIO` as a rule.
-    pub(crate) fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<Claim> {
+    pub fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<Claim> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
             false => bindings::BLK_OPEN_READ,
@@ -162,7 +162,7 @@ impl<'a> Constructor<'a> {
 
     /// Lets discards and write-zeroes reach the target, one bio each (`num_discard_bios`,
     /// `num_write_zeroes_bios`).
-    pub(crate) fn accept_discards_and_zeroes(&mut self) {
+    pub fn accept_discards_and_zeroes(&mut self) {
         // SAFETY: By the type invariant the target is valid, and ours in its constructor.
         let target = unsafe { self.target.as_mut() };
         target.num_discard_bios = 1;
@@ -170,7 +170,7 @@ impl<'a> Constructor<'a> {
     }
 
     /// Lets flushes reach the target (`num_flush_bios`).
-    pub(crate) fn accept_flushes(&mut self) {
+    pub fn accept_flushes(&mut self) {
         // SAFETY: By the type invariant the target is valid, and ours in its constructor.
         unsafe { self.target.as_mut() }.num_flush_bios = 1;
     }

@@ -43,7 +43,7 @@ use kernel::types::Opaque;
 ///
 /// `target_type` is registered with device-mapper.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Registration<T> {
+pub struct Registration<T> {
     #[pin]
     target_type: Opaque<bindings::target_type>,
     _target: PhantomData<T>,
@@ -57,7 +57,7 @@ unsafe impl<T> Sync for Registration<T> {}
 impl<T: Target> Registration<T> {
     /// Registers `T`, which keeps `module` loaded while a table uses it. Errors: `EBUSY` when there
     /// is a target type of that name.
-    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
+    pub fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             // INVARIANT: Registered, or the initialiser fails.
             target_type <- Opaque::try_ffi_init(|slot: *mut bindings::target_type| {

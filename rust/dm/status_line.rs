@@ -8,7 +8,7 @@ use core::fmt;
 
 /// What a status call asks for. Represents the C type `status_type_t`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum StatusKind {
+pub enum StatusKind {
     /// `dmsetup status` (`STATUSTYPE_INFO`).
     Info,
     /// `dmsetup table` (`STATUSTYPE_TABLE`).
@@ -21,7 +21,7 @@ pub(crate) enum StatusKind {
 /// Writes text to the buffer that device-mapper gives for status and replies (`dm_status_fn`,
 /// `dm_message_fn`); what does not fit is cut, and device-mapper then asks again with a larger
 /// buffer. As `DMEMIT()` does.
-pub(crate) struct StatusWriter<'a> {
+pub struct StatusWriter<'a> {
     buffer: &'a mut [u8],
     used: usize,
 }

@@ -21,15 +21,15 @@ use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 
 /// A text or binary attribute: the C `struct attribute`.
-pub(crate) struct File {
+pub struct File {
     /// The file's name.
-    pub(crate) name: &'static CStr,
+    pub name: &'static CStr,
     /// Permission bits (`umode_t`).
-    pub(crate) mode: u16,
+    pub mode: u16,
 }
 
 /// The attributes of a directory: the C `struct device_attribute` and `struct bin_attribute`.
-pub(crate) trait Attributes: Send + Sync + 'static {
+pub trait Attributes: Send + Sync + 'static {
     /// The directory's name (`name` of `struct attribute_group`).
     const NAME: &'static CStr;
     /// The text files.
@@ -158,7 +158,7 @@ fn attribute(file: &File) -> bindings::attribute {
 ///
 /// The group is registered with `kobj`, and everything it points to lives in the other fields. All
 /// handlers in it are those of one [`Handlers`].
-pub(crate) struct Directory {
+pub struct Directory {
     kobj: DiskKobject,
     group: KBox<RawGroup>,
     _files: KVec<TextAttribute>,
@@ -177,7 +177,7 @@ impl Directory {
     /// (`sysfs_create_group()`). May sleep. The disk is there from the first `preresume` on.
     ///
     /// Errors: `ENODEV` when the target is gone, `ENOMEM`, `EEXIST` when there is such a directory.
-    pub(crate) fn new<A: Attributes>(events: &Events) -> Result<Self> {
+    pub fn new<A: Attributes>(events: &Events) -> Result<Self> {
         let kobj = events.disk().ok_or(ENODEV)?;
         let mut files = KVec::with_capacity(A::FILES.len(), GFP_KERNEL)?;
         for (index, file) in A::FILES.iter().enumerate() {

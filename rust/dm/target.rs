@@ -35,7 +35,7 @@ use kernel::str::CStr;
 /// reloaded the new target's `new` comes before the old one's `presuspend`, and the old one's drop
 /// after the new one's `resume`.
 #[vtable]
-pub(crate) trait Target: Sized + Send + Sync + 'static {
+pub trait Target: Sized + Send + Sync + 'static {
     /// The name in table lines (`name`).
     const NAME: &'static CStr;
     /// Major, minor, patch (`version`).
@@ -105,7 +105,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
 
 /// How the device is being suspended (`dm_noflush_suspending()`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Suspend {
+pub enum Suspend {
     /// Waits for all bios to complete.
     Flush,
     /// Bios that are held may go back with [`Status::REQUEUE`].
@@ -119,7 +119,7 @@ type Call<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
 /// Result of `map`: there is no way to make one but by consuming the [`Incoming`]. Represents the C
 /// constants `DM_MAPIO_*`.
 #[must_use]
-pub(crate) struct Mapped<'a>(pub(super) i32, Call<'a>);
+pub struct Mapped<'a>(pub(super) i32, Call<'a>);
 
 /// A bio in `map`: the argument of the C type `dm_map_fn`.
 ///
@@ -158,7 +158,7 @@ pub(crate) struct Mapped<'a>(pub(super) i32, Call<'a>);
 /// # Invariants
 ///
 /// Passed to the call of `map` that `'a` stands for, and not consumed yet.
-pub(crate) struct Incoming<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
+pub struct Incoming<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 
 impl<'a, T: Target> Incoming<'a, T> {
     /// # Safety
@@ -173,19 +173,19 @@ impl<'a, T: Target> Incoming<'a, T> {
 
     /// The target's state of this bio.
     #[inline]
-    pub(crate) fn state(&mut self) -> &mut T::PerBio {
+    pub fn state(&mut self) -> &mut T::PerBio {
         self.0.state()
     }
 
     /// Fills the bio with zeroes, if it is a read.
-    pub(crate) fn zero_fill(&mut self) {
+    pub fn zero_fill(&mut self) {
         self.0.zero_fill();
     }
 
     /// Lets device-mapper submit the bio to `sector` of `device`, which must stay open as long as
     /// the target (`bio_set_dev()`, `DM_MAPIO_REMAPPED`).
     #[inline]
-    pub(crate) fn remap(mut self, device: &'a BlockDevice, sector: u64) -> Mapped<'a> {
+    pub fn remap(mut self, device: &'a BlockDevice, sector: u64) -> Mapped<'a> {
         if T::REWINDS {
             self.0.note_start();
         }
@@ -195,12 +195,12 @@ impl<'a, T: Target> Incoming<'a, T> {
     }
 
     /// Ends the bio (`bio_endio()`, `DM_MAPIO_SUBMITTED`).
-    pub(crate) fn end(self, status: Status) -> Mapped<'a> {
+    pub fn end(self, status: Status) -> Mapped<'a> {
         self.take(|bio| bio.end(status))
     }
 
     /// Takes the bio away; it is the target's to submit or end (`DM_MAPIO_SUBMITTED`).
-    pub(crate) fn take(self, f: impl FnOnce(Bio<T::PerBio>)) -> Mapped<'a> {
+    pub fn take(self, f: impl FnOnce(Bio<T::PerBio>)) -> Mapped<'a> {
         f(self.0);
         Mapped(bindings::DM_MAPIO_SUBMITTED as i32, PhantomData)
     }
@@ -208,7 +208,7 @@ impl<'a, T: Target> Incoming<'a, T> {
     /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio
     /// (`dm_accept_partial_bio()`). Only reads, discards and write-zeroes are cut; a bio that is
     /// not longer stays as it is. Returns the bio's length now, in sectors.
-    pub(crate) fn keep_first(&mut self, sectors: u64) -> u64 {
+    pub fn keep_first(&mut self, sectors: u64) -> u64 {
         let len = self.0.span().len;
         let splittable = matches!(self.0.op(), Op::Read | Op::Discard | Op::WriteZeroes)
             && self.0.flags() & bindings::REQ_ATOMIC == 0;
@@ -235,7 +235,7 @@ impl<T: Target> core::ops::Deref for Incoming<'_, T> {
 
 /// Result of `end_io`. Represents the C constants `DM_ENDIO_*`.
 #[must_use]
-pub(crate) struct Ended<'a>(pub(super) i32, Call<'a>);
+pub struct Ended<'a>(pub(super) i32, Call<'a>);
 
 /// A bio in `end_io`: the argument of the C type `dm_endio_fn`. May be interrupt context.
 ///
@@ -280,7 +280,7 @@ pub(crate) struct Ended<'a>(pub(super) i32, Call<'a>);
 /// # Invariants
 ///
 /// Passed to the call of `end_io` that `'a` stands for, and not consumed yet.
-pub(crate) struct Completed<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
+pub struct Completed<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 
 impl<'a, T: Target> Completed<'a, T> {
     /// # Safety
@@ -295,20 +295,20 @@ impl<'a, T: Target> Completed<'a, T> {
 
     /// The target's state of this bio.
     #[inline]
-    pub(crate) fn state(&mut self) -> &mut T::PerBio {
+    pub fn state(&mut self) -> &mut T::PerBio {
         self.0.state()
     }
 
     /// Lets the completion go on to whoever sent the bio (`DM_ENDIO_DONE`).
     #[inline]
-    pub(crate) fn done(self) -> Ended<'a> {
+    pub fn done(self) -> Ended<'a> {
         self.0.finish();
         Ended(bindings::DM_ENDIO_DONE as i32, PhantomData)
     }
 
     /// Stops the completion; the bio is the target's again, and `end_io` sees it once more
     /// (`DM_ENDIO_INCOMPLETE`). Only for targets that say so ([`Target::HOLDS`]).
-    pub(crate) fn hold(self, f: impl FnOnce(Bio<T::PerBio>)) -> Ended<'a> {
+    pub fn hold(self, f: impl FnOnce(Bio<T::PerBio>)) -> Ended<'a> {
         const { assert!(T::HOLDS, "Target::HOLDS is needed for Completed::hold") };
         // A lower device may have split the bio; it starts anew (as `dm-bio-record.h` does it).
         // SAFETY: The bio is valid and ours, and nobody else counts on it now.
