@@ -16,7 +16,10 @@ const COMMON: &[&str] = &[
 /// Receivers that tell what a call of an ambiguous name means: the receiver's last word, the
 /// method, and the end of the path of the file that is meant (none: a type of the standard library
 /// or of the kernel).
-const RECEIVERS: &[(&str, &str, Option<&str>)] = &[];
+const RECEIVERS: &[(&str, &str, Option<&str>)] = &[
+    ("target", "status", Some("dm/target.rs")),
+    ("text", "trim", None),
+];
 
 /// Returns true if types of others have a method of that name.
 pub fn is_common(method: &str) -> bool {
