@@ -6,7 +6,7 @@
 //!
 //! - `preserve` ([`interface::Live`]): the device that users mount and write;
 //! - `preserve-view` ([`interface::View`]): a read-only device that shows a snapshot;
-//! - `/dev/preserve-control` ([`interface::Control`]): ioctls for backup tools.
+//! - `/dev/preserve-control` ([`interface::ControlFile`]): ioctls for backup tools.
 //!
 //! A write goes from `interface/live.rs` to `engine/write.rs`, which lets it pass or gives it to
 //! the copier, `engine/write/copier.rs`. A read of frozen content goes from `interface/view.rs` or
@@ -64,7 +64,7 @@ module! {
 #[pin_data]
 struct DmPreserve {
     #[pin]
-    _control: MiscDeviceRegistration<interface::Control>,
+    _control: MiscDeviceRegistration<interface::ControlFile>,
     #[pin]
     _view: dm::Registration<interface::View>,
     #[pin]

@@ -4,7 +4,8 @@
 //!
 //! # Parts
 //!
-//! Calls go down this list; what is below knows nothing of what is above.
+//! Each owns its fields, and shares what is below. Calls go down this list; what is below knows
+//! nothing of what is above, but for the one thing that goes up: the [waker](wake).
 //!
 //! - [`life`]: what device-mapper's calls do to an engine;
 //! - [`write`]: a write's way, and the copier;
@@ -12,16 +13,15 @@
 //! - [`read`]: frozen content (rule 5); [`change`]: what changes history;
 //! - [`session`]: a persistent store in use, its superblocks and checkpoints;
 //! - [`log`]: records on their way to the store;
-//! - [`state`]: what is known now; [`device`]: which devices these are;
-//! - [`space`]: an epoch's copies; [`events`]: what user space is told; [`boot`]: stores that have
-//!   failed since boot;
-//! - [`queues`]: where all of them work.
+//! - [`ground`]: what all of these stand on: [`state`] (what is known now), [`device`] (which
+//!   devices these are), [`space`] (an epoch's copies), [`events`] (what user space is told),
+//!   [`phase`], [`queues`], and [`boot`] (stores that have failed since boot).
 //!
 //! # Lock order
 //!
 //! `editor`, or `copier` (the copier's state); then `control`, `superblocks`, the gate (closing
-//! it), the log, and then `timeline`, `designation`, `incoming` and the locks of
-//! [`Copies`](space::Copies). Whoever is inside the gate must not wait for `copier` or `control`.
+//! it), the log, and then `timeline`, `designation`, `incoming`, `phase`, and the locks of
+//! [`Copies`] and of the waker. Whoever is inside the gate must not wait for `copier` or `control`.
 //! Neither `control` nor `copier` is held while waiting for a task that needs it, or over sysfs and
 //! open calls.
 
@@ -31,6 +31,7 @@ pub(crate) mod boot;
 mod change;
 mod device;
 mod events;
+mod ground;
 mod life;
 mod log;
 mod phase;
@@ -58,103 +59,47 @@ pub(crate) use state::State;
 pub(crate) use state::Timeline;
 
 use crate::dm;
-use crate::dm::Io;
-use crate::dm::IrqStack;
-use crate::dm::List;
 use crate::dm::WorkQueue;
 use crate::format::BLOCK_SECTORS;
 use crate::maps::Geometry;
 use crate::store::Checkpoint;
 use crate::store::Trouble;
 use crate::uapi::args::Options;
+use change::Changes;
 use device::Opened;
 use device::Uuids;
 use events::EventLog;
-use kernel::impl_has_work;
-use kernel::new_condvar;
-use kernel::new_mutex;
-use kernel::new_spinlock;
-use kernel::new_work;
+use ground::Ground;
 use kernel::prelude::*;
-use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
-use kernel::sync::CondVar;
-use kernel::sync::Mutex;
-use kernel::sync::SpinLock;
-use kernel::workqueue::Work;
+use log::contents::Returned;
 use log::Log;
 use phase::Phases;
+use read::Frozen;
 use session::open;
 use session::superblocks::Superblocks;
-use space::Store;
+use session::Session;
+use space::Space;
 use state::no_regions;
 use state::Known;
 use state::Present;
-use wake::Wake;
-use write::waiting::Copier;
-use write::waiting::HeldBio;
+use upkeep::Upkeep;
+use wake::Waker;
+use write::Copier;
+use write::Writes;
 
 /// The engine. See the [module's documentation](self).
-#[pin_data]
 pub(crate) struct Engine {
-    #[pin]
-    device: Device,
-    #[pin]
-    state: State,
-    store: Arc<Store>,
-
-    /// Bios for the copier.
-    #[pin]
-    incoming: SpinLock<List<HeldBio>>,
-    /// Copies that came back.
-    finished: IrqStack<KBox<Io<write::copy::Copy>>>,
-    #[pin]
-    copier: Mutex<Copier>,
-    /// Something has happened that those who wait in the copier may wait for; see [`Engine::kick`].
-    woken: Atomic<bool>,
-    /// Writes wait for space.
-    blocked: Atomic<bool>,
-    /// The store is filled beyond the mark, and that has been told.
-    low_space: Atomic<bool>,
-    #[pin]
-    phases: Phases,
+    ground: Ground,
+    log: Arc<Log>,
+    session: Arc<Session>,
+    changes: Arc<Changes>,
+    frozen: Frozen,
+    upkeep: Arc<Upkeep>,
+    writes: Arc<Writes>,
     /// A target has begun to become active since one was last suspended.
     is_bound: Atomic<bool>,
-
-    events: Arc<EventLog>,
-
-    /// The log of a persistent store.
-    #[pin]
-    log: Log,
-    /// Its superblocks; `None` with a transient store.
-    #[pin]
-    superblocks: Mutex<Option<Superblocks>>,
-    #[pin]
-    log_work: Work<Engine, LOG>,
-    #[pin]
-    checkpoint_work: Work<Engine, CHECKPOINT>,
-
-    queues: Arc<Queues>,
-    #[pin]
-    work: Work<Engine, COPIER>,
-    /// No copy is in flight; belongs to `copier`.
-    #[pin]
-    copies_done: CondVar,
-}
-
-/// Number of the copier's work among the engine's.
-const COPIER: u64 = 0;
-/// Number of the log's.
-const LOG: u64 = 1;
-/// Number of the checkpoint's.
-const CHECKPOINT: u64 = 2;
-
-impl_has_work! {
-    impl HasWork<Self, COPIER> for Engine { self.work }
-    impl HasWork<Self, LOG> for Engine { self.log_work }
-    impl HasWork<Self, CHECKPOINT> for Engine { self.checkpoint_work }
 }
 
 /// Refuses a persistent store for a table with `transient`. A transient store overwrites what is
@@ -172,7 +117,7 @@ fn refuse_persistent(opened: &Opened) -> Result<(), Trouble> {
 
 /// What a table's devices hold.
 struct Holdings {
-    space: Arc<Store>,
+    space: Arc<Space>,
     /// `None` with a transient store.
     superblocks: Option<Superblocks>,
     checkpoint: Checkpoint<Copies>,
@@ -181,17 +126,22 @@ struct Holdings {
 /// Finds out what the devices of a table hold. Reads only. May sleep, and take long.
 ///
 /// Errors: a text if the store cannot be used, `ENOMEM`, both as [`Trouble`].
-fn find(opened: &Opened, shape: Geometry, options: &Options) -> Result<Holdings, Trouble> {
+fn find(
+    opened: &Opened,
+    shape: Geometry,
+    options: &Options,
+    waker: &Arc<Waker>,
+) -> Result<Holdings, Trouble> {
     let default = options.default_protected;
     if options.transient {
         refuse_persistent(opened)?;
         return Ok(Holdings {
-            space: Store::transient(shape.chunk(opened.store().sectors()))?,
+            space: Space::transient(shape.chunk(opened.store().sectors()), waker.clone())?,
             superblocks: None,
             checkpoint: open::blank_checkpoint(shape, default)?,
         });
     }
-    let space = Store::persistent(shape.chunk_sectors() / BLOCK_SECTORS)?;
+    let space = Space::persistent(shape.chunk_sectors() / BLOCK_SECTORS, waker.clone())?;
     let recovered = open::open_store(opened.store(), opened.origin(), &space, shape, default)
         .map_err(Trouble::while_reading)?;
     Ok(Holdings {
@@ -211,7 +161,7 @@ fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
         present: Present {
             epoch: epoch.id,
             marks: epoch.marks.clone(),
-            generation: checkpoint.generation,
+            period: checkpoint.period,
             // Until the first checkpoint no region is announced.
             regions: match found.superblocks {
                 Some(_) => Some(no_regions(shape.chunks())?),
@@ -223,6 +173,15 @@ fn known(found: &Holdings, shape: Geometry) -> Result<Known> {
         next_id: checkpoint.next_id,
         unproven: found.superblocks.as_ref().map_or(0, Superblocks::unproven),
     })
+}
+
+/// Returns the UUIDs of what was found. Those of a transient store are new.
+fn uuids(found: &Holdings) -> Uuids {
+    let superblocks = found.superblocks.as_ref();
+    Uuids {
+        generation: superblocks.map_or_else(dm::random_uuid, Superblocks::generation),
+        store: superblocks.map(Superblocks::store),
+    }
 }
 
 impl Engine {
@@ -238,101 +197,93 @@ impl Engine {
         queues: Arc<Queues>,
     ) -> Result<Arc<Self>, Trouble> {
         let opened = Opened::new(identity)?;
-        let found = find(&opened, shape, &options)?;
+        let waker = Waker::new()?;
+        let found = find(&opened, shape, &options, &waker)?;
         let known = known(&found, shape)?;
-        let superblocks = found.superblocks;
-        let uuids = Uuids {
-            generation: superblocks
-                .as_ref()
-                .map_or_else(dm::random_uuid, Superblocks::generation),
-            store: superblocks.as_ref().map(Superblocks::store),
-        };
         // What was saved; `bind` sees to it that the device has grown since.
         let sectors = found.checkpoint.sectors;
-        let copier = Copier::new(shape.chunk_bytes())?;
-        let slots = copier.slots();
-        let events = EventLog::new(queues.clone())?;
-        let init = try_pin_init!(Self {
-            device <- Device::new(opened, uuids, shape, sectors, options),
-            state <- State::new(known),
-            store: found.space,
-            incoming <- new_spinlock!(List::new(), "Engine::incoming"),
-            finished: IrqStack::new(),
-            copier <- new_mutex!(copier, "Engine::copier"),
-            woken: Atomic::new(false),
-            blocked: Atomic::new(false),
-            low_space: Atomic::new(false),
-            phases <- Phases::new(),
-            is_bound: Atomic::new(false),
-            events,
-            log <- Log::new(slots),
-            superblocks <- new_mutex!(superblocks, "Engine::superblocks"),
-            log_work <- new_work!("Engine::log_work"),
-            checkpoint_work <- new_work!("Engine::checkpoint_work"),
+        let device = Device::new(opened, uuids(&found), shape, sectors, options);
+        let ground = Ground {
+            device: Arc::pin_init(device, GFP_KERNEL)?,
+            state: Arc::pin_init(State::new(known), GFP_KERNEL)?,
+            space: found.space,
+            events: EventLog::new(queues.clone())?,
+            phases: Arc::pin_init(Phases::new(), GFP_KERNEL)?,
             queues,
-            work <- new_work!("Engine::work"),
-            copies_done <- new_condvar!("Engine::copies_done"),
-        }? Error);
-        Ok(Arc::pin_init(init, GFP_KERNEL)?)
+            waker,
+        };
+        Ok(Self::on(ground, found.superblocks)?)
+    }
+
+    /// Puts the parts on their ground, the lowest first. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    fn on(ground: Ground, superblocks: Option<Superblocks>) -> Result<Arc<Self>> {
+        let returned = Arc::new(Returned::new(), GFP_KERNEL)?;
+        let copier = Copier::new(ground.device.shape().chunk_bytes(), &returned)?;
+        let log = Log::new(&ground, returned.clone(), copier.slots())?;
+        let session = Session::new(&ground, log.clone(), superblocks)?;
+        let changes = Changes::new(&ground, log.clone(), session.clone())?;
+        let frozen = Frozen::new(&ground);
+        let upkeep = Upkeep::new(&ground, log.clone(), session.clone(), changes.clone())?;
+        let writes = Writes::new(&ground, log.clone(), upkeep.clone(), returned, copier)?;
+        let engine = Self {
+            ground,
+            log,
+            session,
+            changes,
+            frozen,
+            upkeep,
+            writes,
+            is_bound: Atomic::new(false),
+        };
+        Ok(Arc::new(engine, GFP_KERNEL)?)
     }
 
     /// Returns the device: which devices these are, and their sizes and options.
     pub(crate) fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Returns which phase the engine is in.
-    pub(crate) fn phases(&self) -> &Phases {
-        &self.phases
+        &self.ground.device
     }
 
     /// Returns what is known now.
     pub(crate) fn state(&self) -> &State {
-        &self.state
+        &self.ground.state
+    }
+
+    /// Returns which phase the engine is in.
+    pub(crate) fn phases(&self) -> &Phases {
+        &self.ground.phases
+    }
+
+    /// Returns the events of the device.
+    pub(crate) fn events(&self) -> &Arc<EventLog> {
+        &self.ground.events
+    }
+
+    /// Returns the writes of the device.
+    pub(crate) fn writes(&self) -> &Arc<Writes> {
+        &self.writes
+    }
+
+    /// Returns what users ask for, and what becomes of the store.
+    pub(crate) fn upkeep(&self) -> &Arc<Upkeep> {
+        &self.upkeep
+    }
+
+    /// Returns the changes of history that have no consequences.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Returns the frozen content.
+    pub(crate) fn frozen(&self) -> &Frozen {
+        &self.frozen
     }
 
     /// Returns the number of sectors of the store that can hold contents, and how many of them are
     /// in use.
-    pub(crate) fn store_space(&self) -> (u64, u64) {
-        let segments = self
-            .store
-            .with_segments(|segments| (segments.capacity(), segments.used()));
-        match segments {
-            Some((capacity, used)) => (capacity * BLOCK_SECTORS, used * BLOCK_SECTORS),
-            None => {
-                let pool = self.store.pool.lock();
-                (
-                    self.device.shape().sector(pool.capacity()),
-                    self.device.shape().sector(pool.used()),
-                )
-            }
-        }
-    }
-
-    /// Makes the copier look again at everything that waits in it. To be called after anything that
-    /// it may wait for: the gate has opened, space has come back, need has shrunk, a suspend has
-    /// begun or ended, the store has been given up.
-    pub(crate) fn kick(self: &Arc<Self>) {
-        self.woken.store(true, Release);
-        self.kick_copier();
-    }
-
-    /// Makes the copier take what has come for it: bios, copies, durable entries of the log.
-    pub(crate) fn kick_copier(self: &Arc<Self>) {
-        // When it is queued already it will see what there is to do.
-        let _ = self.queues.writes.enqueue::<_, COPIER>(self.clone());
-    }
-
-    /// Makes the log take in the records that have been written.
-    pub(crate) fn kick_log(self: &Arc<Self>) {
-        let _ = self.queues.log.enqueue::<_, LOG>(self.clone());
-    }
-
-    /// Starts a checkpoint of a persistent store, in the background.
-    pub(crate) fn kick_checkpoint(self: &Arc<Self>) {
-        if self.device.is_persistent() {
-            let _ = self.queues.writes.enqueue::<_, CHECKPOINT>(self.clone());
-        }
+    pub(crate) fn store_sectors(&self) -> (u64, u64) {
+        self.ground.space.sectors(self.ground.device.shape())
     }
 
     /// Returns true if the persistent store has failed.
@@ -340,24 +291,13 @@ impl Engine {
         self.log.has_failed()
     }
 
-    /// Returns true if writes wait for space.
-    pub(crate) fn is_blocked(&self) -> bool {
-        self.blocked.load(Acquire)
-    }
-
-    /// Returns the events of the device.
-    pub(crate) fn events(&self) -> &Arc<EventLog> {
-        &self.events
+    /// Returns true while writes wait that should be logged, as the store cannot be written.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.log.is_failing()
     }
 
     /// Returns the work queue in which reads of frozen content wait for the live device's resume.
     pub(crate) fn waits(&self) -> &WorkQueue {
-        &self.queues.waits
-    }
-}
-
-impl Wake for Engine {
-    fn wake(self: Arc<Self>) {
-        self.kick();
+        &self.ground.queues.waits
     }
 }

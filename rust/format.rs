@@ -33,7 +33,7 @@ pub use layout::run_blocks;
 pub use layout::Layout;
 pub use layout::MAX_BLOCKS;
 pub use record::record_block;
-pub use record::Content;
+pub use record::RawContent;
 pub use record::RawEntry;
 pub use record::Record;
 pub use record::RecordHeader;

@@ -15,7 +15,7 @@ mod status;
 mod sysfs;
 mod view;
 
-pub(crate) use control::Control;
+pub(crate) use control::ControlFile;
 pub(crate) use live::Live;
 pub(crate) use view::View;
 

@@ -31,7 +31,7 @@ pub use index::Index;
 pub use index::Room;
 pub use protection::Designation;
 pub use protection::Part;
+pub use runs::LIST_CHUNKS;
 pub use runs::MAX_POSITION;
 pub use runs::MAX_RUN;
 pub use runs::MAX_RUNS;
-pub use runs::REGION;

@@ -10,7 +10,7 @@ use crate::dm::Global;
 use crate::format::Superblock;
 use crate::store::trust;
 use crate::store::trust::BootId;
-use crate::store::trust::Ended;
+use crate::store::trust::EndedStore;
 use crate::store::trust::Trust;
 use kernel::new_mutex;
 use kernel::prelude::*;
@@ -25,7 +25,7 @@ struct Boot {
     id: BootId,
     /// At most one for each store; few stores fail.
     #[pin]
-    ended: Mutex<KVec<Ended>>,
+    ended: Mutex<KVec<EndedStore>>,
 }
 
 /// Finds out which boot this is. Called when the module is loaded.
@@ -34,7 +34,8 @@ struct Boot {
 pub(crate) fn begin() -> Result {
     let text = dm::boot_id_text().inspect_err(|error| {
         pr_warn!(
-            "the kernel's boot id cannot be read ({error:?}): stores that were not closed count as unproven\n"
+            "the kernel's boot id cannot be read ({error:?}): stores that were not closed count \
+             as unproven\n"
         );
     });
     let id = text.map_or(BootId::default(), |text| trust::parse_boot_id(&text));
@@ -65,7 +66,7 @@ pub(super) fn judge(superblock: &Superblock) -> Trust {
 }
 
 /// Remembers how an engine has ended.
-pub(super) fn remember(new: Ended) {
+pub(super) fn remember(new: EndedStore) {
     let Some(boot) = BOOT.get() else {
         return;
     };

@@ -11,4 +11,40 @@
 mod drop;
 mod edit;
 mod take;
-mod vouch;
+
+use crate::engine::device::Device;
+use crate::engine::ground::Ground;
+use crate::engine::log::Log;
+use crate::engine::session::Session;
+use crate::engine::space::Space;
+use crate::engine::state::State;
+use crate::engine::wake::Waker;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+/// Changes of history. See the [module's documentation](self).
+pub(crate) struct Changes {
+    device: Arc<Device>,
+    state: Arc<State>,
+    space: Arc<Space>,
+    log: Arc<Log>,
+    session: Arc<Session>,
+    waker: Arc<Waker>,
+}
+
+impl Changes {
+    /// Makes what changes history.
+    ///
+    /// Errors: `ENOMEM`.
+    pub(super) fn new(ground: &Ground, log: Arc<Log>, session: Arc<Session>) -> Result<Arc<Self>> {
+        let changes = Self {
+            device: ground.device.clone(),
+            state: ground.state.clone(),
+            space: ground.space.clone(),
+            log,
+            session,
+            waker: ground.waker.clone(),
+        };
+        Ok(Arc::new(changes, GFP_KERNEL)?)
+    }
+}

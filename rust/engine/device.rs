@@ -108,7 +108,8 @@ impl Opened {
 fn warn_if_shared(identity: &Identity, device: &BlockDevice, what: &str) {
     if device.is_shared() {
         pr_warn!(
-            "{}: another mapped device uses the {what} {} too: what it writes there is neither tracked nor preserved; see dmsetup ls --tree\n",
+            "{}: another mapped device uses the {what} {} too: what it writes there is neither \
+             tracked nor preserved; see dmsetup ls --tree\n",
             identity.live,
             device.devt()
         );

@@ -86,7 +86,7 @@ impl Event {
 /// their kinds.
 const REMEMBERED: u64 = 64;
 
-struct Log {
+struct EventList {
     /// Number of the last event.
     number: u64,
     /// Number of the last one that was sent.
@@ -103,7 +103,7 @@ struct Log {
 #[pin_data]
 pub(crate) struct EventLog {
     #[pin]
-    log: Mutex<Log>,
+    log: Mutex<EventList>,
     #[pin]
     news: CondVar,
     #[pin]
@@ -120,7 +120,7 @@ impl EventLog {
     ///
     /// Errors: `ENOMEM`.
     pub(super) fn new(queues: Arc<Queues>) -> Result<Arc<Self>> {
-        let log = Log {
+        let log = EventList {
             number: 0,
             sent: 0,
             // Those with a number have been logged.
@@ -197,7 +197,7 @@ impl EventLog {
     }
 }
 
-impl Log {
+impl EventList {
     fn add(&mut self, event: Event) {
         self.number += 1;
         // CAST: Less than `REMEMBERED`.

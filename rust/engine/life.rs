@@ -22,9 +22,7 @@
 use crate::dm;
 use crate::dm::Events;
 use crate::dm::NoIo;
-use crate::engine::boot;
 use crate::engine::phase::Phase;
-use crate::engine::wake::Wake;
 use crate::engine::Engine;
 use crate::uapi::args::Options;
 use kernel::prelude::*;
@@ -37,32 +35,34 @@ impl Engine {
     /// work, for which this one may be waiting.
     pub(crate) fn flush_work(&self) {
         // Each may let the next run.
-        dm::flush_work(&self.log_work);
-        dm::flush_work(&self.checkpoint_work);
-        dm::flush_work(&self.work);
+        self.log.flush_work();
+        self.upkeep.flush_work();
+        self.writes.flush_work();
     }
 
     /// Prepares the engine for a target that is about to become active, with these options and this
     /// length. Allocates only if the device has grown.
     ///
-    /// Errors: `EBUSY` if the engine was bypassed, those of [`Engine::grow`].
-    pub(crate) fn bind(self: &Arc<Self>, sectors: u64, options: Options) -> Result {
-        if self.phases.was_bypassed() {
+    /// Errors: `EBUSY` if the engine was bypassed, those of growing.
+    pub(crate) fn bind(&self, sectors: u64, options: Options) -> Result {
+        if self.ground.phases.was_bypassed() {
             pr_err!(
                 "{}: writes have gone past this table since it was loaded: load it again\n",
-                self.device.live()
+                self.ground.device.live()
             );
             return Err(EBUSY);
         }
         self.is_bound.store(true, Release);
-        self.device.set_options(options);
-        if self.device.is_persistent() {
-            self.open_store();
+        self.ground.waker.set(Some(self.writes.clone()));
+        self.ground.device.set_options(options);
+        if self.ground.device.is_persistent() {
+            self.upkeep.open_store();
         } else {
-            let store_chunks = self.device.shape().chunk(self.device.store().sectors());
-            self.store.pool.lock().grow(store_chunks);
+            let device = &self.ground.device;
+            let chunks = device.shape().chunk(device.store().sectors());
+            self.ground.space.grow_pool(chunks);
         }
-        if sectors > self.device.sectors() {
+        if sectors > self.ground.device.sectors() {
             self.grow_or_fail_store(sectors)?;
         }
         Ok(())
@@ -70,70 +70,71 @@ impl Engine {
 
     /// Lets the device grow. If the store fails at that, it is given up: no failure of the store
     /// may keep the device from being resumed.
-    fn grow_or_fail_store(self: &Arc<Self>, sectors: u64) -> Result {
-        let grown = self.grow(sectors);
+    fn grow_or_fail_store(&self, sectors: u64) -> Result {
+        let grown = self.changes.grow(sectors);
         if !self.log.has_failed() {
             // If it was an error, it was the origin that could not be flushed.
             return grown;
         }
-        self.store_failed(EIO);
-        grown.or_else(|_| self.grow(sectors))
+        self.upkeep.store_failed(EIO);
+        grown.or_else(|_| self.changes.grow(sectors))
     }
 
     /// Makes the engine active: from now on writes come.
-    pub(crate) fn activate(self: &Arc<Self>) {
-        self.store.set_owner(Some(self.clone() as Arc<dyn Wake>));
+    pub(crate) fn activate(&self) {
         self.keep_held();
-        self.phases.set(Phase::Active);
-        if self.is_failing() {
-            self.kick_checkpoint();
+        self.ground.phases.set(Phase::Active);
+        if self.log.is_failing() {
+            self.upkeep.start_checkpoint();
         }
     }
 
     /// Gives back to device-mapper what waits for space, as a noflush suspend of `target` begins.
-    pub(crate) fn requeue_held(self: &Arc<Self>, target: &Arc<Events>) {
-        self.phases.set_suspending(Some(target.clone()));
-        self.kick();
+    pub(crate) fn requeue_held(&self, target: &Arc<Events>) {
+        self.ground.phases.set_suspending(Some(target.clone()));
+        self.ground.waker.look_again();
     }
 
     /// Makes bios wait for space again, as no noflush suspend is under way.
-    pub(crate) fn keep_held(self: &Arc<Self>) {
-        self.phases.set_suspending(None);
-        self.kick();
+    pub(crate) fn keep_held(&self) {
+        self.ground.phases.set_suspending(None);
+        self.ground.waker.look_again();
     }
 
     /// Suspends the engine after its target: no bio is in flight. Waits until no copy is in flight
     /// either, then closes a persistent store. Copies may outlive their bios, which are submitted
     /// without them if need shrinks.
-    pub(crate) fn deactivate(self: &Arc<Self>) {
-        self.phases.set(Phase::Suspended);
+    pub(crate) fn deactivate(&self) {
+        self.ground.phases.set(Phase::Suspended);
         self.is_bound.store(false, Release);
-        self.wait_for_copies();
+        self.writes.wait_for_copies();
         self.flush_work();
-        if self.device.is_persistent() {
-            self.close_store();
+        if self.ground.device.is_persistent() {
+            self.session.close();
         }
     }
 
     /// Takes note that a target that has been active is destroyed, and whether its table
-    /// `is_replaced` by another one that is active. Unless another target of the engine has begun to
-    /// become active, the engine is bypassed: it is never active again, since a table may have been
-    /// there for a moment that nobody saw.
+    /// `is_replaced` by another one that is active. Unless another target of the engine has begun
+    /// to become active, the engine is bypassed: it is never active again, since a table may have
+    /// been there for a moment that nobody saw.
     pub(crate) fn note_destroyed(&self, is_replaced: bool) {
-        if self.phases.now() == Phase::Suspended && !self.is_bound.load(Acquire) {
-            self.phases.set_bypassed(is_replaced);
+        if self.ground.phases.now() == Phase::Suspended && !self.is_bound.load(Acquire) {
+            self.ground.phases.set_bypassed(is_replaced);
         }
     }
 
     /// Ends the engine after its last target. The caller keeps a reference.
     pub(crate) fn shut_down(&self) {
-        self.phases.set(Phase::Dead);
-        self.store.set_owner(None);
-        self.wait_for_copies();
+        self.ground.phases.set(Phase::Dead);
+        self.writes.wait_for_copies();
         // A completion that has handed its copy back may still hold a reference.
         dm::synchronize_rcu();
         self.flush_work();
-        self.events.close();
+        self.ground.waker.set(None);
+        // Of what was woken until then.
+        self.flush_work();
+        self.ground.events.close();
     }
 
     /// Remembers what to believe of a store that is not closed. Nothing is written to the store any
@@ -141,20 +142,6 @@ impl Engine {
     pub(crate) fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();
-        let is_intact = !self.log.is_given_up() && !self.phases.was_replaced();
-        let guard = self.superblocks.lock();
-        let ended = (*guard)
-            .as_ref()
-            .and_then(|superblocks| superblocks.ended(is_intact));
-        if let Some(ended) = ended {
-            boot::remember(ended);
-        }
-    }
-
-    fn wait_for_copies(&self) {
-        let mut copier = self.copier.lock();
-        while copier.is_copying() {
-            self.copies_done.wait(&mut copier);
-        }
+        self.session.remember_end(self.ground.phases.was_replaced());
     }
 }

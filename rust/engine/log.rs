@@ -19,12 +19,13 @@
 //!
 //! # What takes part
 //!
-//! Anybody in process context adds to it. Completions only put the record back and let the engine's
-//! log work run, which needs neither the copier nor the control lock; so both may wait for the log.
+//! Anybody in process context adds to it ([`append`]), which makes records ([`form`]). Completions
+//! only put the record back and let the log's work run ([`retire`]). That needs neither the copier
+//! nor the control lock; so both may wait for the log.
 //!
 //! Control entries (snapshots, drops, ...) go before the copier's entries, and may use the ring's
 //! reserve. The order between the two does not matter, since a copier's entry holds for one epoch
-//! and checkpoint generation only.
+//! and period only.
 //!
 //! # Lock order
 //!
@@ -33,29 +34,37 @@
 
 #![forbid(unsafe_code)]
 
-pub(in crate::engine) mod form;
-pub(in crate::engine) mod pending;
+mod append;
+pub(super) mod contents;
+mod form;
+pub(super) mod pending;
+mod retire;
 
+use crate::dm;
 use crate::dm::Gather;
-use crate::dm::GatherDone;
 use crate::dm::Io;
 use crate::dm::IrqStack;
 use crate::dm::List;
-use crate::dm::NoIo;
 use crate::dm::Status;
+use crate::engine::device::Device;
+use crate::engine::ground::Ground;
+use crate::engine::log::contents::Copy;
+use crate::engine::log::contents::Returned;
 use crate::engine::log::pending::Lane;
 use crate::engine::log::pending::Queue;
-use crate::engine::write::copy::Copy;
-use crate::engine::Engine;
-use crate::engine::LOG;
-use crate::format::Entry;
+use crate::engine::queues::Queues;
+use crate::engine::space::Space;
+use crate::engine::state::State;
+use crate::engine::wake::Waker;
 use crate::format::Layout;
 use crate::format::MAX_CONTENTS;
 use crate::store::Buffer;
 use crate::store::LogEnd;
 use crate::store::LogPosition;
+use kernel::impl_has_work;
 use kernel::new_condvar;
 use kernel::new_mutex;
+use kernel::new_work;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
@@ -63,77 +72,73 @@ use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::Mutex;
-use kernel::workqueue::WorkItem;
+use kernel::workqueue::Work;
 
 /// Most records in flight.
-pub(super) const IN_FLIGHT: usize = 8;
+const IN_FLIGHT: usize = 8;
 /// Most of them with contents: one being written and one to follow keep a device busy, and what
 /// comes meanwhile is one record, with one header and one durable write for all of it.
-pub(super) const CONTENTS_IN_FLIGHT: usize = 2;
+const CONTENTS_IN_FLIGHT: usize = 2;
 /// A checkpoint is made when so many segments have been filled since the last one ...
 const MIN_SEGMENTS: u64 = 64;
 /// ... and they are so many times the last one's image.
 const IMAGE_SHARE: u64 = 16;
 
 /// A record's write.
-pub(crate) type Write = KBox<Gather<Copy, Record>>;
+type Write = KBox<Gather<Copy, RecordTag>>;
 
 /// What goes along with it.
-pub(super) struct Record {
-    pub(super) sequence: u64,
-    pub(crate) status: Status,
-    /// Set while in flight only, or the engine would own itself.
-    pub(crate) engine: Option<Arc<Engine>>,
-}
-
-impl GatherDone<Copy> for Record {
-    fn done(mut gather: Write, status: Status) {
-        gather.data.status = status;
-        // As in `Copy::done`: not the last reference.
-        if let Some(engine) = gather.data.engine.take() {
-            engine.log.written.push(gather);
-            engine.kick_log();
-        }
-    }
+struct RecordTag {
+    sequence: u64,
+    status: Status,
+    /// Set while in flight only, or the log would own itself.
+    log: Option<Arc<Log>>,
 }
 
 /// A record in flight or written, in the order of their numbers.
-pub(super) struct Flight {
+struct Flight {
     /// Its number.
-    pub(super) sequence: u64,
+    sequence: u64,
     /// Tickets up to this one are for it and earlier records, by [`Lane`].
-    pub(super) tickets: [u64; 2],
+    tickets: [u64; 2],
     /// It has contents, not entries.
-    pub(super) has_contents: bool,
+    has_contents: bool,
     /// Set when it is complete.
-    pub(crate) written: Option<Write>,
+    written: Option<Write>,
 }
 
 /// What the log's lock protects.
-pub(super) struct Inner {
+struct Inner {
     /// `None` while there is no session.
-    pub(super) end: Option<LogEnd>,
-    pub(super) idle: List<Write>,
-    pub(super) flights: KVec<Flight>,
-    pub(crate) queues: [Queue; 2],
+    end: Option<LogEnd>,
+    idle: List<Write>,
+    flights: KVec<Flight>,
+    queues: [Queue; 2],
     /// Contents that wait for a record.
-    pub(crate) contents: List<KBox<Io<Copy>>>,
+    contents: List<KBox<Io<Copy>>>,
     /// The present epoch; contents of another are not written.
-    pub(crate) epoch: u64,
+    epoch: u64,
     /// Records below this are durable.
-    pub(super) durable: u64,
+    durable: u64,
     /// Segments to be filled until a checkpoint is made, so that replay takes a bounded time.
-    pub(super) segments_left: u64,
+    segments_left: u64,
     /// The place before the record of each slot that is not settled.
-    pub(super) unsettled: KVec<Option<LogPosition>>,
-    pub(super) header: Buffer,
+    unsettled: KVec<Option<LogPosition>>,
+    header: Buffer,
     /// Chunks and checksums of a record being made.
-    pub(super) checksums: KVec<(u64, u32)>,
+    checksums: KVec<(u64, u32)>,
 }
 
 /// The log. See the [module's documentation](self).
 #[pin_data]
 pub(super) struct Log {
+    device: Arc<Device>,
+    state: Arc<State>,
+    space: Arc<Space>,
+    queues: Arc<Queues>,
+    waker: Arc<Waker>,
+    /// Where contents go back to.
+    returned: Arc<Returned>,
     #[pin]
     inner: Mutex<Inner>,
     written: IrqStack<Write>,
@@ -143,25 +148,50 @@ pub(super) struct Log {
     given_up: Atomic<bool>,
     #[pin]
     progress: CondVar,
+    #[pin]
+    work: Work<Log>,
+}
+
+impl_has_work! {
+    impl HasWork<Self> for Log { self.work }
 }
 
 impl Log {
-    /// Makes an empty log for `slots` copies. May sleep.
+    /// Makes an empty log for `slots` copies, whose contents go back by `returned`. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new(slots: usize) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
+    pub(super) fn new(ground: &Ground, returned: Arc<Returned>, slots: usize) -> Result<Arc<Self>> {
+        let init = try_pin_init!(Self {
+            device: ground.device.clone(),
+            state: ground.state.clone(),
+            space: ground.space.clone(),
+            queues: ground.queues.clone(),
+            waker: ground.waker.clone(),
+            returned,
             inner <- new_mutex!(Inner::new(slots)?, "Log::inner"),
             written: IrqStack::new(),
             durable: [Atomic::new(0), Atomic::new(0)],
             failed: Atomic::new(false),
             given_up: Atomic::new(false),
             progress <- new_condvar!("Log::progress"),
-        }? Error)
+            work <- new_work!("Log::work"),
+        }? Error);
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// Lets the log take in the records that have been written. Any context.
+    pub(super) fn retire_soon(self: &Arc<Self>) {
+        // When it is queued already it will see what there is to do.
+        let _ = self.queues.log.enqueue(self.clone());
+    }
+
+    /// Waits until the log's work has nothing to do.
+    pub(super) fn flush_work(&self) {
+        dm::flush_work(&self.work);
     }
 
     /// Begins a session: the next record goes to `end`.
-    pub(crate) fn begin(&self, end: LogEnd, epoch: u64) {
+    pub(super) fn begin(&self, end: LogEnd, epoch: u64) {
         let mut inner = self.inner.lock();
         inner.durable = end.place().sequence;
         inner.end = Some(end);
@@ -169,13 +199,18 @@ impl Log {
     }
 
     /// Ends a session: no record is made until the next session begins.
-    pub(crate) fn end(&self) {
+    pub(super) fn end(&self) {
         self.inner.lock().end = None;
     }
 
     /// Returns true if the log has failed: nothing can be logged any longer.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub(super) fn has_failed(&self) -> bool {
         self.failed.load(Acquire)
+    }
+
+    /// Returns true while writes wait that should be logged, as the store cannot be written.
+    pub(super) fn is_failing(&self) -> bool {
+        self.has_failed() && !self.is_given_up()
     }
 
     /// Returns true if the log is given up: writes pass that should have been logged.
@@ -191,12 +226,12 @@ impl Log {
 
     /// Makes the log fail: nothing is logged from now on. The caller holds the lock, and wakes
     /// those who wait.
-    pub(super) fn set_failed(&self) {
+    fn set_failed(&self) {
         self.failed.store(true, Release);
     }
 
     /// Makes the log fail: nothing is logged from now on. Wakes those who wait.
-    pub(crate) fn fail(&self) {
+    pub(super) fn fail(&self) {
         self.set_failed();
         // With the lock, so that nobody is between looking and waiting.
         let _inner = self.inner.lock();
@@ -212,7 +247,7 @@ impl Log {
     /// begun what cannot be undone.
     ///
     /// Errors: `EIO` if the entry never will be durable.
-    pub(crate) fn wait(&self, lane: Lane, ticket: u64) -> Result {
+    pub(super) fn wait(&self, lane: Lane, ticket: u64) -> Result {
         let mut inner = self.inner.lock();
         loop {
             if self.is_durable(lane, ticket) {
@@ -235,7 +270,7 @@ impl Log {
 
     /// Returns the place where replay would have to begin, and the number of the next record.
     /// `None` if there is no session.
-    pub(crate) fn cut(&self) -> Option<(LogPosition, u64)> {
+    pub(super) fn cut(&self) -> Option<(LogPosition, u64)> {
         let inner = self.inner.lock();
         let next = inner.end.as_ref()?.place();
         let unsettled = inner.unsettled.iter().flatten();
@@ -293,7 +328,7 @@ impl Log {
     }
 
     /// Returns true if no record can be made now.
-    pub(super) fn is_full(&self, inner: &Inner) -> bool {
+    fn is_full(&self, inner: &Inner) -> bool {
         inner.end.is_none() || inner.flights.len() >= IN_FLIGHT
     }
 }
@@ -302,10 +337,10 @@ impl Inner {
     fn new(slots: usize) -> Result<Self> {
         let mut idle = List::new();
         for _ in 0..IN_FLIGHT {
-            idle.push(Gather::new(Record {
+            idle.push(Gather::new(RecordTag {
                 sequence: 0,
                 status: Status::OK,
-                engine: None,
+                log: None,
             })?);
         }
         Ok(Self {
@@ -321,124 +356,5 @@ impl Inner {
             header: Buffer::new()?,
             checksums: KVec::with_capacity(MAX_CONTENTS, GFP_KERNEL)?,
         })
-    }
-}
-
-impl Engine {
-    /// Appends entries that belong together to the log. Returns a ticket to wait for, or `None` if
-    /// too many entries wait already, or the log has failed.
-    pub(super) fn append(self: &Arc<Self>, lane: Lane, entries: &[Entry]) -> Option<u64> {
-        if self.log.has_failed() {
-            return None;
-        }
-        let mut inner = self.log.inner.lock();
-        let ticket = inner.queues[lane as usize].add(entries);
-        self.form_records(&mut inner);
-        ticket
-    }
-
-    /// Appends an entry like [`Engine::append`], for the copy in a slot. Until that is settled,
-    /// replay begins no later than here.
-    pub(super) fn append_for_slot(self: &Arc<Self>, slot: usize, entry: Entry) -> Option<u64> {
-        let mut inner = self.log.inner.lock();
-        if self.log.has_failed() {
-            return None;
-        }
-        let place = inner.end.as_ref()?.place();
-        let ticket = inner.queues[Lane::Copier as usize].add(&[entry])?;
-        if let Some(unsettled) = inner.unsettled.get_mut(slot) {
-            *unsettled = Some(place);
-        }
-        self.form_records(&mut inner);
-        Some(ticket)
-    }
-
-    /// Appends the contents of a copy to the log; [`Engine::form_appended`] makes the record.
-    ///
-    /// The copy comes back as a finished one: with its position once the record is durable, with an
-    /// error if that fails, and without a position if its epoch has ended.
-    pub(super) fn append_contents(&self, io: KBox<Io<Copy>>) {
-        self.log.inner.lock().contents.push(io);
-    }
-
-    /// Makes records of the contents that were appended.
-    pub(super) fn form_appended(self: &Arc<Self>) {
-        let mut inner = self.log.inner.lock();
-        if !inner.contents.is_empty() {
-            self.form_records(&mut inner);
-        }
-    }
-
-    /// Takes in the records that have been written, and makes more. This is the log's work.
-    pub(super) fn run_log(self: &Arc<Self>) {
-        let mut inner = self.log.inner.lock();
-        let mut written = self.log.written.take();
-        while let Some(write) = written.pop() {
-            let sequence = write.data.sequence;
-            let mut flights = inner.flights.iter_mut();
-            if let Some(flight) = flights.find(|flight| flight.sequence == sequence) {
-                flight.written = Some(write);
-            }
-        }
-        self.retire_records(&mut inner);
-        self.form_records(&mut inner);
-        drop(inner);
-        self.log.progress.notify_all();
-        if self.log.has_failed() {
-            // The checkpoint's work gives the store up: here nothing is waited for.
-            self.kick_checkpoint();
-        }
-        self.kick_copier();
-    }
-
-    /// Takes the durable records off the front of the list of flights.
-    fn retire_records(self: &Arc<Self>, inner: &mut Inner) {
-        while inner
-            .flights
-            .first()
-            .is_some_and(|first| first.written.is_some())
-        {
-            let Ok(flight) = inner.flights.remove(0) else {
-                return;
-            };
-            let Some(mut write) = flight.written else {
-                return;
-            };
-            if write.data.status != Status::OK && !self.log.has_failed() {
-                self.log.set_failed();
-            }
-            // After a failure nothing later counts, whether it was written or not.
-            let failed = self.log.has_failed();
-            if !failed {
-                inner.durable = flight.sequence + 1;
-                for lane in Lane::ALL {
-                    let durable = &self.log.durable[lane as usize];
-                    durable.store(flight.tickets[lane as usize], Release);
-                }
-            }
-            let mut parts = write.take_parts();
-            while let Some(io) = parts.pop() {
-                self.give_back_contents(io, failed);
-            }
-            inner.idle.push(write);
-        }
-    }
-
-    /// Gives contents back to the copier.
-    pub(super) fn give_back_contents(&self, mut io: KBox<Io<Copy>>, failed: bool) {
-        io.data.status = match failed {
-            true => Status::IO_ERROR,
-            false => Status::OK,
-        };
-        self.finished.push(io);
-    }
-}
-
-impl WorkItem<LOG> for Engine {
-    type Pointer = Arc<Engine>;
-
-    fn run(this: Arc<Engine>) {
-        let _noio = NoIo::enter();
-        this.run_log();
     }
 }

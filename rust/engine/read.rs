@@ -23,12 +23,17 @@ use crate::dm::errors::EUCLEAN;
 use crate::dm::Bio;
 use crate::dm::Direction;
 use crate::dm::Io;
+use crate::engine::device::Device;
 use crate::engine::events::Event;
+use crate::engine::events::EventLog;
+use crate::engine::ground::Ground;
 use crate::engine::phase::Phase;
+use crate::engine::phase::Phases;
 use crate::engine::session::disk::StoreDisk;
 use crate::engine::space::Copies;
+use crate::engine::space::Space;
+use crate::engine::state::State;
 use crate::engine::state::Timeline;
-use crate::engine::Engine;
 use crate::history::Snapshot;
 use crate::history::Whereabouts;
 use crate::maps::Chunks;
@@ -39,7 +44,16 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// Largest piece read at once, in bytes, unless a chunk is larger.
-const PIECE_BYTES: u64 = 64 << 10;
+const READ_BYTES: u64 = 64 << 10;
+
+/// The frozen content of a live device. See the [module's documentation](self).
+pub(crate) struct Frozen {
+    device: Arc<Device>,
+    state: Arc<State>,
+    space: Arc<Space>,
+    phases: Arc<Phases>,
+    events: Arc<EventLog>,
+}
 
 /// Where the frozen content of some chunks is.
 pub(crate) enum Source {
@@ -79,15 +93,15 @@ pub(crate) struct ReadBuffer {
 }
 
 impl ReadBuffer {
-    /// Makes a buffer for reads of an engine's frozen content. May sleep.
+    /// Makes a buffer for reads of frozen content. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new(engine: &Engine) -> Result<Self> {
+    pub(crate) fn new(frozen: &Frozen) -> Result<Self> {
         // CAST: At most 1 MiB.
-        let bytes = engine.device.shape().chunk_bytes().max(PIECE_BYTES) as usize;
+        let bytes = frozen.device.shape().chunk_bytes().max(READ_BYTES) as usize;
         Ok(Self {
             io: Io::new(bytes, ())?,
-            headers: Headers::new(engine.device.store_uuid())?,
+            headers: Headers::new(frozen.device.store_uuid())?,
         })
     }
 
@@ -95,42 +109,53 @@ impl ReadBuffer {
     /// The bio is moved on to its end, or behind the first content that is wrong.
     pub(crate) fn are_right<S>(
         &mut self,
-        engine: &Engine,
+        frozen: &Frozen,
         first: Content,
         bio: &mut Bio<S>,
     ) -> bool {
-        let contents = bio.span().len / engine.device.shape().chunk_sectors();
+        let contents = bio.span().len / frozen.device.shape().chunk_sectors();
         // CAST: At most 1 MiB.
-        let bytes = engine.device.shape().chunk_bytes() as u32;
-        self.expect(engine, &first).is_ok()
+        let bytes = frozen.device.shape().chunk_bytes() as u32;
+        self.expect(frozen, &first).is_ok()
             && (0..contents).all(|n| {
                 bio.copy_to(&mut self.io, bytes);
-                self.is_right(engine, &first.nth(n, engine.store.step), 0)
+                self.is_right(frozen, &first.nth(n, frozen.space.step()), 0)
             })
     }
 
     /// Returns the checksum that a content should have, and keeps its header.
-    fn expect(&mut self, engine: &Engine, content: &Content) -> Result<u32> {
-        let layout = engine.store.with_segments(|segments| segments.layout());
-        let mut disk = StoreDisk::new(engine.device.store(), &mut self.io);
+    fn expect(&mut self, frozen: &Frozen, content: &Content) -> Result<u32> {
+        let layout = frozen.space.with_segments(|segments| segments.layout());
+        let mut disk = StoreDisk::new(frozen.device.store(), &mut self.io);
         self.headers.find(&mut disk, &layout.ok_or(EIO)?, content)
     }
 
     /// Returns true if the content at `offset` of the buffer, a whole chunk, has the right
     /// checksum. The header that says so must have been kept by [`ReadBuffer::expect`], for this
     /// content or one before it in the same run.
-    fn is_right(&mut self, engine: &Engine, content: &Content, offset: u64) -> bool {
-        let expected = self.headers.known(engine.store.step, content);
+    fn is_right(&mut self, frozen: &Frozen, content: &Content, offset: u64) -> bool {
+        let expected = self.headers.known(frozen.space.step(), content);
         // CAST: Within the buffer; a chunk's size.
         let (offset, bytes) = (
             offset as usize,
-            engine.device.shape().chunk_bytes() as usize,
+            frozen.device.shape().chunk_bytes() as usize,
         );
         expected == Some(self.io.checksum(offset, bytes))
     }
 }
 
-impl Engine {
+impl Frozen {
+    /// Makes what reads frozen content.
+    pub(super) fn new(ground: &Ground) -> Self {
+        Self {
+            device: ground.device.clone(),
+            state: ground.state.clone(),
+            space: ground.space.clone(),
+            phases: ground.phases.clone(),
+            events: ground.events.clone(),
+        }
+    }
+
     /// Returns the designation that decides which chunks of a snapshot can be read.
     pub(crate) fn visible(&self, snapshot: &Snapshot) -> Arc<Designation> {
         match snapshot.keep_unprotected {
@@ -142,7 +167,7 @@ impl Engine {
     /// Returns where the frozen content of the first chunk of `run` is, and the end of the chunks
     /// for which the answer is the same.
     pub(crate) fn look(
-        self: &Arc<Self>,
+        &self,
         timeline: &Timeline,
         snapshot: &Snapshot,
         visible: &Designation,
@@ -195,7 +220,7 @@ impl Engine {
     /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `EAGAIN` (it is
     /// on the origin, and the live device is suspended), `ENODEV`, and those of the devices.
     pub(crate) fn read_frozen(
-        self: &Arc<Self>,
+        &self,
         id: u64,
         start: u64,
         sectors: u64,
@@ -252,7 +277,7 @@ impl Engine {
     /// Reads contents of a persistent store and checks them: `len` sectors or fewer, from sector
     /// `within` of the first content on.
     fn read_contents(
-        self: &Arc<Self>,
+        &self,
         first: Content,
         within: u64,
         len: u64,
@@ -274,7 +299,7 @@ impl Engine {
         let bytes = (contents * chunk_bytes) as u32;
         let io = &mut buffer.io;
         io.run(self.device.store(), Direction::Read, sector, bytes)?;
-        let content = |n| first.nth(n, self.store.step);
+        let content = |n| first.nth(n, self.space.step());
         let right = (0..contents)
             .take_while(|n| buffer.is_right(self, &content(*n), n * chunk_bytes))
             .count();
@@ -294,11 +319,12 @@ impl Engine {
 
     /// Counts a read of a content that is not what was written to the store. Logs a message and
     /// sends an event, but ever more rarely, so that the kernel log is not flooded.
-    fn tell_damaged(self: &Arc<Self>, content: &Content) {
+    fn tell_damaged(&self, content: &Content) {
         let count = self.device.counters().damaged.next() + 1;
         if count.is_power_of_two() {
             pr_err!(
-                "{}: the store is damaged: {count} reads of frozen content failed, the last one that of chunk {}; see preserve check\n",
+                "{}: the store is damaged: {count} reads of frozen content failed, the last one \
+                 that of chunk {}; see preserve check\n",
                 self.device.live(),
                 content.chunk
             );

@@ -30,118 +30,68 @@
 
 #![forbid(unsafe_code)]
 
-pub(super) mod checkpoint;
-pub(crate) mod disk;
+pub(super) mod begin;
+mod checkpoint;
+pub(super) mod disk;
+mod durable;
 pub(super) mod open;
 pub(super) mod superblocks;
+mod vouch;
 
-use crate::dm::errors::EUCLEAN;
-use crate::dm::NoIo;
 use crate::engine::boot;
-use crate::engine::log::pending::Lane;
-use crate::engine::session::open::was_written;
+use crate::engine::device::Device;
+use crate::engine::ground::Ground;
+use crate::engine::log::Log;
 use crate::engine::session::superblocks::Superblocks;
-use crate::engine::state::Control;
-use crate::engine::Engine;
-use crate::format::Entry;
-use crate::format::BLOCK_SECTORS;
-use crate::format::ON_ERROR_BLOCK;
-use crate::format::ON_ERROR_CONTINUE;
-use crate::format::STATE_CLOSED;
-use crate::format::STATE_OPEN;
-use crate::store::LogEnd;
-use crate::store::Segments;
-use crate::uapi::args::OnError;
+use crate::engine::space::Space;
+use crate::engine::state::State;
+use crate::engine::wake::Waker;
+use kernel::new_mutex;
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use zerocopy::little_endian::U32;
-use zerocopy::little_endian::U64;
+use kernel::sync::Mutex;
 
-impl Engine {
-    /// Begins a session; whether the image on disk is all there is to know, and the superblocks say
-    /// that the store is open.
+/// The sessions of a store. See the [module's documentation](self).
+#[pin_data]
+pub(super) struct Session {
+    device: Arc<Device>,
+    state: Arc<State>,
+    space: Arc<Space>,
+    log: Arc<Log>,
+    waker: Arc<Waker>,
+    /// `None` with a transient store.
+    #[pin]
+    superblocks: Mutex<Option<Superblocks>>,
+}
+
+/// What came of writing the broken state.
+pub(super) struct Broken {
+    /// Whether a superblock says so.
+    pub(super) written: Result,
+    /// The log is given up.
+    pub(super) is_given_up: bool,
+    /// The store has not failed before.
+    pub(super) is_first: bool,
+}
+
+impl Session {
+    /// Makes the sessions of a store: none is under way. May sleep.
     ///
-    /// Errors: `EUCLEAN` if others have written to the origin, those of writing superblocks, `EFBIG`,
-    /// `ENOMEM`.
-    pub(super) fn begin_session(&self, superblocks: &mut Superblocks) -> Result<bool> {
-        superblocks.has_tried = true;
-        // Since the table was loaded, or the device suspended, others may have written to the
-        // origin.
-        if superblocks.image_is_exact
-            && was_written(
-                self.device.origin(),
-                &superblocks.superblock,
-                &mut superblocks.io,
-            )
-        {
-            return Err(EUCLEAN);
-        }
-        let grown = superblocks
-            .layout
-            .grown(self.device.store().sectors() / BLOCK_SECTORS);
-        if grown != superblocks.layout {
-            let installed = self.store.with_segments(|segments| segments.grow(grown));
-            installed.unwrap_or(Ok(()))?;
-            superblocks.layout = grown;
-            superblocks.layout.store(&mut superblocks.superblock);
-        } else if self.store.with_segments(|_| ()).is_none() {
-            self.store.set_segments(Segments::new(grown, &[])?);
-        }
-        let session = superblocks.superblock.session.get() + 1;
-        superblocks.superblock.session = U64::new(session);
-        superblocks.superblock.state = U32::new(STATE_OPEN);
-        superblocks.superblock.boot = boot::id();
-        superblocks.superblock.on_error = U32::new(match self.device.options().on_error {
-            OnError::Continue => ON_ERROR_CONTINUE,
-            OnError::Block => ON_ERROR_BLOCK,
+    /// Errors: `ENOMEM`.
+    pub(super) fn new(
+        ground: &Ground,
+        log: Arc<Log>,
+        superblocks: Option<Superblocks>,
+    ) -> Result<Arc<Self>> {
+        let init = pin_init!(Self {
+            device: ground.device.clone(),
+            state: ground.state.clone(),
+            space: ground.space.clone(),
+            log,
+            waker: ground.waker.clone(),
+            superblocks <- new_mutex!(superblocks, "Session::superblocks"),
         });
-        let end = LogEnd::new(
-            superblocks.superblock.store,
-            session,
-            superblocks.layout,
-            superblocks.place,
-        );
-        let epoch = self.state.timeline().present().map_or(0, |epoch| epoch.id);
-        self.log.begin(end, epoch);
-        superblocks.is_open = true;
-        superblocks.has_begun = false;
-        self.store.with_segments(Segments::close_current);
-        if !superblocks.image_is_exact {
-            return Ok(false);
-        }
-        superblocks.image_is_exact = false;
-        superblocks.write_superblocks(self.device.store())?;
-        superblocks.has_begun = true;
-        Ok(true)
-    }
-
-    /// Makes the closing checkpoint of a session. The device has been suspended, and no copy is in
-    /// flight.
-    pub(super) fn close_store(self: &Arc<Self>) {
-        let _noio = NoIo::enter();
-        self.log.wait_until_idle();
-        let mut control = self.state.control();
-        let saved = match self.log.has_failed() {
-            true => {
-                self.say_again_that_it_failed();
-                Ok(())
-            }
-            false => self.checkpoint(&mut control, STATE_CLOSED),
-        };
-        let mut guard = self.superblocks.lock();
-        if let Some(superblocks) = (*guard).as_mut() {
-            superblocks.is_open = false;
-        }
-        drop(guard);
-        drop(control);
-        if let Err(error) = saved {
-            // The superblocks still say that it is open, and the log is there: as after a power
-            // cut.
-            pr_err!(
-                "{}: the checkpoint failed ({error:?}); the next activation replays the log\n",
-                self.device.live()
-            );
-        }
+        Arc::pin_init(init, GFP_KERNEL)
     }
 
     /// Returns true if changes have to be logged. False for a store that has no log or is given up,
@@ -166,62 +116,47 @@ impl Engine {
         }
     }
 
-    pub(super) fn has_session(&self) -> bool {
+    /// Returns true if a session is under way.
+    pub(super) fn is_open(&self) -> bool {
         let guard = self.superblocks.lock();
         (*guard)
             .as_ref()
             .is_some_and(|superblocks| superblocks.is_open)
     }
 
-    /// Makes entries durable that belong together, before what they say takes effect. Does nothing
-    /// for a transient store, or one that is given up, whose superblock says so. The caller holds
-    /// the control lock.
-    ///
-    /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed and is not
-    /// given up, those of a checkpoint, which a short ring needs first.
-    pub(super) fn make_durable(
-        self: &Arc<Self>,
-        control: &mut Control,
-        entries: &[Entry],
-    ) -> Result {
-        if !self.is_logging()? {
-            return Ok(());
-        }
-        self.ensure_ring_room(control)?;
-        match self.append(Lane::Control, entries) {
-            Some(ticket) => self.log.wait(Lane::Control, ticket),
-            None => Err(EIO),
-        }
-    }
-
-    /// Extends the layout by what the device of the store has become larger by. The caller holds the control lock.
-    ///
-    /// Errors: `EIO` when the store has failed, those of writing superblocks, `ENOMEM`.
-    pub(super) fn grow_layout(&self, superblocks: &mut Superblocks) -> Result {
-        if self.log.has_failed() {
-            return Err(EIO);
-        }
-        let blocks = self.device.store().sectors() / BLOCK_SECTORS;
-        let grown = superblocks.layout.grown(blocks);
-        if grown == superblocks.layout {
-            return Ok(());
-        }
-        // A record that names a new segment must find it in the superblock.
-        grown.store(&mut superblocks.superblock);
-        superblocks.write_superblocks(self.device.store())?;
-        let installed = self.store.with_segments(|segments| segments.grow(grown));
-        installed.unwrap_or(Ok(()))?;
-        self.log.set_layout(&grown);
-        superblocks.layout = grown;
-        Ok(())
-    }
-
-    /// Writes the broken state to a superblock for the last time: the store may be back.
-    fn say_again_that_it_failed(&self) {
+    /// Writes the broken state to a superblock. Gives the log up if that could be done, or else if
+    /// writes are to pass `regardless`. Returns `None` if there is nothing to do: the store is
+    /// transient, or the log is given up already.
+    pub(super) fn write_broken(&self, regardless: bool) -> Option<Broken> {
         let mut guard = self.superblocks.lock();
-        if let Some(superblocks) = (*guard).as_mut().filter(|_| self.log.is_given_up()) {
-            // If it is not, that has been told, and is remembered.
-            let _ = superblocks.write_broken(self.device.store());
+        let superblocks = (*guard).as_mut()?;
+        if self.log.is_given_up() {
+            return None;
+        }
+        let written = superblocks.write_broken(self.device.store());
+        let is_given_up = written.is_ok() || regardless;
+        if is_given_up {
+            self.log.give_up();
+        }
+        let is_first = !core::mem::replace(&mut superblocks.is_failing, true);
+        Some(Broken {
+            written,
+            is_given_up,
+            is_first,
+        })
+    }
+
+    /// Remembers what to believe of a store that is not closed. `was_replaced` says that another
+    /// table was active in the engine's place. Nothing is written to the store any longer, and
+    /// nobody else has opened it yet.
+    pub(super) fn remember_end(&self, was_replaced: bool) {
+        let is_intact = !self.log.is_given_up() && !was_replaced;
+        let guard = self.superblocks.lock();
+        let ended = (*guard)
+            .as_ref()
+            .and_then(|superblocks| superblocks.ended(is_intact));
+        if let Some(ended) = ended {
+            boot::remember(ended);
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The copies of an epoch: their index and their space in the store.
+//! The space of a store, and the copies of an epoch: their index and their part of that space.
 //!
 //! Lock order: `space`, then the pool or the segments; `index` is taken alone. Only the copier adds
 //! copies, readers only look. The space goes back to the pool when the last reference is dropped,
@@ -8,8 +8,10 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::wake::Wake;
+use crate::engine::wake::Waker;
+use crate::format::BLOCK_SECTORS;
 use crate::maps::Chunks;
+use crate::maps::Geometry;
 use crate::maps::Index;
 use crate::maps::Room;
 use crate::store::Area;
@@ -26,12 +28,12 @@ use kernel::sync::Arc;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 
-/// The store's space: a transient store's pool, or a persistent one's segments.
+/// The space of a store: a transient store's pool, or a persistent one's segments.
 #[pin_data]
-pub(crate) struct Store {
+pub(super) struct Space {
     /// The pool, of nothing if the store is persistent.
     #[pin]
-    pub(super) pool: Mutex<Pool>,
+    pool: Mutex<Pool>,
     /// A persistent store's segments, once it is known which are in use.
     #[pin]
     segments: Mutex<Option<Segments>>,
@@ -39,50 +41,43 @@ pub(crate) struct Store {
     is_persistent: bool,
     /// Positions that a content takes: in chunks in a transient store, in blocks in a persistent
     /// one.
-    pub(super) step: u64,
+    step: u64,
     /// Epochs' spaces that there are, also those that only a reader still holds.
     spaces: Atomic<u64>,
-    /// Told when space comes back. Cleared when the engine shuts down, as it owns this store.
-    #[pin]
-    owner: SpinLock<Option<Arc<dyn Wake>>>,
+    /// Told when space comes back.
+    waker: Arc<Waker>,
 }
 
-impl Store {
+impl Space {
     /// Makes the space of a transient store of `capacity` chunks, all free. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(super) fn transient(capacity: u64) -> Result<Arc<Self>> {
-        Self::new(false, capacity, 1)
+    pub(super) fn transient(capacity: u64, waker: Arc<Waker>) -> Result<Arc<Self>> {
+        Self::new(false, capacity, 1, waker)
     }
 
     /// Makes the space of a persistent store, whose segments are not known yet. A content takes
     /// `step` blocks. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(super) fn persistent(step: u64) -> Result<Arc<Self>> {
-        Self::new(true, 0, step)
+    pub(super) fn persistent(step: u64, waker: Arc<Waker>) -> Result<Arc<Self>> {
+        Self::new(true, 0, step, waker)
     }
 
-    fn new(is_persistent: bool, capacity: u64, step: u64) -> Result<Arc<Self>> {
+    fn new(is_persistent: bool, capacity: u64, step: u64, waker: Arc<Waker>) -> Result<Arc<Self>> {
         let init = pin_init!(Self {
-            pool <- new_mutex!(Pool::new(capacity), "Store::pool"),
-            segments <- new_mutex!(None, "Store::segments"),
+            pool <- new_mutex!(Pool::new(capacity), "Space::pool"),
+            segments <- new_mutex!(None, "Space::segments"),
             is_persistent,
             step,
             spaces: Atomic::new(0),
-            owner <- new_spinlock!(None, "Store::owner"),
+            waker,
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
 }
 
-impl Store {
-    /// Sets the engine that is told when space comes back.
-    pub(super) fn set_owner(&self, owner: Option<Arc<dyn Wake>>) {
-        let old = core::mem::replace(&mut *self.owner.lock(), owner);
-        drop(old);
-    }
-
+impl Space {
     /// Sets the segments of a persistent store, once they are known.
     pub(super) fn set_segments(&self, segments: Segments) {
         *self.segments.lock() = Some(segments);
@@ -94,32 +89,52 @@ impl Store {
         (*segments).as_mut().map(f)
     }
 
+    /// Returns the number of positions that a content takes.
+    pub(super) fn step(&self) -> u64 {
+        self.step
+    }
+
+    /// Lets a transient store grow to `capacity` chunks.
+    pub(super) fn grow_pool(&self, capacity: u64) {
+        self.pool.lock().grow(capacity);
+    }
+
+    /// Returns the number of sectors that can hold contents, of chunks of `shape`, and how many of
+    /// them are in use.
+    pub(super) fn sectors(&self, shape: &Geometry) -> (u64, u64) {
+        let segments = self.with_segments(|segments| (segments.capacity(), segments.used()));
+        match segments {
+            Some((capacity, used)) => (capacity * BLOCK_SECTORS, used * BLOCK_SECTORS),
+            None => {
+                let pool = self.pool.lock();
+                (shape.sector(pool.capacity()), shape.sector(pool.used()))
+            }
+        }
+    }
+
     /// Returns the number of epochs that have space in the store.
     pub(super) fn spaces(&self) -> u64 {
         self.spaces.load(Acquire)
     }
 }
 
-/// An epoch's space; goes back to the pool when dropped.
-struct Space {
+/// An epoch's part of the space; goes back to the pool when dropped.
+struct EpochSpace {
     area: Area,
-    store: Arc<Store>,
+    whole: Arc<Space>,
 }
 
-impl Drop for Space {
+impl Drop for EpochSpace {
     fn drop(&mut self) {
-        if self.store.is_persistent {
+        if self.whole.is_persistent {
             // Before it is known which segments are in use there is nothing to give back to.
-            self.store
+            self.whole
                 .with_segments(|segments| segments.give_back(self.area.segments()));
         } else {
-            self.store.pool.lock().give_back(&mut self.area);
+            self.whole.pool.lock().give_back(&mut self.area);
         }
-        self.store.spaces.fetch_sub(1, Full);
-        let owner = self.store.owner.lock().clone();
-        if let Some(owner) = owner {
-            owner.wake();
-        }
+        self.whole.spaces.fetch_sub(1, Full);
+        self.whole.waker.look_again();
     }
 }
 
@@ -129,19 +144,19 @@ pub(crate) struct Copies {
     #[pin]
     index: SpinLock<Index>,
     #[pin]
-    space: Mutex<Space>,
+    space: Mutex<EpochSpace>,
 }
 
 impl Copies {
     /// Makes the copies of an epoch: none yet. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new(store: Arc<Store>) -> Result<Arc<Self>> {
-        store.spaces.fetch_add(1, Full);
-        let step = store.step;
-        let space = Space {
+    pub(super) fn new(whole: Arc<Space>) -> Result<Arc<Self>> {
+        whole.spaces.fetch_add(1, Full);
+        let step = whole.step;
+        let space = EpochSpace {
             area: Area::new(),
-            store,
+            whole,
         };
         let init = pin_init!(Self {
             index <- new_spinlock!(Index::new(step), "Copies::index"),
@@ -168,7 +183,7 @@ impl Copies {
     pub(super) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
         let mut guard = self.space.lock();
         let space = &mut *guard;
-        let mut pool = space.store.pool.lock();
+        let mut pool = space.whole.pool.lock();
         pool.take(&mut space.area, wanted)
     }
 
@@ -176,7 +191,7 @@ impl Copies {
     pub(super) fn give_back_space(&self, position: u64, len: u64) {
         let mut guard = self.space.lock();
         let space = &mut *guard;
-        let mut pool = space.store.pool.lock();
+        let mut pool = space.whole.pool.lock();
         pool.untake(&mut space.area, position, len);
     }
 
@@ -186,7 +201,7 @@ impl Copies {
         let space = &mut *guard;
         // First the room to remember it, or it would be lost.
         space.area.prepare().ok()?;
-        let segment = space.store.with_segments(Segments::take)??;
+        let segment = space.whole.with_segments(Segments::take)??;
         space.area.add(segment).ok()?;
         Some(segment)
     }

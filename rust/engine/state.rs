@@ -44,16 +44,17 @@ pub(super) struct Present {
     pub(super) epoch: u64,
     /// Its marks.
     pub(super) marks: Arc<Bitmap>,
-    /// The checkpoint generation; stays 0 with a transient store.
-    pub(super) generation: u64,
-    /// The regions announced in the log for this epoch and generation, with a persistent store.
+    /// The number of the period: of the stretch of time from one checkpoint to the next. Stays 0
+    /// with a transient store.
+    pub(super) period: u64,
+    /// The regions announced in the log for this epoch and period, with a persistent store.
     pub(super) regions: Option<Arc<Bitmap>>,
 }
 
 /// What only those who hold the control lock change.
 pub(super) struct Control {
-    /// The checkpoint generation.
-    pub(super) generation: u64,
+    /// The number of the period.
+    pub(super) period: u64,
 }
 
 /// Returns a map of regions, none of which is announced. May sleep.
@@ -99,7 +100,7 @@ impl State {
     /// Errors: `ENOMEM`.
     pub(super) fn new(known: Known) -> impl PinInit<Self, Error> {
         let control = Control {
-            generation: known.present.generation,
+            period: known.present.period,
         };
         try_pin_init!(Self {
             gate <- Gate::new(known.present),

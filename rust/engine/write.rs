@@ -1,146 +1,130 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A write's way through `map`: the fast path, and what can be decided on the spot.
+//! Writes of a live device: what lets them go, and what copies the content that they overwrite.
 //!
-//! # The way of a write
+//! A write's way begins in [`map`]; what cannot be decided there goes on in the [`copier`].
 //!
-//! 1. Enter the gate. It is closed while a snapshot is taken: on to the
-//!    [copier](crate::engine::write::copier).
-//! 2. All chunks are marked in the present epoch: remap to the origin, and leave the gate when the
-//!    write completes. This is the fast path: no lock, no allocation.
-//! 3. Some are not, but nobody needs what they hold: mark them and go on as in 2. This needs no
-//!    claim: within an epoch need only shrinks, so what is not needed now cannot become so while we
-//!    are inside, and a copier that is still busy with such a chunk sees the mark and throws its
-//!    copy away (the protocol model explores this). With a persistent store, their regions must
-//!    have been announced in the log for this epoch and checkpoint generation; the copier sees to
-//!    that.
-//! 4. Otherwise the copier takes the bio.
+//! # Lock order
 //!
-//! Marks are set before the write is submitted, inside the same stay in the gate. So when the gate
-//! has drained, the marks of the epoch that ends are exact (but for bios that the copier works
-//! through piece by piece, whose marks may come before the write by one epoch: a chunk too many,
-//! never one too few).
-//!
-//! A discard may be ignored: where it meets chunks that are needed it is cut, and those parts end
-//! at once.
+//! The copier's lock, then what is below this part. `incoming` is taken alone, or under it.
 
 #![forbid(unsafe_code)]
 
-pub(crate) mod copier;
-pub(crate) mod copy;
-pub(crate) mod decide;
-pub(super) mod regions;
-pub(crate) mod waiting;
+mod copier;
+mod copy;
+mod decide;
+mod map;
+mod regions;
+mod waiting;
 
-use crate::dm::Incoming;
-use crate::dm::Mapped;
-use crate::dm::Op;
-use crate::dm::Status;
-use crate::dm::Target;
-use crate::dm::Ticket;
-use crate::engine::write::decide::WINDOW;
-use crate::engine::Engine;
-use crate::maps::Chunks;
+use crate::dm;
+use crate::dm::List;
+use crate::engine::device::Device;
+use crate::engine::events::EventLog;
+use crate::engine::ground::Ground;
+use crate::engine::log::contents::Returned;
+use crate::engine::log::Log;
+use crate::engine::phase::Phases;
+use crate::engine::queues::Queues;
+use crate::engine::space::Space;
+use crate::engine::state::State;
+use crate::engine::upkeep::Upkeep;
+use crate::engine::wake::Waker;
+use kernel::impl_has_work;
+use kernel::new_condvar;
+use kernel::new_mutex;
+use kernel::new_spinlock;
+use kernel::new_work;
+use kernel::prelude::*;
+use kernel::sync::atomic::Acquire;
+use kernel::sync::atomic::Atomic;
 use kernel::sync::Arc;
+use kernel::sync::CondVar;
+use kernel::sync::Mutex;
+use kernel::sync::SpinLock;
+use kernel::workqueue::Work;
+pub(super) use waiting::Copier;
+use waiting::HeldBio;
 
-/// A target whose bios carry their way out of the gate, if they are inside.
-pub(crate) trait Gated: Target<PerBio = Option<Ticket>> {}
+/// The writes. See the [module's documentation](self).
+#[pin_data]
+pub(crate) struct Writes {
+    device: Arc<Device>,
+    state: Arc<State>,
+    space: Arc<Space>,
+    log: Arc<Log>,
+    upkeep: Arc<Upkeep>,
+    events: Arc<EventLog>,
+    phases: Arc<Phases>,
+    queues: Arc<Queues>,
+    waker: Arc<Waker>,
+    /// Bios for the copier.
+    #[pin]
+    incoming: SpinLock<List<HeldBio>>,
+    /// Copies that came back.
+    returned: Arc<Returned>,
+    #[pin]
+    copier: Mutex<Copier>,
+    /// No copy is in flight; belongs to `copier`.
+    #[pin]
+    copies_done: CondVar,
+    /// Writes wait for space.
+    is_blocked: Atomic<bool>,
+    /// The copier's work.
+    #[pin]
+    work: Work<Writes>,
+}
 
-impl<T: Target<PerBio = Option<Ticket>>> Gated for T {}
+impl_has_work! {
+    impl HasWork<Self> for Writes { self.work }
+}
 
-impl Engine {
-    /// Maps a bio of the live device: sends it to the origin, ends it, or gives it to the copier.
-    pub(crate) fn map<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
-        let start = bio.span().start;
-        match bio.op() {
-            Op::Read | Op::Flush => bio.remap(self.device.origin(), start),
-            Op::Write | Op::WriteZeroes => self.map_write(bio),
-            Op::Discard => self.map_discard(bio),
-            Op::Other => bio.end(Status::NOT_SUPPORTED),
+impl Writes {
+    /// Makes the writes of a live device: there are none. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    pub(super) fn new(
+        ground: &Ground,
+        log: Arc<Log>,
+        upkeep: Arc<Upkeep>,
+        returned: Arc<Returned>,
+        copier: Copier,
+    ) -> Result<Arc<Self>> {
+        let init = pin_init!(Self {
+            device: ground.device.clone(),
+            state: ground.state.clone(),
+            space: ground.space.clone(),
+            log,
+            upkeep,
+            events: ground.events.clone(),
+            phases: ground.phases.clone(),
+            queues: ground.queues.clone(),
+            waker: ground.waker.clone(),
+            incoming <- new_spinlock!(List::new(), "Writes::incoming"),
+            returned,
+            copier <- new_mutex!(copier, "Writes::copier"),
+            copies_done <- new_condvar!("Writes::copies_done"),
+            is_blocked: Atomic::new(false),
+            work <- new_work!("Writes::work"),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// Returns true if writes wait for space.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.is_blocked.load(Acquire)
+    }
+
+    /// Waits until no copy is in flight.
+    pub(super) fn wait_for_copies(&self) {
+        let mut copier = self.copier.lock();
+        while copier.is_copying() {
+            self.copies_done.wait(&mut copier);
         }
     }
 
-    #[inline]
-    fn map_write<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
-        let span = bio.span();
-        // Zeroes may be gigabytes, and are submitted when all their chunks are marked in one epoch:
-        // that has to come.
-        let len = match bio.op() {
-            Op::WriteZeroes => bio.keep_first(self.window_sectors(span.start)),
-            _ => span.len,
-        };
-        let chunks = self.device.shape().outward(span.start, span.start + len);
-        let Some(entry) = self.state.enter() else {
-            return self.defer(bio);
-        };
-        if entry.marks.find(chunks, false).is_some() && !self.mark_unneeded(&entry, chunks) {
-            drop(entry);
-            return self.defer(bio);
-        }
-        *bio.state() = Some(entry.keep());
-        bio.remap(self.device.origin(), span.start)
-    }
-
-    /// Returns the number of sectors from `start` on that lie in [`WINDOW`] chunks. The first chunk
-    /// may count in part.
-    fn window_sectors(&self, start: u64) -> u64 {
-        let end = self.device.shape().chunk(start).saturating_add(WINDOW);
-        self.device.shape().sector(end).saturating_sub(start)
-    }
-
-    /// Passes on the part of a discard before the first needed chunk, or ends the part that is
-    /// needed.
-    fn map_discard<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
-        let span = bio.span();
-        let chunks = self
-            .device
-            .shape()
-            .outward(span.start, span.start + span.len);
-        let Some(entry) = self.state.enter() else {
-            return self.defer(bio);
-        };
-        if entry.marks.find(chunks, false).is_some() {
-            let mut window = Chunks {
-                start: chunks.start,
-                end: chunks.end.min(chunks.start + WINDOW),
-            };
-            let needed = self.first_needed(&entry, window);
-            let drop_it = needed == Some(window.start);
-            window.end = match needed {
-                Some(_) if drop_it => window.start + 1,
-                Some(needed) => needed,
-                None => window.end,
-            };
-            bio.keep_first(
-                self.device
-                    .shape()
-                    .sector(window.end)
-                    .saturating_sub(span.start),
-            );
-            if drop_it {
-                return bio.end(Status::OK);
-            }
-            if !self.is_announced(&entry, window) {
-                drop(entry);
-                return self.defer(bio);
-            }
-            if !self.mark_unneeded(&entry, window) {
-                // No memory for the mark: not discarding is always right.
-                return bio.end(Status::OK);
-            }
-        }
-        *bio.state() = Some(entry.keep());
-        bio.remap(self.device.origin(), span.start)
-    }
-
-    /// Gives a bio to the copier.
-    fn defer<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
-        if bio.is_nowait() {
-            return bio.end(Status::AGAIN);
-        }
-        self.device.counters().waited.add(1);
-        let mapped = bio.take(|bio| self.incoming.lock().push(bio));
-        self.kick_copier();
-        mapped
+    /// Waits until the copier's work has nothing to do.
+    pub(super) fn flush_work(&self) {
+        dm::flush_work(&self.work);
     }
 }

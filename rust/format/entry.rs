@@ -59,8 +59,8 @@ pub enum Entry {
         region: u64,
         /// The epoch for which that holds.
         epoch: u64,
-        /// The checkpoint generation for which it holds.
-        generation: u64,
+        /// The period (from one checkpoint to the next) for which it holds.
+        period: u64,
     },
     /// A chunk cannot be read; its content is gone.
     Gone {
@@ -126,8 +126,8 @@ impl Entry {
             Self::Region {
                 region,
                 epoch,
-                generation,
-            } => (REGION, 0, [region, epoch, generation]),
+                period,
+            } => (REGION, 0, [region, epoch, period]),
             Self::Gone { chunk, epoch } => (GONE, 0, [chunk, epoch, 0]),
         };
         RawEntry {
@@ -166,7 +166,7 @@ impl Entry {
             REGION => Self::Region {
                 region: a,
                 epoch: b,
-                generation: c,
+                period: c,
             },
             GONE => Self::Gone { chunk: a, epoch: b },
             _ => return None,

@@ -144,8 +144,8 @@ pub struct StateItem {
     pub previous: U64,
     /// Control entries of records below this are in the image.
     pub next: U64,
-    /// The checkpoint generation.
-    pub generation: U64,
+    /// The number of the period that begins with the image's checkpoint.
+    pub period: U64,
     /// The next snapshot's id.
     pub next_id: U64,
     /// Sectors of the live device.

@@ -60,7 +60,7 @@ const RECORD_BODY_AT: usize = SEAL_BYTES + core::mem::size_of::<RecordHeader>();
 /// What a content record says of one content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Content {
+pub struct RawContent {
     /// The chunk.
     pub chunk: U64,
     /// CRC-32C of the content, a whole chunk (what lies beyond the device's end is zero).
@@ -161,7 +161,7 @@ impl<'a> Record<'a> {
     }
 
     /// Returns the entries of a record with contents.
-    pub fn contents(&self) -> impl Iterator<Item = Content> + 'a {
+    pub fn contents(&self) -> impl Iterator<Item = RawContent> + 'a {
         self.entries()
     }
 
@@ -172,6 +172,6 @@ impl<'a> Record<'a> {
 }
 
 const _: () = assert!(core::mem::size_of::<RecordHeader>() == 64);
-const _: () = assert!(core::mem::size_of::<Content>() == 16);
+const _: () = assert!(core::mem::size_of::<RawContent>() == 16);
 const _: () = assert!(core::mem::size_of::<RawEntry>() == 32);
 const _: () = assert!(RECORD_BODY_AT + MAX_CONTENTS * 16 <= BLOCK_BYTES);

@@ -32,14 +32,14 @@ use kernel::uaccess::UserPtr;
 use kernel::uaccess::UserSlice;
 
 /// An open `/dev/preserve-control`.
-pub(crate) struct Control {
+pub(crate) struct ControlFile {
     /// The kernel crate's misc devices have an owner from 7.3 on only; before that an open file
     /// does not keep the module by itself.
     _module: dm::KeepLoaded,
 }
 
 #[vtable]
-impl MiscDevice for Control {
+impl MiscDevice for ControlFile {
     type Ptr = KBox<Self>;
 
     fn open(_file: &File, _misc: &MiscDeviceRegistration<Self>) -> Result<KBox<Self>> {
@@ -105,7 +105,7 @@ fn call<T: Argument>(address: usize, f: fn(&mut T) -> Result) -> Result {
 }
 
 /// Returns the engine of the device that an argument names.
-fn engine(device: uapi::Device) -> Result<Arc<Engine>> {
+fn engine(device: uapi::DeviceNumber) -> Result<Arc<Engine>> {
     let devt = DevT::new(device.major, device.minor).ok_or(ENODEV)?;
     registry::find(devt).ok_or(ENODEV)
 }
@@ -153,7 +153,7 @@ fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
         idle_ms: a.idle_ms,
         timeout_ms: a.timeout_ms,
     };
-    device.id = quiesce::with(&engine, wish, || engine.take_snapshot(scope, keep))?;
+    device.id = quiesce::with(&engine, wish, || engine.upkeep().take_snapshot(scope, keep))?;
     user(a.devices, len)?
         .writer()
         .write_slice(zerocopy::IntoBytes::as_bytes(&device))
@@ -161,12 +161,12 @@ fn snapshot(a: &mut uapi::TakeSnapshot) -> Result {
 
 fn drop_snapshot(a: &mut uapi::SnapshotRef) -> Result {
     zero(&[a.flags])?;
-    engine(a.device)?.drop_snapshot(a.id)
+    engine(a.device)?.upkeep().drop_snapshot(a.id)
 }
 
 fn forget(a: &mut uapi::SnapshotRef) -> Result {
     zero(&[a.flags])?;
-    engine(a.device)?.forget_bookmark(a.id)
+    engine(a.device)?.changes().forget_bookmark(a.id)
 }
 
 fn edit(a: &mut uapi::EditRanges) -> Result {
@@ -185,7 +185,9 @@ fn edit(a: &mut uapi::EditRanges) -> Result {
         let range: uapi::Range = zerocopy::transmute!(bytes);
         ranges.push((range.start, range.len), GFP_KERNEL)?;
     }
-    engine.edit_designation(&ranges, a.flags & uapi::EDIT_UNPROTECT == 0)
+    engine
+        .changes()
+        .edit_designation(&ranges, a.flags & uapi::EDIT_UNPROTECT == 0)
 }
 
 fn list_extents(a: &mut uapi::ListExtents) -> Result {
@@ -216,7 +218,7 @@ fn read(a: &mut uapi::ReadFrozen) -> Result {
     // A snapshot that is not there is not unproven.
     engine.state().timeline().snapshot(a.id).ok_or(ENOENT)?;
     engine.state().ensure_proven(a.id)?;
-    let mut frozen = ReadBuffer::new(&engine)?;
+    let mut frozen = ReadBuffer::new(engine.frozen())?;
     let mut buffer = KVVec::new();
     // CAST: At most 1 MiB.
     buffer.resize(frozen.io.capacity() as usize, 0u8, GFP_KERNEL)?;
@@ -227,7 +229,10 @@ fn read(a: &mut uapi::ReadFrozen) -> Result {
     let deadline = read_deadline();
     while done < wanted {
         let start = a.start.checked_add(done).ok_or(EINVAL)?;
-        let piece = match engine.read_frozen(a.id, start, wanted - done, &mut frozen) {
+        let piece = match engine
+            .frozen()
+            .read_frozen(a.id, start, wanted - done, &mut frozen)
+        {
             // What came before it is good.
             Err(ENODATA | EUCLEAN | EIO | EAGAIN) if done > 0 => break,
             Err(EAGAIN) => {
@@ -260,7 +265,9 @@ fn read(a: &mut uapi::ReadFrozen) -> Result {
 
 fn release(a: &mut uapi::ReleaseRange) -> Result {
     zero(&[a.flags])?;
-    engine(a.device)?.release(a.id, a.range.start, a.range.len)
+    engine(a.device)?
+        .changes()
+        .release(a.id, a.range.start, a.range.len)
 }
 
 fn info(a: &mut uapi::Info) -> Result {
@@ -299,7 +306,7 @@ fn wait(a: &mut uapi::WaitEvent) -> Result {
     Ok(())
 }
 
-fn trust(a: &mut uapi::Trust) -> Result {
+fn trust(a: &mut uapi::TrustStore) -> Result {
     zero(&[a.flags])?;
-    engine(a.device)?.trust()
+    engine(a.device)?.upkeep().trust()
 }

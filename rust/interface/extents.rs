@@ -39,7 +39,8 @@ pub(super) struct Query {
     value: u32,
 }
 
-const ALL: u32 = uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
+const ATTRIBUTES: u32 =
+    uapi::ATTR_CHANGED | uapi::ATTR_PROTECTED | uapi::ATTR_PRESERVED | uapi::ATTR_GONE;
 
 impl Query {
     /// Makes the query of an ioctl.
@@ -47,7 +48,7 @@ impl Query {
     /// Errors: `EINVAL` for unknown attributes or a `from` that is later than `to`, `ENOENT` for an
     /// unknown snapshot, `EUCLEAN` for an unproven one.
     pub(crate) fn new(engine: &Engine, a: &uapi::ListExtents) -> Result<Self> {
-        if a.mask & !ALL != 0 || a.value & !a.mask != 0 {
+        if a.mask & !ATTRIBUTES != 0 || a.value & !a.mask != 0 {
             return Err(EINVAL);
         }
         let timeline = engine.state().timeline();
@@ -64,7 +65,7 @@ impl Query {
             }
         }
         let protected = match &to {
-            Some(to) => engine.visible(to),
+            Some(to) => engine.frozen().visible(to),
             None => engine.state().designation(),
         };
         Ok(Self {

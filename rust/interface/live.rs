@@ -104,7 +104,7 @@ impl Target for Live {
     }
 
     fn map<'a>(&'a self, bio: Incoming<'a, Self>) -> Mapped<'a> {
-        self.engine.map(bio)
+        self.engine.writes().map(bio)
     }
 
     fn end_io<'a>(&'a self, mut bio: Completed<'a, Self>) -> Ended<'a> {
@@ -187,9 +187,15 @@ fn hint(error: Error) -> &'static str {
         ENOENT => "there is no such snapshot; see NR_SNAPSHOT_INFO or `preserve status`",
         ERANGE => "the range does not end within the device",
         EINVAL => "the range is empty",
-        EOVERFLOW => "too many snapshots were taken since then: drop or forget the oldest, or take a later base",
+        EOVERFLOW => {
+            "too many snapshots were taken since then: drop or forget the oldest, or \
+            take a later base"
+        }
         EIO => "the store has failed; remove the device, and mend the store or give it another one",
-        EUCLEAN => "the base is unproven: vouch for it with the message trust if the store had not failed, else take a full snapshot",
+        EUCLEAN => {
+            "the base is unproven: vouch for it with the message trust if the store had \
+            not failed, else take a full snapshot"
+        }
         ENODEV => "the device is not active; resume it",
         _ => "nothing was changed",
     }
@@ -204,20 +210,23 @@ impl Live {
     fn obey(&self, message: Message, out: &mut StatusWriter<'_>) -> Result {
         match message {
             Message::Snapshot { scope, keep } => {
-                let id = self.engine.take_snapshot(scope, keep)?;
+                let id = self.engine.upkeep().take_snapshot(scope, keep)?;
                 write!(out, "{id}").map_err(|_| EINVAL)
             }
-            Message::Drop(id) => self.engine.drop_snapshot(id),
-            Message::Forget(id) => self.engine.forget_bookmark(id),
+            Message::Drop(id) => self.engine.upkeep().drop_snapshot(id),
+            Message::Forget(id) => self.engine.changes().forget_bookmark(id),
             Message::Edit {
                 protect,
                 start,
                 len,
-            } => self.engine.edit_designation(&[(start, len)], protect),
-            Message::Release { id, start, len } => self.engine.release(id, start, len),
-            Message::Checkpoint => self.engine.checkpoint_now(),
-            Message::Grow => self.engine.grow_store(),
-            Message::Trust => self.engine.trust(),
+            } => self
+                .engine
+                .changes()
+                .edit_designation(&[(start, len)], protect),
+            Message::Release { id, start, len } => self.engine.changes().release(id, start, len),
+            Message::Checkpoint => self.engine.upkeep().checkpoint_now(),
+            Message::Grow => self.engine.upkeep().grow_store(),
+            Message::Trust => self.engine.upkeep().trust(),
         }
     }
 

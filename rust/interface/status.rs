@@ -23,7 +23,7 @@ impl Figures {
     pub(super) fn now(engine: &Engine) -> Self {
         let timeline = engine.state().timeline();
         let geometry = engine.device().geometry();
-        let (store_sectors, store_used_sectors) = engine.store_space();
+        let (store_sectors, store_used_sectors) = engine.store_sectors();
         let designation = engine.state().designation();
         let next_id = engine.state().next_id();
         let chunks = geometry.chunks();
@@ -86,7 +86,7 @@ fn state_code(engine: &Engine) -> u32 {
     match engine.phases().now() {
         Phase::Active if engine.is_failing() => uapi::STATE_BLOCKED,
         Phase::Active if engine.has_failed() => uapi::STATE_FAILED,
-        Phase::Active if engine.is_blocked() => uapi::STATE_BLOCKED,
+        Phase::Active if engine.writes().is_blocked() => uapi::STATE_BLOCKED,
         Phase::Active => uapi::STATE_ACTIVE,
         Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
     }

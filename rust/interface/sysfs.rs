@@ -40,12 +40,12 @@ fn snapshot(engine: &Arc<Engine>, text: &str) -> Result {
         "incremental" => ScopeWanted::Incremental(None),
         _ => return Err(refuse(engine, c"snapshot takes full or incremental")),
     };
-    engine.take_snapshot(scope, 1).map(|_| ())
+    engine.upkeep().take_snapshot(scope, 1).map(|_| ())
 }
 
 fn edit(engine: &Arc<Engine>, text: &str, protect: bool) -> Result {
     let range = args::range(text).map_err(|why| refuse(engine, why))?;
-    engine.edit_designation(&[range], protect)
+    engine.changes().edit_designation(&[range], protect)
 }
 
 /// What one of the text files does. The order is that of [`FILES`].

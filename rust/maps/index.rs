@@ -5,7 +5,7 @@
 //! A tree of [lists of runs](Runs), each of chunks whose contents follow one another in the store.
 //! A list that is full is divided, wherever its chunks are, so what a scattered chunk costs does
 //! not depend on how far apart they are: 10 bytes, and its share of the list's node and of the
-//! list's last block; with the allocator's rounding 11 to 12 bytes. A run costs no more than a
+//! list's last page; with the allocator's rounding 11 to 12 bytes. A run costs no more than a
 //! single chunk.
 //!
 //! Inserting never allocates: [`Index::missing`] says what room is missing, the caller allocates
@@ -14,14 +14,14 @@
 #![forbid(unsafe_code)]
 
 use crate::maps::chunk::Chunks;
-use crate::maps::runs::Block;
+use crate::maps::runs::Page;
 use crate::maps::runs::Run;
 use crate::maps::runs::Runs;
-use crate::maps::runs::BLOCK_BYTES;
+use crate::maps::runs::LIST_CHUNKS;
 use crate::maps::runs::MAX_POSITION;
 use crate::maps::runs::MAX_RUN;
 use crate::maps::runs::MAX_RUNS;
-use crate::maps::runs::REGION;
+use crate::maps::runs::PAGE_BYTES;
 use kernel::prelude::*;
 use kernel::rbtree::RBTree;
 use kernel::rbtree::RBTreeNodeReservation;
@@ -50,7 +50,7 @@ pub struct Missing {
 /// Room for entries, allocated by [`Room::new`] and installed by [`Index::grow`].
 pub struct Room {
     missing: Missing,
-    block: Option<KBox<Block>>,
+    page: Option<KBox<Page>>,
     node: Option<RBTreeNodeReservation<u64, Runs>>,
 }
 
@@ -63,10 +63,10 @@ impl Room {
             true => Some(RBTreeNodeReservation::new(GFP_KERNEL)?),
             false => None,
         };
-        let block = Some(Block::new()?);
+        let page = Some(Page::new()?);
         Ok(Self {
             missing,
-            block,
+            page,
             node,
         })
     }
@@ -74,8 +74,8 @@ impl Room {
 
 /// The index. See the [module's documentation](self).
 pub struct Index {
-    /// By the last chunk that belongs to each. Lists never reach from one region to another, and a
-    /// region with lists has one that reaches to its end.
+    /// By the last chunk that belongs to each. No list reaches over a multiple of [`LIST_CHUNKS`];
+    /// of those between two multiples, if there are any, the last one reaches to its end.
     nodes: RBTree<u64, Runs>,
     chunks: u64,
     /// Bytes that it occupies.
@@ -109,14 +109,14 @@ impl Index {
     fn key(&self, chunk: u64) -> Option<u64> {
         let cursor = self.nodes.cursor_lower_bound(&chunk)?;
         let (key, _) = cursor.current();
-        (key / REGION == chunk / REGION).then_some(*key)
+        (key / LIST_CHUNKS == chunk / LIST_CHUNKS).then_some(*key)
     }
 
     /// Returns the position of a chunk's content, and the number of chunks from it on whose
     /// contents follow one another there.
     pub fn find(&self, chunk: u64) -> Option<(u64, u64)> {
         let runs = self.nodes.get(&self.key(chunk)?)?;
-        let offset = chunk % REGION;
+        let offset = chunk % LIST_CHUNKS;
         let run = runs.get(runs.at_or_before(offset)?)?;
         let skip = offset - run.offset;
         (skip < run.len).then(|| (run.position + skip * self.step, run.len - skip))
@@ -129,10 +129,10 @@ impl Index {
         let mut cursor = self.nodes.cursor_lower_bound(&from);
         while let Some(at) = cursor {
             let (key, runs) = at.current();
-            let region = key - key % REGION;
+            let base = key - key % LIST_CHUNKS;
             for run in runs.iter() {
-                let start = region + run.offset;
-                let end = region + run.end();
+                let start = base + run.offset;
+                let end = base + run.end();
                 let item = (Chunks { start, end }, run.position);
                 if start >= from && out.push_within_capacity(item).is_err() {
                     return Some(start);
@@ -184,7 +184,7 @@ impl Index {
                 .min(run.start.saturating_add(MAX_RUN - 1));
             let len = last - run.start + 1;
             let new = Run {
-                offset: run.start % REGION,
+                offset: run.start % LIST_CHUNKS,
                 len,
                 position,
             };
@@ -230,25 +230,25 @@ impl Index {
         }
         let key = self.key(missing.chunk);
         let runs = key.and_then(|key| self.nodes.get_mut(&key));
-        if let (Some(runs), Some(block)) = (runs, room.block.take()) {
-            room.block = runs.add_block(block);
-            if room.block.is_none() {
+        if let (Some(runs), Some(page)) = (runs, room.page.take()) {
+            room.page = runs.add_page(page);
+            if room.page.is_none() {
                 // CAST: A size in memory.
-                self.memory += BLOCK_BYTES as u64;
+                self.memory += PAGE_BYTES as u64;
             }
         }
         room
     }
 
-    /// Splits the list that a chunk belongs to, or adds the first list of its region.
+    /// Splits the list that a chunk belongs to, or adds the first list between two multiples.
     fn add_node(&mut self, chunk: u64, node: RBTreeNodeReservation<u64, Runs>) {
-        let region = chunk - chunk % REGION;
+        let base = chunk - chunk % LIST_CHUNKS;
         let key = self.key(chunk);
         let (lower, last) = match key.and_then(|key| self.nodes.get_mut(&key)) {
-            Some(runs) => runs.split(chunk % REGION),
-            None => (Runs::new(), REGION - 1),
+            Some(runs) => runs.split(chunk % LIST_CHUNKS),
+            None => (Runs::new(), LIST_CHUNKS - 1),
         };
-        self.nodes.insert(node.into_node(region + last, lower));
+        self.nodes.insert(node.into_node(base + last, lower));
         // CAST: A size in memory.
         self.memory += NODE_BYTES as u64;
     }

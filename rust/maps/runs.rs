@@ -3,7 +3,7 @@
 //! Runs of chunks whose contents follow one another in the store: a sorted list, a node of the
 //! [index](crate::maps::index).
 //!
-//! The list is in blocks that the kernel's allocator has a size for, one filled up after the other,
+//! The list is in pages that the kernel's allocator has a size for, one filled up after the other,
 //! so that at most the last one has room to spare, in whatever order the runs come. Inserting
 //! shifts what lies behind, at most 7 KiB; it never allocates.
 
@@ -13,27 +13,27 @@ use kernel::prelude::*;
 
 const OFFSET_BITS: u32 = 28;
 const LEN_BITS: u32 = 12;
-const POSITION_BITS: u32 = 40;
+const PACKED_POSITION_BITS: u32 = 40;
 /// Offsets of a list's chunks are below this: those of a TiB, if a chunk is 4 KiB.
-pub const REGION: u64 = 1 << OFFSET_BITS;
+pub const LIST_CHUNKS: u64 = 1 << OFFSET_BITS;
 /// Most chunks of a run.
 pub const MAX_RUN: u64 = 1 << LEN_BITS;
 /// Positions in the store are below this.
-pub const MAX_POSITION: u64 = 1 << POSITION_BITS;
+pub const MAX_POSITION: u64 = 1 << PACKED_POSITION_BITS;
 
-/// Bytes that a block occupies.
-pub const BLOCK_BYTES: usize = 256;
-/// Runs of a block.
-const BLOCK: usize = BLOCK_BYTES / core::mem::size_of::<Packed>();
-/// Most blocks of a list: with them a node of the index occupies 256 bytes.
-const BLOCKS: usize = 27;
+/// Bytes that a page occupies.
+pub const PAGE_BYTES: usize = 256;
+/// Runs of a page.
+const PAGE_RUNS: usize = PAGE_BYTES / core::mem::size_of::<Packed>();
+/// Most pages of a list: with them a node of the index occupies 256 bytes.
+const MAX_PAGES: usize = 27;
 /// Most runs of a list.
-pub const MAX_RUNS: usize = BLOCK * BLOCKS;
+pub const MAX_RUNS: usize = PAGE_RUNS * MAX_PAGES;
 
 /// A run. Its contents begin at `position` in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
-    /// Offset of the first chunk, below [`REGION`].
+    /// Offset of the first chunk, below [`LIST_CHUNKS`].
     pub offset: u64,
     /// Number of chunks, up to [`MAX_RUN`].
     pub len: u64,
@@ -82,15 +82,15 @@ impl From<Packed> for Run {
 }
 
 /// Room for runs.
-pub struct Block([Packed; BLOCK]);
+pub struct Page([Packed; PAGE_RUNS]);
 
-impl Block {
-    /// Allocates a block. May sleep.
+impl Page {
+    /// Allocates a page. May sleep.
     ///
     /// Errors: `ENOMEM`.
     pub fn new() -> Result<KBox<Self>> {
         let empty = Packed([0; 5], [0; 5]);
-        Ok(KBox::new(Self([empty; BLOCK]), GFP_KERNEL)?)
+        Ok(KBox::new(Self([empty; PAGE_RUNS]), GFP_KERNEL)?)
     }
 }
 
@@ -98,43 +98,43 @@ impl Block {
 ///
 /// # Invariants
 ///
-/// The blocks that there are come first, and hold at least `len` runs; those are sorted and do not
+/// The pages that there are come first, and hold at least `len` runs; those are sorted and do not
 /// overlap.
 pub struct Runs {
-    blocks: [Option<KBox<Block>>; BLOCKS],
+    pages: [Option<KBox<Page>>; MAX_PAGES],
     len: usize,
 }
 
 impl Runs {
-    /// Returns an empty list, without a block.
+    /// Returns an empty list, without a page.
     pub fn new() -> Self {
         Self {
-            blocks: [const { None }; BLOCKS],
+            pages: [const { None }; MAX_PAGES],
             len: 0,
         }
     }
 
-    /// Returns the number of runs that can be added to the blocks that are there.
+    /// Returns the number of runs that can be added to the pages that are there.
     pub fn room(&self) -> usize {
-        self.blocks.iter().flatten().count() * BLOCK - self.len
+        self.pages.iter().flatten().count() * PAGE_RUNS - self.len
     }
 
-    /// Returns the number of runs that can be added if blocks are added too.
+    /// Returns the number of runs that can be added if pages are added too.
     pub fn spare(&self) -> usize {
         MAX_RUNS - self.len
     }
 
     /// Returns run number `at`, if there are so many.
     pub fn get(&self, at: usize) -> Option<Run> {
-        let block = self.blocks.get(at / BLOCK)?.as_ref()?;
-        let run = block.0.get(at % BLOCK).filter(|_| at < self.len)?;
+        let page = self.pages.get(at / PAGE_RUNS)?.as_ref()?;
+        let run = page.0.get(at % PAGE_RUNS).filter(|_| at < self.len)?;
         Some(Run::from(*run))
     }
 
     /// Returns the runs in order.
     pub fn iter(&self) -> impl Iterator<Item = Run> + '_ {
-        let blocks = self.blocks.iter().flatten();
-        let runs = blocks.flat_map(|block| block.0.iter());
+        let pages = self.pages.iter().flatten();
+        let runs = pages.flat_map(|page| page.0.iter());
         runs.take(self.len).map(|run| Run::from(*run))
     }
 
@@ -153,8 +153,8 @@ impl Runs {
 
     /// Replaces run number `at`.
     pub fn set(&mut self, at: usize, run: Run) {
-        let block = self.blocks.get_mut(at / BLOCK).and_then(Option::as_mut);
-        if let Some(place) = block.and_then(|block| block.0.get_mut(at % BLOCK)) {
+        let page = self.pages.get_mut(at / PAGE_RUNS).and_then(Option::as_mut);
+        if let Some(place) = page.and_then(|page| page.0.get_mut(at % PAGE_RUNS)) {
             *place = Packed::from(run);
         }
     }
@@ -165,13 +165,17 @@ impl Runs {
             return false;
         }
         let mut moving = Packed::from(run);
-        let mut first = at % BLOCK;
-        let used = self.blocks.iter_mut().flatten().take(self.len / BLOCK + 1);
-        for block in used.skip(at / BLOCK) {
-            let Block(places) = &mut **block;
-            // `first` is below `BLOCK`, so nothing here can panic.
-            let next = places[BLOCK - 1];
-            places.copy_within(first..BLOCK - 1, first + 1);
+        let mut first = at % PAGE_RUNS;
+        let used = self
+            .pages
+            .iter_mut()
+            .flatten()
+            .take(self.len / PAGE_RUNS + 1);
+        for page in used.skip(at / PAGE_RUNS) {
+            let Page(places) = &mut **page;
+            // `first` is below `PAGE_RUNS`, so nothing here can panic.
+            let next = places[PAGE_RUNS - 1];
+            places.copy_within(first..PAGE_RUNS - 1, first + 1);
             places[first] = moving;
             moving = next;
             first = 0;
@@ -180,16 +184,16 @@ impl Runs {
         true
     }
 
-    /// Adds a block. Returns it if there are too many.
-    pub fn add_block(&mut self, block: KBox<Block>) -> Option<KBox<Block>> {
-        match self.blocks.iter_mut().find(|place| place.is_none()) {
-            Some(place) => place.replace(block),
-            None => Some(block),
+    /// Adds a page. Returns it if there are too many.
+    pub fn add_page(&mut self, page: KBox<Page>) -> Option<KBox<Page>> {
+        match self.pages.iter_mut().find(|place| place.is_none()) {
+            Some(place) => place.replace(page),
+            None => Some(page),
         }
     }
 
-    /// Moves the lower half of the list, in whole blocks, to a new list. Returns that list and the
-    /// last offset that belongs to it. The runs must take two blocks at least.
+    /// Moves the lower half of the list, in whole pages, to a new list. Returns that list and the
+    /// last offset that belongs to it. The runs must take two pages at least.
     ///
     /// If `offset` lies behind the last run, everything moves, so that runs that are added in order
     /// leave full lists.
@@ -198,18 +202,13 @@ impl Runs {
         if let Some(last) = last.filter(|last| last.end() <= offset) {
             return (core::mem::replace(self, Self::new()), last.end() - 1);
         }
-        let half = self.len.div_ceil(BLOCK) / 2;
+        let half = self.len.div_ceil(PAGE_RUNS) / 2;
         let mut lower = Self::new();
-        for (to, from) in lower
-            .blocks
-            .iter_mut()
-            .zip(self.blocks.iter_mut())
-            .take(half)
-        {
+        for (to, from) in lower.pages.iter_mut().zip(self.pages.iter_mut()).take(half) {
             core::mem::swap(to, from);
         }
-        lower.len = half * BLOCK;
-        self.blocks.rotate_left(half);
+        lower.len = half * PAGE_RUNS;
+        self.pages.rotate_left(half);
         self.len -= lower.len;
         let first = self.get(0).map_or(offset, |run| run.offset);
         (lower, first.saturating_sub(1))

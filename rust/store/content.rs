@@ -24,7 +24,7 @@ use crate::store::disk::Disk;
 use kernel::prelude::*;
 
 /// Blocks read at once when looking for a header among small contents.
-const WINDOW: u64 = 16;
+const HEADER_WINDOW: u64 = 16;
 
 /// A content in a store: what must be known to find its checksum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Headers {
     /// Errors: `ENOMEM`.
     pub fn new(store: [u8; 16]) -> Result<Self> {
         // CAST: A small constant.
-        let bytes = WINDOW as usize * BLOCK_BYTES;
+        let bytes = HEADER_WINDOW as usize * BLOCK_BYTES;
         Ok(Self {
             store,
             kept: None,
@@ -133,8 +133,8 @@ impl Headers {
         at: u64,
     ) -> Option<&Block> {
         if !(self.first..self.first + self.blocks).contains(&at) {
-            let wanted = match layout.chunk_blocks < WINDOW {
-                true => WINDOW.min(at - start + 1),
+            let wanted = match layout.chunk_blocks < HEADER_WINDOW {
+                true => HEADER_WINDOW.min(at - start + 1),
                 false => 1,
             };
             // One that cannot be read does not hide the others.

@@ -308,7 +308,7 @@ impl<C: EpochCopies> Loader<'_, C> {
             state.sequence,
             state.ring,
             state.next,
-            state.generation,
+            state.period,
             state.next_id,
         ];
         ensure(rising.iter().all(|number| number.get() < MAX_NUMBER))?;
@@ -346,7 +346,7 @@ impl<C: EpochCopies> Loader<'_, C> {
                 previous: state.previous.get() as u32,
             },
             next: state.next.get(),
-            generation: state.generation.get(),
+            period: state.period.get(),
             next_id: state.next_id.get(),
             sectors: state.sectors.get(),
             timeline: Arc::new(timeline, GFP_KERNEL)?,

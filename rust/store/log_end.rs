@@ -14,9 +14,9 @@
 
 use crate::format::record_block;
 use crate::format::Block;
-use crate::format::Content;
 use crate::format::Entry;
 use crate::format::Layout;
+use crate::format::RawContent;
 use crate::format::RecordHeader;
 use crate::format::KIND_CONTENTS;
 use crate::format::KIND_ENTRIES;
@@ -203,7 +203,7 @@ impl LogEnd {
             block: self.place.content,
         };
         let header = self.header(KIND_CONTENTS, epoch, durable);
-        let entries = contents.iter().map(|(chunk, checksum)| Content {
+        let entries = contents.iter().map(|(chunk, checksum)| RawContent {
             chunk: U64::new(*chunk),
             checksum: U32::new(*checksum),
             reserved: U32::new(0),

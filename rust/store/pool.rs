@@ -28,14 +28,14 @@ pub struct Pool {
 /// Largest segment, in chunks; small stores have smaller ones, so that there are enough of them:
 /// each of the most snapshots that there can be begins an epoch, and the last segment of an epoch
 /// is filled in part only.
-const MAX_SEGMENT: u64 = 256;
-const MIN_SEGMENTS: u64 = 2 * MAX_SNAPSHOTS as u64;
+const MAX_POOL_SEGMENT: u64 = 256;
+const MIN_POOL_SEGMENTS: u64 = 2 * MAX_SNAPSHOTS as u64;
 
 impl Pool {
     /// Returns a pool for a store of `capacity` chunks.
     pub fn new(capacity: u64) -> Self {
         Self {
-            segment: (capacity / MIN_SEGMENTS).clamp(1, MAX_SEGMENT),
+            segment: (capacity / MIN_POOL_SEGMENTS).clamp(1, MAX_POOL_SEGMENT),
             capacity,
             fresh: 0,
             returned: KVVec::new(),

@@ -9,7 +9,7 @@
 //!   place, whether or not a snapshot still wants them: the writes may have passed. A copy is
 //!   indexed if a snapshot that is alive at that place wants it. A mark in the image does not
 //!   prevent that, since it may come from behind that place.
-//! - A region counts for its epoch, and for checkpoint generations from the image's on.
+//! - A region counts for its epoch, and for periods from the image's on.
 
 #![forbid(unsafe_code)]
 
@@ -163,9 +163,9 @@ impl<'a, C: EpochCopies> Replay<'a, C> {
                 Entry::Region {
                     region,
                     epoch,
-                    generation,
+                    period,
                 } => {
-                    if epoch == self.present()?.id && generation >= self.state.generation {
+                    if epoch == self.present()?.id && period >= self.state.period {
                         self.regions
                             .merge(region - region % 64, 1 << (region % 64))?;
                     }

@@ -65,8 +65,8 @@ pub struct Checkpoint<C> {
     pub place: LogPosition,
     /// Control entries of records below this are known.
     pub next: u64,
-    /// The checkpoint generation.
-    pub generation: u64,
+    /// The number of the period that begins with it.
+    pub period: u64,
     /// The next snapshot's id.
     pub next_id: u64,
     /// Sectors of the live device.
@@ -160,7 +160,7 @@ pub fn save<C: EpochCopies, D: Disk>(
         content_end: U64::new(place.content_end),
         previous: U64::new(u64::from(place.previous)),
         next: U64::new(state.next),
-        generation: U64::new(state.generation),
+        period: U64::new(state.period),
         next_id: U64::new(state.next_id),
         sectors: U64::new(state.sectors),
         began: U64::new(began),

@@ -31,7 +31,7 @@ pub enum Trust {
 
 /// An engine that has ended, as its module remembers it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedStore {
     /// The store's UUID.
     pub store: [u8; 16],
     /// The last session that it began, or tried to.
@@ -43,7 +43,7 @@ pub struct Ended {
     pub is_intact: bool,
 }
 
-impl Ended {
+impl EndedStore {
     /// Returns true if a superblock is what that engine left behind, in the boot `boot`.
     fn left(&self, superblock: &Superblock, boot: BootId) -> bool {
         let here = superblock.boot == boot;
@@ -57,7 +57,7 @@ impl Ended {
 }
 
 /// Decides whether a store with this superblock may be believed in the boot `boot`.
-pub fn judge(superblock: &Superblock, boot: BootId, ended: &[Ended]) -> Trust {
+pub fn judge(superblock: &Superblock, boot: BootId, ended: &[EndedStore]) -> Trust {
     if let Some(ended) = ended.iter().find(|ended| ended.left(superblock, boot)) {
         return match ended.is_intact {
             true => Trust::Proven,

@@ -286,7 +286,9 @@ pub fn message(words: &[&str]) -> Parsed<Message> {
             start: sectors(start)?,
             len: sectors(len)?,
         }),
-        ["protect" | "unprotect", ..] => Err(c"Expected: protect|unprotect <start> <len>, in sectors"),
+        ["protect" | "unprotect", ..] => {
+            Err(c"Expected: protect|unprotect <start> <len>, in sectors")
+        }
         ["release", id, start, len] => Ok(Message::Release {
             id: id_number(id)?,
             start: sectors(start)?,
@@ -300,7 +302,10 @@ pub fn message(words: &[&str]) -> Parsed<Message> {
         ["trust"] => Ok(Message::Trust),
         ["trust", ..] => Err(c"trust takes no arguments: it is for all that is unproven"),
         [] => Err(c"Empty message"),
-        [..] => Err(c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint, grow or trust"),
+        [..] => Err(
+            c"Unknown message; expected snapshot, drop, forget, protect, unprotect, \
+              release, checkpoint, grow or trust",
+        ),
     }
 }
 

@@ -54,7 +54,7 @@ pub const NR_INFO: u32 = 8;
 pub const NR_SNAPSHOT_INFO: u32 = 9;
 /// [`WaitEvent`]: waits for an event.
 pub const NR_WAIT: u32 = 10;
-/// [`Trust`]: vouches for the unproven snapshots.
+/// [`TrustStore`]: vouches for the unproven snapshots.
 pub const NR_TRUST: u32 = 11;
 
 /// Preserve every protected chunk.
@@ -122,7 +122,7 @@ pub const EVENT_FAILED: u32 = 1 << 7;
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct Device {
+pub struct DeviceNumber {
     /// Major number.
     pub major: u32,
     /// Minor number.
@@ -158,7 +158,7 @@ pub struct Version {
 #[repr(C)]
 pub struct SnapshotDevice {
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// In: the base of an incremental scope, a snapshot's or bookmark's id; 0 takes the latest.
     pub base: u64,
     /// Out: the new snapshot's id.
@@ -208,7 +208,7 @@ pub struct SnapshotRef {
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// The snapshot's or bookmark's id.
     pub id: u64,
 }
@@ -244,7 +244,7 @@ pub struct EditRanges {
     /// [`EDIT_UNPROTECT`].
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// Address of an array of [`Range`].
     pub ranges: u64,
     /// Number of ranges, at most [`MAX_RANGES`].
@@ -289,7 +289,7 @@ pub struct ListExtents {
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// Changes are counted from this snapshot or bookmark; 0: every chunk counts as changed.
     pub from: u64,
     /// The snapshot (or bookmark) that is looked at; 0: the present, with the designation as it is
@@ -332,7 +332,7 @@ pub struct ReadFrozen {
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// The snapshot's id.
     pub id: u64,
     /// First sector.
@@ -360,7 +360,7 @@ pub struct ReleaseRange {
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// The snapshot's id.
     pub id: u64,
     /// The range, in sectors.
@@ -378,7 +378,7 @@ pub struct Info {
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// Changes whenever tracking breaks; a backup of another generation is no base.
     pub generation: [u8; 16],
     /// `STATE_*`.
@@ -433,13 +433,13 @@ pub struct Info {
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
-pub struct Trust {
+pub struct TrustStore {
     /// Size of this struct in bytes.
     pub size: u32,
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
 }
 
 /// Argument of [`NR_SNAPSHOT_INFO`]: the entry with the lowest id that is at least `id`; `ENOENT`
@@ -454,7 +454,7 @@ pub struct SnapshotInfo {
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// In: the least id wanted. Out: the id found.
     pub id: u64,
     /// Out: when it was taken, in nanoseconds since 1970-01-01.
@@ -484,7 +484,7 @@ pub struct WaitEvent {
     /// None defined: zero.
     pub flags: u32,
     /// The live device.
-    pub device: Device,
+    pub device: DeviceNumber,
     /// In: the last event number that the caller has seen. Out: the present one.
     pub event: u64,
     /// Milliseconds to wait at most; 0 returns at once.

@@ -9,29 +9,18 @@
 #![forbid(unsafe_code)]
 
 use crate::dm::NoIo;
-use crate::engine::events::Event;
+use crate::engine::change::Changes;
 use crate::engine::state::Timeline;
-use crate::engine::Engine;
 use crate::format::Entry;
 use crate::history::Change;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-impl Engine {
-    /// Drops a snapshot; its bookmark stays.
+impl Changes {
+    /// Drops a snapshot, behind its durable record; its bookmark stays.
     ///
-    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of [`Engine::make_durable`].
-    pub(crate) fn drop_snapshot(self: &Arc<Self>, id: u64) -> Result {
-        self.end_snapshot(id)?;
-        self.kick();
-        self.events.add(Event::Dropped);
-        Ok(())
-    }
-
-    /// Ends a snapshot, behind its durable record; its bookmark stays.
-    ///
-    /// Errors: `ENOENT` when there is none with this id, those of logging.
-    pub(in crate::engine) fn end_snapshot(self: &Arc<Self>, id: u64) -> Result {
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of `Session::make_durable`.
+    pub(in crate::engine) fn drop_snapshot(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
         let now = self.state.timeline();
@@ -41,21 +30,25 @@ impl Engine {
             ..Change::NONE
         })?;
         let new = Arc::new(new, GFP_KERNEL)?;
-        self.make_durable(&mut control, &[Entry::Drop(id)])?;
+        self.session
+            .make_durable(&mut control, &[Entry::Drop(id)])?;
         // Durable, or one of the cases above.
         snapshot.set_dropped();
         self.state.publish(new);
+        // Writes may wait that it needs no longer.
+        self.waker.look_again();
         Ok(())
     }
 
     /// Forgets a bookmark.
     ///
-    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of [`Engine::make_durable`].
-    pub(crate) fn forget_bookmark(self: &Arc<Self>, id: u64) -> Result {
+    /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of `Session::make_durable`.
+    pub(crate) fn forget_bookmark(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
         let new = self.without_bookmark(id)?;
-        self.make_durable(&mut control, &[Entry::Forget(id)])?;
+        self.session
+            .make_durable(&mut control, &[Entry::Forget(id)])?;
         self.state.publish(new);
         Ok(())
     }

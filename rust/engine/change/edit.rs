@@ -9,7 +9,7 @@
 
 use crate::dm;
 use crate::dm::NoIo;
-use crate::engine::Engine;
+use crate::engine::change::Changes;
 use crate::format::Entry;
 use crate::format::MAX_ENTRIES;
 use crate::maps::Chunks;
@@ -19,7 +19,7 @@ use kernel::sync::Arc;
 /// How many chunks are released before others may run.
 const RELEASED_AT_ONCE: u64 = 1 << 16;
 
-impl Engine {
+impl Changes {
     /// Returns the chunks of ranges of sectors, rounded outwards or inwards. `EINVAL` for an empty
     /// range, `ERANGE` for one that does not end within the device.
     fn runs(&self, ranges: &[(u64, u64)], outward: bool) -> Result<KVVec<Chunks>> {
@@ -46,12 +46,8 @@ impl Engine {
     /// own.
     ///
     /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device,
-    /// `ENOMEM`, those of [`Engine::make_durable`].
-    pub(crate) fn edit_designation(
-        self: &Arc<Self>,
-        ranges: &[(u64, u64)],
-        protect: bool,
-    ) -> Result {
+    /// `ENOMEM`, those of `Session::make_durable`.
+    pub(crate) fn edit_designation(&self, ranges: &[(u64, u64)], protect: bool) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(ranges, protect)?;
         // Not the control lock: the copier may need that, and many ranges take their time.
@@ -71,7 +67,7 @@ impl Engine {
             let edited = self.state.designation().edited(batch, protect)?;
             let edited = Arc::new(edited, GFP_KERNEL)?;
             let mut control = self.state.control();
-            self.make_durable(&mut control, &entries)?;
+            self.session.make_durable(&mut control, &entries)?;
             self.state.set_designation(edited);
         }
         Ok(())
@@ -80,8 +76,8 @@ impl Engine {
     /// Releases a range of a snapshot: its chunks need not be preserved any longer.
     ///
     /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device,
-    /// `ENOENT` for an unknown snapshot, `ENOMEM`, those of [`Engine::make_durable`].
-    pub(crate) fn release(self: &Arc<Self>, id: u64, start: u64, len: u64) -> Result {
+    /// `ENOENT` for an unknown snapshot, `ENOMEM`, those of `Session::make_durable`.
+    pub(crate) fn release(&self, id: u64, start: u64, len: u64) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(&[(start, len)], false)?;
         let timeline = self.state.timeline();
@@ -95,7 +91,8 @@ impl Engine {
                 continue;
             }
             snapshot.released.prepare(run)?;
-            self.make_durable(&mut control, &[Entry::Release(id, run)])?;
+            self.session
+                .make_durable(&mut control, &[Entry::Release(id, run)])?;
             for chunk in run.start..run.end {
                 if chunk % RELEASED_AT_ONCE == 0 {
                     dm::let_others_run();
@@ -104,7 +101,7 @@ impl Engine {
             }
         }
         // Writes that wait for space may not need it any longer.
-        self.kick();
+        self.waker.look_again();
         Ok(())
     }
 }

@@ -22,6 +22,7 @@
 
 use crate::dm;
 use crate::dm::NoIo;
+use crate::engine::change::Changes;
 use crate::engine::log::pending::Lane;
 use crate::engine::space::Copies;
 use crate::engine::state::no_regions;
@@ -29,7 +30,6 @@ use crate::engine::state::Control;
 use crate::engine::state::Epoch;
 use crate::engine::state::Present;
 use crate::engine::state::Timeline;
-use crate::engine::Engine;
 use crate::format::Entry;
 use crate::history::Change;
 use crate::history::NewSnapshot;
@@ -43,15 +43,15 @@ use crate::uapi::args::ScopeWanted;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-impl Engine {
+impl Changes {
     /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it. Returns its id,
     /// and true if one was dropped.
     ///
     /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` when too
     /// many were taken since, `ENODEV` while a device with a persistent store is not active, `EIO`
     /// when that store has failed.
-    pub(in crate::engine) fn begin_snapshot(
-        self: &Arc<Self>,
+    pub(in crate::engine) fn take_snapshot(
+        &self,
         scope: ScopeWanted,
         keep: u32,
     ) -> Result<(u64, bool)> {
@@ -99,16 +99,17 @@ impl Engine {
     ///
     /// Errors: `EIO` when the store has failed, `ENODEV` while the device is not active, those of a
     /// checkpoint.
-    fn ensure_can_take(self: &Arc<Self>, control: &mut Control) -> Result {
+    fn ensure_can_take(&self, control: &mut Control) -> Result {
         if self.log.has_failed() {
             pr_err!(
-                "{}: the store has failed: remove the device, and mend the store or give it another one\n",
+                "{}: the store has failed: remove the device, and mend the store or give it \
+                 another one\n",
                 self.device.live()
             );
             return Err(EIO);
         }
-        self.is_logging()?;
-        self.ensure_ring_room(control)
+        self.session.is_logging()?;
+        self.session.ensure_ring_room(control)
     }
 
     /// Makes a snapshot that begins the next epoch. The caller holds the control lock.
@@ -121,7 +122,9 @@ impl Engine {
             .inspect_err(|error| {
                 if *error == EOVERFLOW {
                     pr_err!(
-                        "{}: too many snapshots were taken since the base, or since the oldest one that is kept: drop or forget that, or take a later base or a full one\n",
+                        "{}: too many snapshots were taken since the base, or since the oldest \
+                         one that is kept: drop or forget that, or take a later base or a full \
+                         one\n",
                         self.device.live()
                     );
                 }
@@ -149,25 +152,25 @@ impl Engine {
     /// Errors: `ENOMEM`, `ENODEV` while the device is not active, `EIO` if the epoch cannot be
     /// logged, and those of the origin's flush. Then no epoch has begun.
     fn begin_epoch(
-        self: &Arc<Self>,
+        &self,
         now: Arc<Timeline>,
         change: Change<Copies>,
         geometry: Geometry,
     ) -> Result<bool> {
         let begun = self.pass_to_epoch(now, change, geometry);
         // Whatever came of it, writes may have come to the closed gate.
-        self.kick();
+        self.waker.look_again();
         begun
     }
 
     fn pass_to_epoch(
-        self: &Arc<Self>,
+        &self,
         now: Arc<Timeline>,
         change: Change<Copies>,
         geometry: Geometry,
     ) -> Result<bool> {
         let must_log = self.device.is_persistent() && !self.log.has_failed();
-        if must_log && !self.is_logging()? {
+        if must_log && !self.session.is_logging()? {
             return Err(ENODEV);
         }
         let chunks = geometry.chunks();
@@ -179,7 +182,7 @@ impl Engine {
         let id = now.present().map_or(0, |epoch| epoch.id) + 1;
         let drop_up_to = change.drop_up_to;
         let entries = self.epoch_entries(id, geometry.sectors(), &change)?;
-        let copies = Copies::new(self.store.clone())?;
+        let copies = Copies::new(self.space.clone())?;
         let with = |change| -> Result<Arc<Timeline>> {
             let begin = Some(Epoch {
                 id,
@@ -203,7 +206,7 @@ impl Engine {
         *closed = Present {
             epoch: id,
             marks,
-            generation: closed.generation,
+            period: closed.period,
             regions,
         };
         // Of a record that has failed nobody knows whether it will be found. The epoch begins in
@@ -213,7 +216,7 @@ impl Engine {
             false => alone,
         });
         self.log.begin_epoch(id);
-        self.store.with_segments(Segments::close_current);
+        self.space.with_segments(Segments::close_current);
         Ok(is_durable)
     }
 
@@ -223,7 +226,7 @@ impl Engine {
     ///
     /// Errors: those of the origin's flush, `EIO` if too many entries wait. Nothing has been logged
     /// then.
-    fn log_epoch(self: &Arc<Self>, entries: &[Entry]) -> Result<bool> {
+    fn log_epoch(&self, entries: &[Entry]) -> Result<bool> {
         if !self.device.is_persistent() || self.log.is_given_up() {
             return Ok(true);
         }
@@ -231,7 +234,7 @@ impl Engine {
             return Ok(false);
         }
         self.device.origin().flush()?;
-        match self.append(Lane::Control, entries) {
+        match self.log.append(Lane::Control, entries) {
             Some(ticket) => Ok(self.log.wait(Lane::Control, ticket).is_ok()),
             None if self.log.has_failed() => Ok(false),
             None => Err(EIO),
@@ -274,12 +277,12 @@ impl Engine {
     /// is failing does not learn of it, and need not: no write passes in that epoch, and the next
     /// activation lets the device grow again.
     ///
-    /// Errors: `EFBIG` for an absurd size, those of a checkpoint and of [`Engine::begin_epoch`].
-    pub(in crate::engine) fn grow(self: &Arc<Self>, sectors: u64) -> Result {
+    /// Errors: `EFBIG` for an absurd size, those of a checkpoint and of [`Changes::begin_epoch`].
+    pub(in crate::engine) fn grow(&self, sectors: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
         let grown = self.device.shape().with_sectors(sectors).ok_or(EFBIG)?;
-        self.ensure_ring_room(&mut control)?;
+        self.session.ensure_ring_room(&mut control)?;
         // Whether the store knows of it makes no difference here.
         let _ = self.begin_epoch(self.state.timeline(), Change::NONE, grown)?;
         self.device.set_sectors(sectors);

@@ -10,15 +10,16 @@
 
 use crate::dm;
 use crate::dm::Io;
+use crate::dm::List;
 use crate::dm::Status;
+use crate::engine::log::contents::Copy;
 use crate::engine::log::pending::Lane;
 use crate::engine::log::Flight;
 use crate::engine::log::Inner;
+use crate::engine::log::Log;
 use crate::engine::log::Write;
 use crate::engine::log::CONTENTS_IN_FLIGHT;
 use crate::engine::log::IN_FLIGHT;
-use crate::engine::write::copy::Copy;
-use crate::engine::Engine;
 use crate::format::Entry;
 use crate::format::BLOCK_BYTES;
 use crate::format::BLOCK_SECTORS;
@@ -27,21 +28,39 @@ use crate::store::Formed;
 use crate::store::LogEnd;
 use crate::store::RING_RESERVE;
 use kernel::prelude::*;
-use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 
-impl Engine {
+impl Log {
+    /// Appends the contents of copies to the log, and makes records of them.
+    ///
+    /// The copies come back as finished ones: with their positions once the record is durable, with
+    /// an error if that fails, and without a position if their epoch has ended.
+    pub(in crate::engine) fn append_contents(
+        self: &Arc<Self>,
+        contents: &mut List<KBox<Io<Copy>>>,
+    ) {
+        let mut inner = self.inner.lock();
+        inner.contents.append(contents);
+        self.form_records(&mut inner);
+    }
+
+    /// Makes records of what waits, or gives contents back if the log has failed.
+    pub(in crate::engine) fn form_waiting(self: &Arc<Self>) {
+        let mut inner = self.inner.lock();
+        self.form_records(&mut inner);
+    }
+
     /// Makes records of what waits, as long as they can be written.
     pub(super) fn form_records(self: &Arc<Self>, inner: &mut Inner) {
-        if self.log.has_failed() {
+        if self.has_failed() {
             let mut contents = inner.contents.take();
             while let Some(io) = contents.pop() {
                 self.give_back_contents(io, true);
             }
-            self.kick();
+            self.waker.look_again();
             return;
         }
-        while !self.log.is_full(inner) {
+        while !self.is_full(inner) {
             let formed = Lane::ALL
                 .into_iter()
                 .any(|lane| self.form_entries(inner, lane))
@@ -54,7 +73,7 @@ impl Engine {
             return;
         };
         if end.ring_room() < end.layout.ring_blocks / 2 {
-            self.kick_checkpoint();
+            self.waker.start_checkpoint();
         }
     }
 
@@ -77,7 +96,7 @@ impl Engine {
         let entries = queue.entries.get(..fitting.1).unwrap_or(&[]);
         let Some(formed) = end.entries(entries, *durable, lane.reserve(), block) else {
             // A checkpoint will make room.
-            self.kick_checkpoint();
+            self.waker.start_checkpoint();
             return false;
         };
         queue.remove(fitting);
@@ -126,7 +145,7 @@ impl Engine {
             return 0;
         };
         let room = inner.end.as_ref().map_or(0, LogEnd::room);
-        let step = self.store.step;
+        let step = self.space.step();
         inner.checksums.clear();
         let mut count = 0;
         let mut next = Some(io);
@@ -148,10 +167,10 @@ impl Engine {
                 break;
             }
             count += chunks;
-            self.store
+            self.space
                 .with_segments(|segments| segments.unreserve(chunks));
             // Each has counted a header of its own, and may now share one: space comes back.
-            self.woken.store(true, Release);
+            self.waker.note();
             if let Some(unsettled) = inner.unsettled.get_mut(slot) {
                 *unsettled = Some(place);
             }
@@ -185,8 +204,8 @@ impl Engine {
             inner.idle.push(write);
             return false;
         };
-        self.store
-            .with_segments(|segments| segments.used_of_current(1 + count * self.store.step));
+        self.space
+            .with_segments(|segments| segments.used_of_current(1 + count * self.space.step()));
         self.launch(inner, formed, Some(write))
     }
 
@@ -196,12 +215,12 @@ impl Engine {
     fn next_contents(self: &Arc<Self>, inner: &mut Inner) -> Option<KBox<Io<Copy>>> {
         loop {
             let io = inner.contents.pop()?;
-            if io.data.epoch() == inner.epoch && self.state.keeps_copies(inner.epoch) {
+            if io.data.epoch == inner.epoch && self.state.keeps_copies(inner.epoch) {
                 return Some(io);
             }
             self.give_back_contents(io, false);
             // Nothing else might: no record is made of it.
-            self.kick();
+            self.waker.look_again();
         }
     }
 
@@ -235,7 +254,7 @@ impl Engine {
         let epoch = inner.epoch;
         let end = inner.end.as_ref();
         if inner.idle.is_empty() || end.is_none_or(|end| end.ring_room() <= RING_RESERVE) {
-            self.kick_checkpoint();
+            self.waker.start_checkpoint();
             return false;
         }
         let timeline = self.state.timeline();
@@ -246,12 +265,12 @@ impl Engine {
         let Some(segment) = copies.and_then(|copies| copies.open_segment()) else {
             // No memory, or the last snapshot has just gone. What waits is looked at again behind a
             // checkpoint.
-            self.kick_checkpoint();
+            self.waker.start_checkpoint();
             return false;
         };
         inner.segments_left = inner.segments_left.saturating_sub(1);
         if inner.segments_left == 0 {
-            self.kick_checkpoint();
+            self.waker.start_checkpoint();
         }
         let Inner {
             end,
@@ -279,7 +298,7 @@ impl Engine {
             .and_then(|block| write.set_header(block));
         write.data.sequence = formed.sequence;
         write.data.status = Status::OK;
-        write.data.engine = Some(self.clone());
+        write.data.log = Some(self.clone());
         let flight = Flight {
             sequence: formed.sequence,
             tickets: [inner.queues[0].formed, inner.queues[1].formed],
@@ -288,9 +307,18 @@ impl Engine {
         };
         if set.is_err() || inner.flights.push_within_capacity(flight).is_err() {
             dm::bug("a record cannot be followed: the store is given up");
-            self.log.set_failed();
+            self.set_failed();
         }
         write.submit(self.device.store(), formed.block * BLOCK_SECTORS);
         true
+    }
+
+    /// Gives contents back to the copier.
+    pub(super) fn give_back_contents(&self, mut io: KBox<Io<Copy>>, failed: bool) {
+        io.data.status = match failed {
+            true => Status::IO_ERROR,
+            false => Status::OK,
+        };
+        self.returned.push(io);
     }
 }

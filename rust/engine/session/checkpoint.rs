@@ -6,9 +6,9 @@
 //! # A checkpoint
 //!
 //! Under the control lock, so that snapshots, drops and so on wait:
-//! 1. The gate closes, and opens with the next generation and no dirty region. All marks of the old
-//!    generation are set then. Replay will begin at the *cut*: the end of the log at this time, or
-//!    the oldest record whose copy is not settled.
+//! 1. The gate closes, and opens with the next *period* (the time up to the next checkpoint) and no
+//!    dirty region. All marks of the old period are set then. Replay will begin at the *cut*: the
+//!    end of the log at this time, or the oldest record whose copy is not settled.
 //! 2. The state is written to the image area that is not in use, while writes go on, and flushed.
 //! 3. Both superblocks are written, one after the other. They refer to the new image.
 //! 4. Ring blocks before the cut, and segments that waited at the cut, are freed.
@@ -21,33 +21,26 @@
 
 use crate::engine::session::open::origin_fingerprint;
 use crate::engine::session::superblocks::Superblocks;
+use crate::engine::session::Session;
 use crate::engine::space::Copies;
 use crate::engine::state::no_regions;
 use crate::engine::state::Control;
-use crate::engine::Engine;
 use crate::format::STATE_CLOSED;
-use crate::format::STATE_OPEN;
 use crate::store::save;
 use crate::store::Checkpoint;
 use crate::store::ImageWriter;
 use crate::store::LogPosition;
-use crate::store::RING_RESERVE;
 use kernel::prelude::*;
-use kernel::sync::Arc;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
-impl Engine {
+impl Session {
     /// Makes a checkpoint, and writes `state` to the superblocks. Does nothing for a transient
     /// store. The caller holds the control lock; see the [module's documentation](self).
     ///
     /// Errors: `EIO` if the store has failed or there is no session, `ENOSPC` or `EFBIG` if the
     /// image does not fit, `ENOMEM`, those of the devices.
-    pub(in crate::engine) fn checkpoint(
-        self: &Arc<Self>,
-        control: &mut Control,
-        state: u32,
-    ) -> Result {
+    pub(in crate::engine) fn checkpoint(&self, control: &mut Control, state: u32) -> Result {
         let mut guard = self.superblocks.lock();
         let Some(superblocks) = (*guard).as_mut() else {
             return Ok(());
@@ -56,22 +49,22 @@ impl Engine {
             return Err(EIO);
         }
         let regions = no_regions(self.device.geometry().chunks())?;
-        let generation = control.generation + 1;
+        let period = control.period + 1;
         let (place, next, waiting) = {
             let mut closed = self.state.close_gate();
             closed.regions = Some(regions);
-            closed.generation = generation;
+            closed.period = period;
             let (place, next) = self.log.cut().ok_or(EIO)?;
-            let waiting = self.store.with_segments(|segments| segments.waiting());
+            let waiting = self.space.with_segments(|segments| segments.waiting());
             (place, next, waiting.unwrap_or(0))
         };
         // Writes may have come to the closed gate.
-        self.kick();
-        control.generation = generation;
+        self.waker.look_again();
+        control.period = period;
         let known = Checkpoint {
             place,
             next,
-            generation,
+            period,
             next_id: self.state.next_id(),
             sectors: self.device.geometry().sectors(),
             timeline: self.state.timeline(),
@@ -87,12 +80,12 @@ impl Engine {
             }
             _ => self.log.trim(&place, &superblocks.layout, image_blocks),
         };
-        self.store
+        self.space
             .with_segments(|segments| segments.free_waiting(waiting));
         // Writes may wait for them.
-        self.kick();
+        self.waker.look_again();
         if some_wait {
-            self.kick_log();
+            self.log.retire_soon();
         }
         Ok(())
     }
@@ -142,20 +135,6 @@ impl Engine {
         };
         superblocks.has_begun = true;
         superblocks.image_is_exact = state == STATE_CLOSED;
-        Ok(())
-    }
-
-    /// Makes a checkpoint before control entries are logged if the ring is short of blocks. The
-    /// caller holds the control lock.
-    ///
-    /// Errors: those of `checkpoint`, such as `ENOSPC`.
-    pub(in crate::engine) fn ensure_ring_room(self: &Arc<Self>, control: &mut Control) -> Result {
-        let is_logging = self.device.is_persistent() && !self.log.has_failed();
-        if is_logging && self.log.ring().0 <= RING_RESERVE / 2 {
-            // What failed here is seen to by the checkpoint's work.
-            self.checkpoint(control, STATE_OPEN)
-                .inspect_err(|_| self.kick_checkpoint())?;
-        }
         Ok(())
     }
 }

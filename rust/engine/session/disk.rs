@@ -68,7 +68,7 @@ impl Progress {
 
 impl<'a> StoreDisk<'a> {
     /// Returns a disk that reads and writes through `io`, of 64 KiB or more.
-    pub(crate) fn new(device: &'a BlockDevice, io: &'a mut Io<()>) -> Self {
+    pub(in crate::engine) fn new(device: &'a BlockDevice, io: &'a mut Io<()>) -> Self {
         Self {
             device,
             io,

@@ -15,7 +15,7 @@ use crate::engine::session::disk::StoreDisk;
 use crate::engine::session::disk::PIECE_BYTES;
 use crate::engine::session::superblocks::Superblocks;
 use crate::engine::space::Copies;
-use crate::engine::space::Store;
+use crate::engine::space::Space;
 use crate::engine::state::Epoch;
 use crate::format::Layout;
 use crate::format::Superblock;
@@ -71,7 +71,7 @@ pub(in crate::engine) fn blank_checkpoint(
             ..LogPosition::default()
         },
         next: 1,
-        generation: 0,
+        period: 0,
         next_id: 1,
         sectors: shape.sectors(),
         timeline: Arc::new(history::Timeline::new(first)?, GFP_KERNEL)?,
@@ -86,7 +86,7 @@ pub(in crate::engine) fn blank_checkpoint(
 pub(in crate::engine) fn open_store(
     device: &BlockDevice,
     origin: &BlockDevice,
-    space: &Arc<Store>,
+    space: &Arc<Space>,
     shape: Geometry,
     default_protected: bool,
 ) -> Result<OpenedStore, Trouble> {
@@ -129,7 +129,7 @@ type Loaded = (Superblock, Layout, Checkpoint<Copies>, bool);
 fn load(
     device: &BlockDevice,
     origin: &BlockDevice,
-    space: &Arc<Store>,
+    space: &Arc<Space>,
     shape: Geometry,
     superblock: &Superblock,
     io: &mut Io<()>,
@@ -148,7 +148,8 @@ fn load(
         // As it would say itself, if that could have been written.
         superblock.state = U32::new(STATE_BROKEN);
         pr_err!(
-            "{}: the store was not closed, though the machine went on: writes may have passed that it does not know of\n",
+            "{}: the store was not closed, though the machine went on: writes may have passed \
+             that it does not know of\n",
             device.devt()
         );
     }
@@ -175,12 +176,14 @@ fn load(
 fn tell(store: &BlockDevice, is_known: bool, replayed: &Replayed) {
     if replayed.damaged {
         pr_err!(
-            "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
+            "{}: THE STORE IS DAMAGED in the middle of its log: all snapshots and the record of \
+             changes are lost; the next backup has to be a full one\n",
             store.devt()
         );
     } else if !is_known {
         pr_err!(
-            "{}: the store failed in an earlier session: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
+            "{}: the store failed in an earlier session: all snapshots and the record of changes \
+             are lost; the next backup has to be a full one\n",
             store.devt()
         );
     } else if replayed.records > 0 {
@@ -201,7 +204,10 @@ fn doubt(superblock: &mut Superblock, state: &Checkpoint<Copies>, store: &BlockD
     if newest > superblock.unproven.get() {
         superblock.unproven = U64::new(newest);
         pr_warn!(
-            "{}: the store was not closed, and may have failed before the machine stopped: its snapshots and bookmarks, up to {newest}, are unproven, and cannot be read; if you know that it had not failed, say so with the message trust, else drop and forget them and make a full backup\n",
+            "{}: the store was not closed, and may have failed before the machine stopped: its \
+             snapshots and bookmarks, up to {newest}, are unproven, and cannot be read; if you \
+             know that it had not failed, say so with the message trust, else drop and forget \
+             them and make a full backup\n",
             store.devt()
         );
     }
@@ -225,7 +231,8 @@ fn fitting_layout(
     }
     if u64::from(superblock.chunk_sectors.get()) != shape.chunk_sectors() {
         return Err(Trouble::Because(
-            c"The store has another chunk size: use that (preserve check shows it), or wipe its first 8 KiB",
+            c"The store has another chunk size: use that (preserve check shows it), or wipe its \
+              first 8 KiB",
         ));
     }
     Ok(layout)
@@ -294,7 +301,8 @@ pub(super) fn was_written(origin: &BlockDevice, superblock: &Superblock, io: &mu
     let written = print != superblock.fingerprint.get();
     if written {
         pr_err!(
-            "{}: the origin was written while its live device was not active: all snapshots and the record of changes are lost; the next backup has to be a full one\n",
+            "{}: the origin was written while its live device was not active: all snapshots and \
+             the record of changes are lost; the next backup has to be a full one\n",
             origin.devt()
         );
     }

@@ -13,7 +13,7 @@ use crate::format::Superblock;
 use crate::format::BLOCK_BYTES;
 use crate::format::STATE_BROKEN;
 use crate::store::trust::BootId;
-use crate::store::trust::Ended;
+use crate::store::trust::EndedStore;
 use crate::store::Buffer;
 use crate::store::Disk;
 use crate::store::LogPosition;
@@ -39,12 +39,12 @@ pub(in crate::engine) struct Superblocks {
     /// The superblock may be on the disk or not: writing it failed.
     pub(super) is_unsure: bool,
     /// It has failed; that has been told.
-    pub(crate) is_failing: bool,
+    pub(in crate::engine) is_failing: bool,
     /// The boot id that the store had when it was found.
     pub(super) boot_before: BootId,
     /// Where the next session's log begins.
-    pub(crate) place: LogPosition,
-    pub(crate) io: KBox<Io<()>>,
+    pub(in crate::engine) place: LogPosition,
+    pub(in crate::engine) io: KBox<Io<()>>,
 }
 
 impl Superblocks {
@@ -95,7 +95,7 @@ impl Superblocks {
     }
 
     /// Returns the store, to read and write.
-    pub(crate) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
+    pub(in crate::engine) fn disk<'a>(&'a mut self, device: &'a BlockDevice) -> StoreDisk<'a> {
         StoreDisk::new(device, &mut self.io)
     }
 
@@ -147,9 +147,9 @@ impl Superblocks {
 
     /// Returns what to remember of an engine that ends now. `None` for a store that is closed, or
     /// was left alone. `is_intact` says that every write that passed is in the log.
-    pub(crate) fn ended(&self, is_intact: bool) -> Option<Ended> {
+    pub(in crate::engine) fn ended(&self, is_intact: bool) -> Option<EndedStore> {
         let is_left_open = self.has_tried && !self.image_is_exact;
-        is_left_open.then_some(Ended {
+        is_left_open.then_some(EndedStore {
             store: self.superblock.store,
             session: self.superblock.session.get(),
             boot_before: self.boot_before,
@@ -158,17 +158,17 @@ impl Superblocks {
     }
 
     /// Returns the UUID given at formatting.
-    pub(crate) fn store(&self) -> [u8; 16] {
+    pub(in crate::engine) fn store(&self) -> [u8; 16] {
         self.superblock.store
     }
 
     /// Returns the id up to which snapshots and bookmarks are unproven; 0 for none.
-    pub(crate) fn unproven(&self) -> u64 {
+    pub(in crate::engine) fn unproven(&self) -> u64 {
         self.superblock.unproven.get()
     }
 
     /// Returns the UUID that changes whenever tracking breaks.
-    pub(crate) fn generation(&self) -> [u8; 16] {
+    pub(in crate::engine) fn generation(&self) -> [u8; 16] {
         self.superblock.generation
     }
 }

@@ -9,30 +9,23 @@ use crate::dm;
 use crate::dm::NoIo;
 use crate::engine::state::Control;
 use crate::engine::state::Timeline;
-use crate::engine::Engine;
-use crate::engine::CHECKPOINT;
+use crate::engine::upkeep::Upkeep;
+use crate::format::Entry;
 use crate::format::STATE_OPEN;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
 
 /// How long to wait for memory, in milliseconds.
-const NO_MEMORY_MS: u32 = 100;
+const CHECKPOINT_RETRY_MS: u32 = 100;
 /// How often a checkpoint that lacks memory is tried while a device waits to be resumed.
-const NO_MEMORY_TIMES: u32 = 100;
+const CHECKPOINT_RETRIES: u32 = 100;
 
-impl Engine {
+impl Upkeep {
     /// A table becomes active: what is known is made durable, if it is not, and a session begins.
     /// An error means that the store cannot be used; writes will pass all the same.
     pub(in crate::engine) fn open_store(self: &Arc<Self>) {
-        let begun = {
-            let _control = self.state.control();
-            let mut guard = self.superblocks.lock();
-            let Some(superblocks) = (*guard).as_mut() else {
-                return;
-            };
-            self.begin_session(superblocks)
-        };
+        let begun = self.session.begin();
         let saved = begun.and_then(|exact| match exact {
             true => Ok(()),
             false => self.first_checkpoint(),
@@ -45,10 +38,10 @@ impl Engine {
     /// Makes a session's first checkpoint. Retries for some time while there is no memory: what has
     /// been recovered is worth the wait.
     fn first_checkpoint(self: &Arc<Self>) -> Result {
-        for _ in 0..NO_MEMORY_TIMES {
+        for _ in 0..CHECKPOINT_RETRIES {
             match self.checkpoint_now() {
                 Err(ENOMEM) => {
-                    dm::sleep_ms(NO_MEMORY_MS);
+                    dm::sleep_ms(CHECKPOINT_RETRY_MS);
                 }
                 saved => return saved,
             }
@@ -66,26 +59,20 @@ impl Engine {
             true => self.grow_segments(),
             false => {
                 let chunks = self.device.shape().chunk(self.device.store().sectors());
-                self.store.pool.lock().grow(chunks);
+                self.space.grow_pool(chunks);
                 Ok(())
             }
         };
         self.watch_space();
         // Writes that wait for space.
-        self.kick();
+        self.waker.look_again();
         grown
     }
 
     fn grow_segments(self: &Arc<Self>) -> Result {
-        let grown = {
-            let _control = self.state.control();
-            let mut guard = self.superblocks.lock();
-            let session = (*guard).as_mut().filter(|superblocks| superblocks.is_open);
-            self.grow_layout(session.ok_or(ENODEV)?)
-        };
-        // Without the locks: it ends the snapshots.
-        grown.inspect_err(|error| {
-            if *error != ENOMEM {
+        // Without its locks: a failure ends the snapshots.
+        self.session.grow().inspect_err(|error| {
+            if *error != ENOMEM && *error != ENODEV {
                 self.store_failed(*error);
             }
         })
@@ -103,10 +90,11 @@ impl Engine {
         }
         loop {
             let mut control = self.state.control();
-            if !self.has_session() {
+            if !self.session.is_open() {
                 return Err(ENODEV);
             }
             let saved = self
+                .session
                 .checkpoint(&mut control, STATE_OPEN)
                 .and_then(|()| self.narrow_scopes(&mut control));
             drop(control);
@@ -123,25 +111,26 @@ impl Engine {
     }
 
     /// Makes a checkpoint in the background, or writes to a failed store that it has failed.
-    pub(super) fn run_checkpoint(self: &Arc<Self>) {
+    fn run_checkpoint(self: &Arc<Self>) {
         if self.log.has_failed() {
             return self.give_up_store();
         }
         let mut control = self.state.control();
-        if !self.has_session() {
+        if !self.session.is_open() {
             return;
         }
         let result = self
+            .session
             .checkpoint(&mut control, STATE_OPEN)
             .and_then(|()| self.narrow_scopes(&mut control));
         drop(control);
         match result {
             Ok(()) => (),
-            Err(ENOSPC | EFBIG) if self.forget_something() => self.kick_checkpoint(),
+            Err(ENOSPC | EFBIG) if self.forget_something() => self.start_checkpoint(),
             Err(ENOMEM) => {
                 // Writes may wait for the room that it makes.
-                dm::sleep_ms(NO_MEMORY_MS);
-                self.kick_checkpoint();
+                dm::sleep_ms(CHECKPOINT_RETRY_MS);
+                self.start_checkpoint();
             }
             Err(error) => self.store_failed(error),
         }
@@ -163,8 +152,8 @@ impl Engine {
                     self.device.live()
                 );
                 // Somebody else may have been quicker.
-                if self.forget_unlogged(id) == Err(ENOMEM) {
-                    dm::sleep_ms(NO_MEMORY_MS);
+                if self.changes.forget_unlogged(id) == Err(ENOMEM) {
+                    dm::sleep_ms(CHECKPOINT_RETRY_MS);
                 }
             }
             None => self.give_up_oldest(c"the store has no room for its checkpoint"),
@@ -178,20 +167,21 @@ impl Engine {
         let timeline: Arc<Timeline> = self.state.timeline();
         for snapshot in timeline.snapshots() {
             if !snapshot.is_narrowed() {
-                self.make_durable(control, &[crate::format::Entry::Narrow(snapshot.id)])?;
+                self.session
+                    .make_durable(control, &[Entry::Narrow(snapshot.id)])?;
                 snapshot.narrow();
                 // Writes may wait that it needs no longer.
-                self.kick();
+                self.waker.look_again();
             }
         }
         Ok(())
     }
 }
 
-impl WorkItem<CHECKPOINT> for Engine {
-    type Pointer = Arc<Engine>;
+impl WorkItem for Upkeep {
+    type Pointer = Arc<Self>;
 
-    fn run(this: Arc<Engine>) {
+    fn run(this: Arc<Self>) {
         let _noio = NoIo::enter();
         this.run_checkpoint();
     }

@@ -23,7 +23,8 @@
 //! - parked bios, and copies that could not settle: when the gate can be entered;
 //! - bios that wait for a region: when an announcement has ended, or they were woken and the log
 //!   has failed;
-//! - bios that wait for space or for the store: when they were woken ([`Engine::kick`]);
+//! - bios that wait for space or for the store: when something was noted in the
+//!   [waker](crate::engine::wake);
 //! - bios that wait for a slot: as many as there are free slots.
 //!
 //! A run of the work ends after some rounds, and goes on behind what else is queued.
@@ -46,19 +47,17 @@ use crate::dm::Op;
 use crate::dm::Status;
 use crate::engine::events::Event;
 use crate::engine::state::Present;
+use crate::engine::wake::Wake;
 use crate::engine::write::copy::Begun;
 use crate::engine::write::decide::NO_MEMORY_MS;
 use crate::engine::write::decide::WINDOW;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
-use crate::engine::Engine;
-use crate::engine::COPIER;
+use crate::engine::write::Writes;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use crate::uapi::args::OnFull;
 use kernel::prelude::*;
-use kernel::sync::atomic::Full;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::workqueue::WorkItem;
@@ -80,24 +79,42 @@ enum Step {
     Again,
 }
 
-impl WorkItem<COPIER> for Engine {
-    type Pointer = Arc<Engine>;
+impl Wake for Writes {
+    fn take_in(self: Arc<Self>) {
+        self.kick();
+    }
 
-    fn run(this: Arc<Engine>) {
+    fn start_checkpoint(self: Arc<Self>) {
+        self.upkeep.start_checkpoint();
+    }
+}
+
+impl WorkItem for Writes {
+    type Pointer = Arc<Self>;
+
+    fn run(this: Arc<Self>) {
         let _noio = NoIo::enter();
         this.run_copier();
     }
 }
 
-impl Engine {
+impl Writes {
+    /// Lets the copier take what has come for it: bios, copies, durable entries of the log. Any
+    /// context.
+    pub(super) fn kick(self: &Arc<Self>) {
+        // When it is queued already it will see what there is to do.
+        let _ = self.queues.writes.enqueue(self.clone());
+    }
+
     fn run_copier(self: &Arc<Self>) {
         let mut guard = self.copier.lock();
         let copier = &mut *guard;
         let is_done = (0..ROUNDS).any(|_| !self.run_round(copier));
         if !is_done {
-            self.kick_copier();
+            self.kick();
         }
-        self.blocked.store(!copier.wait_space.is_empty(), Release);
+        self.is_blocked
+            .store(!copier.wait_space.is_empty(), Release);
         copier.told_blocked &= !copier.wait_space.is_empty();
         if !copier.is_copying() {
             self.copies_done.notify_all();
@@ -105,7 +122,7 @@ impl Engine {
         let lost = core::mem::take(&mut copier.lost);
         drop(guard);
         // What copies took counts now: with a persistent store not when it was reserved.
-        self.watch_space();
+        self.upkeep.watch_space();
         if lost > 0 {
             self.tell_lost(lost);
         }
@@ -114,7 +131,7 @@ impl Engine {
     /// Goes through everything once. Returns true if there was something to do for a bio or a copy.
     fn run_round(self: &Arc<Self>, copier: &mut Copier) -> bool {
         self.look_again(copier);
-        let mut finished = self.finished.take();
+        let mut finished = self.returned.take();
         copier.pending.append(&mut self.incoming.lock());
         if finished.is_empty() && copier.pending.is_empty() && !copier.can_use_slot() {
             return false;
@@ -124,7 +141,9 @@ impl Engine {
         }
         // All that has been read by now in as few records as can be: one header and one durable
         // write for many.
-        self.form_appended();
+        if !copier.read.is_empty() {
+            self.log.append_contents(&mut copier.read);
+        }
         self.use_slots(copier);
         // Those that become pending meanwhile wait for the next round.
         let mut pending = copier.pending.take();
@@ -145,8 +164,10 @@ impl Engine {
             }
         }
         self.settle_lost(copier);
-        let woken = self.woken.load(Relaxed) && self.woken.xchg(false, Full);
-        self.open_regions(copier, woken);
+        let woken = self.waker.take_news();
+        if !copier.regions.is_idle() {
+            self.open_regions(copier, woken);
+        }
         if woken {
             // Space may have come, the store may have been given up, or the bios have to go back to
             // device-mapper: they find out.
@@ -191,7 +212,7 @@ impl Engine {
                 Some(claim) => claim.waiters.push(bio),
                 None => copier.pending.push(bio),
             },
-            Step::Copy(..) | Step::Announce(_) if self.is_failing() => {
+            Step::Copy(..) | Step::Announce(_) if self.log.is_failing() => {
                 self.wait_for_store(copier, bio)
             }
             Step::Copy(run, epoch) => self.start_copies(copier, bio, run, epoch),
@@ -306,7 +327,7 @@ impl Engine {
             Begun::NoMemory => {
                 // What is kept cannot come from a reserve: the snapshot is given up, never the
                 // write.
-                self.give_up_oldest(c"out of memory for its index");
+                self.upkeep.give_up_oldest(c"out of memory for its index");
                 copier.pending.push(bio);
                 None
             }
@@ -317,14 +338,14 @@ impl Engine {
     /// still holds an epoch that is not needed.
     fn space_comes_back(&self) -> bool {
         let timeline = self.state.timeline();
-        if self.store.with_segments(|segments| segments.has_waiting()) == Some(true) {
+        if self.space.with_segments(|segments| segments.has_waiting()) == Some(true) {
             return true;
         }
         let epochs = timeline.epochs(0, u64::MAX);
         // CAST: A few.
         let kept = epochs.filter(|epoch| epoch.copies.is_some()).count() as u64;
         drop(timeline);
-        self.store.spaces() > kept
+        self.space.spaces() > kept
     }
 
     /// Does what `on_full=` says, as the store is full: gives up the oldest snapshot, or lets the
@@ -334,18 +355,20 @@ impl Engine {
             // Its return lets the copier run. In a persistent store it takes a checkpoint.
             _ if self.space_comes_back() => {
                 copier.wait_space.push(bio);
-                self.kick_checkpoint();
+                self.upkeep.start_checkpoint();
             }
             OnFull::Invalidate => {
-                self.give_up_oldest(c"the store is full");
+                self.upkeep.give_up_oldest(c"the store is full");
                 copier.pending.push(bio);
             }
             OnFull::Block if self.phases.can_requeue() => bio.end(Status::REQUEUE),
             OnFull::Block => {
                 copier.wait_space.push(bio);
-                self.blocked.store(true, Release);
+                self.is_blocked.store(true, Release);
                 if !core::mem::replace(&mut copier.told_blocked, true) {
-                    pr_warn!("{}: the store is full, writes wait: drop a snapshot, release ranges or enlarge the store\n",
+                    pr_warn!(
+                        "{}: the store is full, writes wait: drop a snapshot, release ranges \
+                        or enlarge the store\n",
                         self.device.live()
                     );
                     self.events.add(Event::Blocked);

@@ -28,74 +28,26 @@ use crate::dm::Io;
 use crate::dm::IoDone;
 use crate::dm::Status;
 use crate::engine::events::Event;
+use crate::engine::log::contents::Copy;
+use crate::engine::log::contents::Stage;
 use crate::engine::log::pending::Lane;
-use crate::engine::space::Copies;
 use crate::engine::state::Present;
 use crate::engine::write::waiting::Copier;
-use crate::engine::Engine;
+use crate::engine::write::Writes;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-/// What goes along with a copy.
-pub(crate) struct Copy {
-    pub(in crate::engine) slot: usize,
-    stage: Stage,
-    /// The epoch in which need was decided.
-    epoch: u64,
-    /// The chunks.
-    pub(crate) run: Chunks,
-    /// Where in the store the content goes; 0 as long as the log has not said.
-    pub(crate) position: u64,
-    /// Contents for which space is reserved in a persistent store.
-    pub(crate) reserved: u64,
-    pub(crate) status: Status,
-    /// The epoch's copies: keeps the space from going to somebody else while it is written. Set
-    /// from `Engine::reserve` until the claim is given up.
-    pub(crate) copies: Option<Arc<Copies>>,
-    /// Set while in flight only, or the engine would own itself.
-    engine: Option<Arc<Engine>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Reading,
-    Writing,
-    /// With the ticket of the log's entry.
-    Losing(u64),
-}
-
-impl Copy {
-    /// Returns the copy of an idle slot: nothing is being copied yet.
-    pub(crate) fn new(slot: usize) -> Self {
-        Self {
-            slot,
-            stage: Stage::Reading,
-            epoch: 0,
-            run: Chunks { start: 0, end: 0 },
-            position: 0,
-            reserved: 0,
-            status: Status::OK,
-            copies: None,
-            engine: None,
-        }
-    }
-
-    /// Returns the epoch in which need was decided.
-    pub(crate) fn epoch(&self) -> u64 {
-        self.epoch
-    }
-}
-
 impl IoDone for Copy {
     fn done(mut io: KBox<Io<Self>>, status: Status) {
         io.data.status = status;
-        // Not the last reference: shutting down waits for all copies, then for all `done`s (which
-        // are RCU read-side sections), with a reference of its own.
-        if let Some(engine) = io.data.engine.take() {
-            engine.finished.push(io);
-            engine.kick_copier();
+        // Neither is the last reference: shutting down waits for all copies, then for all `done`s
+        // (which are RCU read-side sections), with references of its own.
+        if let Some(owner) = io.data.owner.take() {
+            let returned = io.data.returned.clone();
+            returned.push(io);
+            owner.take_in();
         }
     }
 }
@@ -112,7 +64,7 @@ pub(in crate::engine) enum Begun {
     NoMemory,
 }
 
-impl Engine {
+impl Writes {
     /// Claims the part of a run that there is space for, and starts reading it. Must be called
     /// outside the gate, as it allocates.
     pub(in crate::engine) fn begin(
@@ -166,7 +118,7 @@ impl Engine {
         };
         present.marks.prepare(run)?;
         let taken = match self.device.is_persistent() {
-            true => self.store.with_segments(|segments| {
+            true => self.space.with_segments(|segments| {
                 copy.reserved = segments.reserve(run.len());
                 (copy.reserved > 0).then_some((0, copy.reserved))
             }),
@@ -187,7 +139,7 @@ impl Engine {
         if self.device.is_persistent() {
             let reserved = copy.reserved;
             copy.reserved = reserved.min(keep);
-            self.store.with_segments(|segments| match keep {
+            self.space.with_segments(|segments| match keep {
                 _ if reserved == 0 => (),
                 0 => segments.unreserve(reserved),
                 keep => segments.narrow(reserved, keep),
@@ -196,17 +148,17 @@ impl Engine {
             copies.give_back_space(copy.position + keep, run.len().saturating_sub(keep));
         }
         // Others may wait for it.
-        self.kick();
+        self.waker.look_again();
     }
 
     fn read(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
         io.data.stage = Stage::Reading;
-        io.data.engine = Some(self.clone());
+        io.data.owner = Some(self.clone());
         let (sector, bytes) = self.extent(run);
         io.submit(self.device.origin(), Direction::Read, sector, bytes);
     }
 
-    fn write(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
+    fn write(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>, run: Chunks) {
         io.data.stage = Stage::Writing;
         let (_, bytes) = self.extent(run);
         if self.device.is_persistent() {
@@ -217,9 +169,9 @@ impl Engine {
             if let Err(error) = io.zero(bytes as usize, whole) {
                 pr_err!("{}: a copy is too short: {error:?}\n", self.device.live());
             }
-            return self.append_contents(io);
+            return copier.read.push(io);
         }
-        io.data.engine = Some(self.clone());
+        io.data.owner = Some(self.clone());
         let sector = self.device.shape().sector(io.data.position);
         io.submit(self.device.store(), Direction::Write, sector, bytes);
     }
@@ -241,7 +193,7 @@ impl Engine {
         };
         match (io.data.stage, io.data.status == Status::OK) {
             (Stage::Reading, true) if self.is_stale(&io) => self.abandon(copier, io),
-            (Stage::Reading, true) => self.write(io, run),
+            (Stage::Reading, true) => self.write(copier, io, run),
             (Stage::Reading, false) if run.len() > 1 => self.read_first_alone(copier, io, run),
             (Stage::Reading, false) if self.device.is_persistent() => self.lose(copier, io, run),
             // The log did not write it, as its epoch has ended.
@@ -252,8 +204,8 @@ impl Engine {
             (Stage::Losing(_), _) => copier.losing.push(io),
             (Stage::Writing, false) => {
                 match self.device.is_persistent() {
-                    true => self.store_failed(EIO),
-                    false => self.give_up_all(c"writing to the store failed"),
+                    true => self.upkeep.store_failed(EIO),
+                    false => self.upkeep.give_up_all(c"writing to the store failed"),
                 }
                 self.abandon(copier, io);
             }
@@ -266,7 +218,7 @@ impl Engine {
             chunk: run.start,
             epoch: io.data.epoch,
         };
-        match self.append_for_slot(io.data.slot, entry) {
+        match self.log.append_for_slot(io.data.slot, entry) {
             Some(ticket) => {
                 io.data.stage = Stage::Losing(ticket);
                 copier.losing.push(io);
@@ -347,7 +299,7 @@ impl Engine {
             return self.abandon(copier, io);
         }
         if copied {
-            if index(&present, run, &io.data, self.store.step).is_err() {
+            if index(&present, run, &io.data, self.space.step()).is_err() {
                 drop(present);
                 return self.give_up_for_memory(copier, io);
             }
@@ -373,7 +325,7 @@ impl Engine {
     /// from a reserve: the snapshot goes, never the write.
     fn give_up_for_memory(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>) {
         if !self.is_stale(&io) {
-            self.give_up_oldest(c"out of memory for its index");
+            self.upkeep.give_up_oldest(c"out of memory for its index");
         }
         // Its space stays taken, as a part may be in the index.
         io.data.copies = None;

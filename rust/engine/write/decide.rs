@@ -11,7 +11,7 @@
 use crate::dm::Entry;
 use crate::engine::state::Present;
 use crate::engine::write::waiting::HeldBio;
-use crate::engine::Engine;
+use crate::engine::write::Writes;
 use crate::maps::region;
 use crate::maps::Chunks;
 
@@ -21,7 +21,7 @@ pub(in crate::engine) const WINDOW: u64 = 1024;
 /// How long to wait for memory, in milliseconds.
 pub(in crate::engine) const NO_MEMORY_MS: u32 = 10;
 
-impl Engine {
+impl Writes {
     pub(super) fn chunks_of(&self, bio: &HeldBio) -> Chunks {
         let span = bio.span();
         self.device

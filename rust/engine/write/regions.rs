@@ -3,7 +3,7 @@
 //! Announces regions in a persistent store's log, so that chunks which no snapshot needs may be
 //! written.
 //!
-//! # States of a region, in an epoch and checkpoint generation
+//! # States of a region, in an epoch and period
 //!
 //! 1. *Unknown*: a write of a chunk in it has to wait, unless the chunk is marked.
 //! 2. *Announced*: its record is on its way. Whoever needs it waits.
@@ -21,14 +21,14 @@ use crate::engine::write::waiting::Announced;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
 use crate::engine::write::waiting::MAX_ANNOUNCED;
-use crate::engine::Engine;
+use crate::engine::write::Writes;
 use crate::format::Entry as LogEntry;
 use crate::maps::region;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use kernel::sync::Arc;
 
-impl Engine {
+impl Writes {
     /// Announces the regions of a run in the log, unless they are being announced already. The bio
     /// waits; if nothing is under way that will wake it, it is looked at again.
     pub(super) fn announce(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio, run: Chunks) {
@@ -36,7 +36,7 @@ impl Engine {
             copier.parked.push(bio);
             return;
         };
-        let (epoch, generation) = (present.epoch, present.generation);
+        let (epoch, period) = (present.epoch, present.period);
         let regions = present.regions.clone();
         drop(present);
         let mut waits = false;
@@ -46,7 +46,7 @@ impl Engine {
                     ticket: 0,
                     region,
                     epoch,
-                    generation,
+                    period,
                 };
                 waits |= !regions.get(region) && self.announce_region(copier, &regions, known);
             }
@@ -85,11 +85,11 @@ impl Engine {
         let entry = LogEntry::Region {
             region,
             epoch: known.epoch,
-            generation: known.generation,
+            period: known.period,
         };
         // Without a ticket the log has failed, which giving it up ends: there is always room for so
         // few entries.
-        if let Some(ticket) = self.append(Lane::Copier, &[entry]) {
+        if let Some(ticket) = self.log.append(Lane::Copier, &[entry]) {
             known.ticket = ticket;
             if copier
                 .regions
@@ -107,9 +107,6 @@ impl Engine {
     /// Lets chunks be marked in regions whose announcement is durable. `woken` tells that something
     /// else has happened that bios which wait for a region may wait for.
     pub(super) fn open_regions(&self, copier: &mut Copier, woken: bool) {
-        if copier.regions.announced.is_empty() && copier.regions.waiting.is_empty() {
-            return;
-        }
         let Some(present) = self.state.enter() else {
             // The opening lets the work run again.
             return;
@@ -118,12 +115,12 @@ impl Engine {
         let before = copier.regions.announced.len();
         copier.regions.announced.retain(|known| {
             let durable = self.log.is_durable(Lane::Copier, known.ticket);
-            let now = (known.epoch, known.generation) == (present.epoch, present.generation);
+            let now = (known.epoch, known.period) == (present.epoch, present.period);
             if let (true, true, Some(regions)) = (durable, now, &present.regions) {
                 // The leaf exists: `announce` has prepared it.
                 regions.set(known.region);
             }
-            // One whose epoch or generation has ended stays too, so that the log never has more of
+            // One whose epoch or period has ended stays too, so that the log never has more of
             // them.
             !durable && !failed
         });

@@ -12,9 +12,11 @@ use crate::dm::Bio;
 use crate::dm::Io;
 use crate::dm::List;
 use crate::dm::Ticket;
-use crate::engine::write::copy::Copy;
+use crate::engine::log::contents::Copy;
+use crate::engine::log::contents::Returned;
 use crate::maps::Chunks;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
 /// Longest run copied at once, in bytes, unless a chunk is longer.
 const RUN_BYTES: u64 = 64 << 10;
@@ -45,6 +47,8 @@ pub(in crate::engine) struct Copier {
     /// That writes wait for space has been told.
     pub(super) told_blocked: bool,
     pub(in crate::engine) regions: Announcements,
+    /// Copies that have been read, and go to the log.
+    pub(super) read: List<KBox<Io<Copy>>>,
     /// Copies whose chunk cannot be read, which is being logged.
     pub(super) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
@@ -60,17 +64,20 @@ pub(in crate::engine) struct Copier {
 }
 
 impl Copier {
-    /// Allocates the slots with their pages. May sleep.
+    /// Allocates the slots with their pages; their copies come back by `returned`. May sleep.
     ///
     /// Errors: `ENOMEM`; `EINVAL` for chunks of no bytes, which cannot be.
-    pub(crate) fn new(chunk_bytes: u64) -> Result<Self> {
+    pub(in crate::engine) fn new(chunk_bytes: u64, returned: &Arc<Returned>) -> Result<Self> {
         let run_bytes = RUN_BYTES.max(chunk_bytes);
         // CAST: At most `MAX_SLOTS`.
         let slots = (RESERVE_BYTES / run_bytes).clamp(MIN_SLOTS, MAX_SLOTS) as usize;
         let mut idle = List::new();
         for slot in 0..slots {
             // CAST: At most 1 MiB.
-            idle.push(Io::new(run_bytes as usize, Copy::new(slot))?);
+            idle.push(Io::new(
+                run_bytes as usize,
+                Copy::new(slot, returned.clone()),
+            )?);
         }
         Ok(Self {
             pending: List::new(),
@@ -80,6 +87,7 @@ impl Copier {
             wait_store: List::new(),
             told_blocked: false,
             regions: Announcements::new()?,
+            read: List::new(),
             losing: List::new(),
             unsettled: List::new(),
             idle,
@@ -146,7 +154,7 @@ impl Copier {
 
     /// Ends a copy: gives up its claim and frees its slot. Returns the bios that waited for it.
     /// Those that wait for a slot get it one by one, in the [copier](crate::engine::write::copier).
-    pub(crate) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
+    pub(super) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
         io.data.copies = None;
         let mut claims = self.claims.iter();
         let at = claims.position(|claim| claim.slot == io.data.slot);
@@ -171,13 +179,13 @@ pub(super) struct Announced {
     pub(super) ticket: u64,
     pub(super) region: u64,
     pub(super) epoch: u64,
-    pub(super) generation: u64,
+    pub(super) period: u64,
 }
 
 impl Announced {
-    /// Returns true if both are about the same region, epoch and generation.
+    /// Returns true if both are about the same region, epoch and period.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.region, self.epoch, self.generation) == (other.region, other.epoch, other.generation)
+        (self.region, self.epoch, self.period) == (other.region, other.epoch, other.period)
     }
 }
 
@@ -191,10 +199,15 @@ impl Announcements {
     /// Makes an empty list of announcements. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
+    pub(super) fn new() -> Result<Self> {
         Ok(Self {
             announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
             waiting: List::new(),
         })
+    }
+
+    /// Returns true if no region is being announced, and nobody waits for one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.announced.is_empty() && self.waiting.is_empty()
     }
 }

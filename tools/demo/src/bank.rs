@@ -20,7 +20,8 @@ pub const ACCOUNTS: u64 = 100;
 const EACH: u64 = 10_000;
 
 const SCHEMA: &str = "CREATE TABLE account(id INTEGER PRIMARY KEY, balance INTEGER NOT NULL);\n\
-     CREATE TABLE transfer(id INTEGER PRIMARY KEY, payer INTEGER, payee INTEGER, amount INTEGER, note TEXT);\n";
+     CREATE TABLE transfer(id INTEGER PRIMARY KEY, \
+     payer INTEGER, payee INTEGER, amount INTEGER, note TEXT);\n";
 
 /// Makes the database.
 pub fn create() -> Result<()> {
@@ -41,7 +42,8 @@ pub fn transfer(payer: u64, payee: u64, amount: u64) -> String {
         "BEGIN IMMEDIATE;\
          UPDATE account SET balance = balance - {amount} WHERE id = {payer};\
          UPDATE account SET balance = balance + {amount} WHERE id = {payee};\
-         INSERT INTO transfer(payer, payee, amount, note) VALUES({payer}, {payee}, {amount}, hex(randomblob(40)));\
+         INSERT INTO transfer(payer, payee, amount, note) \
+         VALUES({payer}, {payee}, {amount}, hex(randomblob(40)));\
          COMMIT;\n"
     )
 }
@@ -70,9 +72,11 @@ pub fn check(path: &str) -> Result<()> {
         "{path}: there is money for {money}, it should be {expected}"
     );
     let wrong = query(&format!(
-        "WITH move(id, amount) AS (SELECT payer, -amount FROM transfer UNION ALL SELECT payee, amount FROM transfer), \
+        "WITH move(id, amount) AS \
+         (SELECT payer, -amount FROM transfer UNION ALL SELECT payee, amount FROM transfer), \
          net(id, amount) AS (SELECT id, sum(amount) FROM move GROUP BY id) \
-         SELECT count(*) FROM account LEFT JOIN net USING(id) WHERE balance <> {EACH} + coalesce(amount, 0)"
+         SELECT count(*) FROM account LEFT JOIN net USING(id) \
+         WHERE balance <> {EACH} + coalesce(amount, 0)"
     ))?;
     ensure!(
         wrong == "0",

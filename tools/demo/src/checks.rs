@@ -54,7 +54,10 @@ pub fn filesystem_and_database(least: u64, most: u64) -> Result<()> {
         "mkdir -p /copy && mount -o ro,noload,loop {COPY} /copy"
     ))?;
     // A database with a write-ahead log must be written even to be read.
-    let read = run("rm -rf /tmp/restored && mkdir /tmp/restored && cp /copy/bank.db* /tmp/restored/ && ls /copy/Documentation");
+    let read = run(
+        "rm -rf /tmp/restored && mkdir /tmp/restored && cp /copy/bank.db* \
+         /tmp/restored/ && ls /copy/Documentation",
+    );
     run("umount /copy")?;
     ensure!(
         read?.lines().count() > 10,
@@ -64,10 +67,14 @@ pub fn filesystem_and_database(least: u64, most: u64) -> Result<()> {
     bank::check(database)?;
     let found = bank::transfers(database)?;
     if !(least..=most).contains(&found) {
-        bail!("the restored database has {found} transfers; {least} were committed before the snapshot and {most} after");
+        bail!(
+            "the restored database has {found} transfers; {least} were committed before the \
+             snapshot and {most} after"
+        );
     }
     holds(&format!(
-        "SQLite's integrity check, the sum of money and every balance are right in the copy ({found} transfers)"
+        "SQLite's integrity check, the sum of money and every balance are right in the copy \
+         ({found} transfers)"
     ));
     Ok(())
 }

@@ -105,7 +105,8 @@ impl Moved {
         ensure!(found.differ.count() > 0, "nothing has changed");
         let more = self.stream.minus(&found.differ).count();
         holds(&format!(
-            "no change was missed: all {} chunks whose content differs from the old copy were moved; so were {more} that are as they were",
+            "no change was missed: all {} chunks whose content differs from the old copy were \
+             moved; so were {more} that are as they were",
             found.differ.count()
         ));
         Ok(more)

@@ -49,7 +49,10 @@ pub fn run_after(end: End) -> Result<(Setup, Story)> {
     show("preserve create live --origin /dev/vdb --store /dev/vdc")?;
     let replay = replay(end)?;
     if end == End::PowerCut {
-        say("The store had not failed before; on a machine with a disk for /var/lib the command knows that from a note of its own:");
+        say(
+            "The store had not failed before; on a machine with a disk for /var/lib the command \
+             knows that from a note of its own:",
+        );
         show("preserve trust live")?;
     }
     show("preserve status live")?;
@@ -158,7 +161,8 @@ fn no_change_is_forgotten(last: &Round) -> Result<()> {
     differ.must_be_within(&changed, "changes were forgotten")?;
     ensure!(differ.count() > 0, "nothing was written since");
     holds(&format!(
-        "no change was forgotten: {} protected chunks differ from the copy, and count as changed; so do {} that do not",
+        "no change was forgotten: {} protected chunks differ from the copy, and count as \
+         changed; so do {} that do not",
         differ.count(),
         changed.minus(&differ).count()
     ));
@@ -184,7 +188,8 @@ fn database(end: End, committed: u64) -> Result<()> {
         "the database has {found} transfers, {committed} were committed"
     );
     holds(&format!(
-        "SQLite's integrity check and every balance are right; all {committed} transfers that were committed are there{more}"
+        "SQLite's integrity check and every balance are right; all {committed} transfers that \
+         were committed are there{more}"
     ));
     Ok(())
 }

@@ -138,7 +138,10 @@ fn take_snapshot(scope: Scope) -> Result<(u64, Duration)> {
     };
     let (id, time) = timed(&format!("preserve snapshot live --freeze{option}"))?;
     if scope == Scope::Incremental {
-        say("(its scope takes effect with the next checkpoint, which the module would make soon by itself)");
+        say(
+            "(its scope takes effect with the next checkpoint, which the module would make soon \
+             by itself)",
+        );
         show("dmsetup message live 0 checkpoint")?;
     }
     Ok((id.trim().parse().context("the snapshot's id")?, time))

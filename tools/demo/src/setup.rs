@@ -75,7 +75,10 @@ impl Setup {
         show("sync; ls -lh /live/swapfile /live/scratch")?;
 
         heading("What need not be preserved");
-        say("Everything is protected unless we say otherwise. The filesystem knows where the files lie:");
+        say(
+            "Everything is protected unless we say otherwise. The filesystem knows where the \
+             files lie:",
+        );
         show("preserve unprotect live --file /live/swapfile --file /live/scratch --glob '*.tmp'")?;
         show("preserve status live")?;
 

@@ -15,8 +15,14 @@ use crate::tell::seconds;
 /// Prints the table and how to go on.
 pub fn print(story: &Story) {
     heading("What it came to");
-    println!("           ---- chunks of 4 KiB (and MiB) ----                         --------- time ---------");
-    println!("backup     changed       moved         unchanged skipped       stored  snapshot backup   apply  waited");
+    println!(
+        "           ---- chunks of 4 KiB (and MiB) ----                         \
+         --------- time ---------"
+    );
+    println!(
+        "backup     changed       moved         unchanged skipped       stored  \
+         snapshot backup   apply  waited"
+    );
     for entry in &story.entries {
         match entry {
             Entry::Round(round) => print_round(round),
@@ -25,12 +31,16 @@ pub fn print(story: &Story) {
     }
     println!(
         "\n\
-         changed   what counts as written since the snapshot before (all there is, for a full backup)\n\
+         changed   what counts as written since the snapshot before (all there is, for a full \
+         backup)\n\
          moved     of these the protected ones: what the backup carried\n\
-         unchanged of the moved, what the copy had already: written as it was, or taken for changed after the power cut\n\
+         unchanged of the moved, what the copy had already: written as it was, or taken for \
+         changed after the power cut\n\
          skipped   changed, but not protected: swap and scratch files\n\
-         stored    chunks whose old content was kept for the snapshot, as they were overwritten before the round's end\n\
-         waited    writes that had to wait for a copy of old content, or for the snapshot's instant\n\
+         stored    chunks whose old content was kept for the snapshot, as they were overwritten \
+         before the round's end\n\
+         waited    writes that had to wait for a copy of old content, or for the snapshot's \
+         instant\n\
          *         the snapshot preserved only what its backup needed (--incremental)\n\
          \n\
          All claims held, in {} without booting.\n\

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
+//! The program that libFuzzer runs for the target `stream`.
+
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

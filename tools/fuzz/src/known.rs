@@ -6,7 +6,6 @@
 
 use kernel::prelude::*;
 
-use crate::copies::Copies;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::MAX_NUMBER;
 use dm_preserve_core::history::Scope;
@@ -14,6 +13,7 @@ use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::store::Checkpoint;
 use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::Segments;
+use offline::Copies;
 
 /// The module's answer to what it has recovered.
 pub(crate) type Known = Checkpoint<Copies>;
@@ -54,7 +54,7 @@ pub(crate) fn can_go_on(known: &Known) -> bool {
         known.place.sequence,
         known.place.ring,
         known.next,
-        known.generation,
+        known.period,
         known.next_id,
         present,
     ];
@@ -68,7 +68,7 @@ pub(crate) fn summary(known: &Known) -> Vec<u64> {
         known.place.sequence,
         known.place.ring,
         known.next,
-        known.generation,
+        known.period,
         known.next_id,
         known.sectors,
         began,

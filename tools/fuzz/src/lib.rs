@@ -9,7 +9,6 @@
 
 #![forbid(unsafe_code)]
 
-mod copies;
 mod input;
 mod known;
 mod sparse;

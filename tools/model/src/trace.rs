@@ -60,7 +60,8 @@ fn timeline(state: &State) -> String {
         let marks = set(epoch.marks);
         let _ = writeln!(
             text,
-            "        {kind} {number} of {start} keeps {keeps}; epoch {number} marks {marks}, copies {copies}"
+            "        {kind} {number} of {start} keeps {keeps}; epoch {number} marks {marks}, \
+             copies {copies}"
         );
     }
     text

@@ -134,7 +134,7 @@ impl Builder {
         self.save(&Known {
             place: self.book.place(),
             next: 1,
-            generation: 1,
+            period: 1,
             next_id: 1,
             sectors: self.superblock.origin_sectors.get(),
             timeline: Arc::new(Timeline::new(first)?, GFP_KERNEL)?,
@@ -247,11 +247,11 @@ impl Builder {
 
     /// Announces writes to a region. The record's block.
     pub fn region(&mut self, region: u64) -> Built<u64> {
-        let generation = 1;
+        let period = 1;
         self.record(&[Entry::Region {
             region,
             epoch: self.epoch,
-            generation,
+            period,
         }])
     }
 

@@ -36,6 +36,8 @@ pub use rollback::RollbackReport;
 pub use store::has_room;
 pub use store::last_use;
 pub use store::store_uuid;
+#[cfg(any(test, feature = "builder"))]
+pub use store::Copies;
 pub use store::Error;
 pub use store::LastUse;
 pub use store::Medium;

@@ -21,7 +21,7 @@ pub(crate) mod supers;
 pub(crate) mod truncate;
 mod walk;
 
-pub(crate) use copies::Copies;
+pub use copies::Copies;
 pub(crate) use copies::Epoch;
 pub(crate) use copies::Known;
 pub use disk::Error;

@@ -62,7 +62,9 @@ fn the_report_as_json() {
     assert_eq!(report["checkpoint"]["number"], 2);
     assert_eq!(
         report["log"],
-        json!({ "first": 8, "records": 0, "contents": 0, "guessed": 0, "end": "clean", "behind": 0 })
+        json!({
+            "first": 8, "records": 0, "contents": 0, "guessed": 0, "end": "clean", "behind": 0,
+        })
     );
     assert_eq!(
         report["epochs"],
@@ -74,7 +76,8 @@ fn the_report_as_json() {
     assert_eq!(
         report["snapshots"][0],
         json!({
-            "id": 1, "kind": "snapshot", "time_ns": 1_000_000_000, "time": "1970-01-01T00:00:01.000Z",
+            "id": 1, "kind": "snapshot",
+            "time_ns": 1_000_000_000, "time": "1970-01-01T00:00:01.000Z",
             "scope": "full", "base": 0, "epoch": 2, "preserved_chunks": 5,
         })
     );
@@ -87,7 +90,8 @@ fn the_report_as_json() {
         json!({
             "uuid": "07070707-0707-0707-0707-070707070707",
             "generation": "08080808-0808-0808-0808-080808080808",
-            "state": "open", "rollback": null, "session": 1, "chunk_bytes": 4096, "origin_sectors": 40000,
+            "state": "open", "rollback": null, "session": 1,
+            "chunk_bytes": 4096, "origin_sectors": 40000,
             "boot": "00000000-0000-0000-0000-000000000000",
             "on_error": "block", "unproven_up_to": null,
         })

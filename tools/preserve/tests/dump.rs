@@ -90,7 +90,10 @@ fn each_kind_of_entry_is_shown() {
             json!({ "kind": "protect", "start": 1, "end": 4, "protected": false }),
             json!({ "kind": "release", "id": 1, "start": 5, "end": 7 }),
             json!({ "kind": "epoch", "epoch": 4, "sectors": 40000 }),
-            json!({ "kind": "snapshot", "id": 3, "time_ns": 3_000_000_000u64, "base": 2, "keep_unprotected": false, "reset": "no" }),
+            json!({
+                "kind": "snapshot", "id": 3, "time_ns": 3_000_000_000u64, "base": 2,
+                "keep_unprotected": false, "reset": "no",
+            }),
             json!({ "kind": "narrow", "id": 3 }),
             json!({ "kind": "drop", "id": 1 }),
             json!({ "kind": "forget", "id": 1 }),

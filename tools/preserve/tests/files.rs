@@ -15,13 +15,13 @@ use glob::Pattern;
 use preserve::device::Edit;
 use preserve::device::Mapped;
 use preserve::protect::locate;
-use preserve::uapi::Device;
+use preserve::uapi::DeviceNumber;
 use preserve::Error;
 use tempfile::TempDir;
 
 fn device_of(path: &Path) -> Mapped {
     let number = fs::metadata(path).unwrap().dev();
-    let device = Device {
+    let device = DeviceNumber {
         major: rustix::fs::major(number),
         minor: rustix::fs::minor(number),
     };

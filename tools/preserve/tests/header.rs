@@ -24,7 +24,10 @@ type Facts = BTreeMap<String, u64>;
 macro_rules! structure {
     ($facts:ident, $rust:ident = $c:literal { $($field:ident),* }) => {
         let uapi::$rust { $($field: _),* } = uapi::$rust::default();
-        $facts.insert(format!("sizeof(struct dm_preserve_{})", $c), size_of::<uapi::$rust>() as u64);
+        $facts.insert(
+            format!("sizeof(struct dm_preserve_{})", $c),
+            size_of::<uapi::$rust>() as u64,
+        );
         $($facts.insert(
             format!("offsetof(struct dm_preserve_{}, {})", $c, stringify!($field)),
             offset_of!(uapi::$rust, $field) as u64,
@@ -34,7 +37,10 @@ macro_rules! structure {
 
 macro_rules! constants {
     ($facts:ident, $($name:ident)*) => {
-        $($facts.insert(concat!("DM_PRESERVE_", stringify!($name)).into(), u64::from(uapi::$name));)*
+        $($facts.insert(
+            concat!("DM_PRESERVE_", stringify!($name)).into(),
+            u64::from(uapi::$name),
+        );)*
     };
 }
 
@@ -50,20 +56,24 @@ macro_rules! commands {
 fn facts() -> Facts {
     let mut facts = Facts::new();
     structures(&mut facts);
-    constants!(facts, IOC_MAGIC NR_VERSION NR_SNAPSHOT NR_DROP NR_FORGET NR_EDIT NR_EXTENTS NR_READ NR_RELEASE
-        NR_INFO NR_SNAPSHOT_INFO NR_WAIT NR_TRUST SCOPE_FULL SCOPE_INCREMENTAL SNAPSHOT_FREEZE EDIT_UNPROTECT
+    constants!(facts, IOC_MAGIC NR_VERSION NR_SNAPSHOT NR_DROP NR_FORGET NR_EDIT NR_EXTENTS
+        NR_READ NR_RELEASE NR_INFO NR_SNAPSHOT_INFO NR_WAIT NR_TRUST
+        SCOPE_FULL SCOPE_INCREMENTAL SNAPSHOT_FREEZE EDIT_UNPROTECT
         ATTR_CHANGED ATTR_PROTECTED ATTR_PRESERVED ATTR_GONE KIND_DATA KIND_HOLE
         STATE_ACTIVE STATE_SUSPENDED STATE_BLOCKED STATE_FAILED KIND_SNAPSHOT KIND_BOOKMARK
-        EVENT_SNAPSHOT EVENT_DROPPED EVENT_INVALID EVENT_LOW_SPACE EVENT_BLOCKED EVENT_GONE EVENT_DAMAGED EVENT_FAILED MAX_RANGES MAX_SNAPSHOTS);
-    commands!(facts, VERSION = NR_VERSION Version, SNAPSHOT = NR_SNAPSHOT TakeSnapshot, DROP = NR_DROP SnapshotRef,
-        FORGET = NR_FORGET SnapshotRef, EDIT = NR_EDIT EditRanges, EXTENTS = NR_EXTENTS ListExtents,
+        EVENT_SNAPSHOT EVENT_DROPPED EVENT_INVALID EVENT_LOW_SPACE EVENT_BLOCKED
+        EVENT_GONE EVENT_DAMAGED EVENT_FAILED MAX_RANGES MAX_SNAPSHOTS);
+    commands!(facts, VERSION = NR_VERSION Version, SNAPSHOT = NR_SNAPSHOT TakeSnapshot,
+        DROP = NR_DROP SnapshotRef, FORGET = NR_FORGET SnapshotRef,
+        EDIT = NR_EDIT EditRanges, EXTENTS = NR_EXTENTS ListExtents,
         READ = NR_READ ReadFrozen, RELEASE = NR_RELEASE ReleaseRange, INFO = NR_INFO Info,
-        SNAPSHOT_INFO = NR_SNAPSHOT_INFO SnapshotInfo, WAIT = NR_WAIT WaitEvent, TRUST = NR_TRUST Trust);
+        SNAPSHOT_INFO = NR_SNAPSHOT_INFO SnapshotInfo, WAIT = NR_WAIT WaitEvent,
+        TRUST = NR_TRUST TrustStore);
     facts
 }
 
 fn structures(facts: &mut Facts) {
-    structure!(facts, Device = "device" { major, minor });
+    structure!(facts, DeviceNumber = "device" { major, minor });
     structure!(facts, Version = "version" { size, flags, major, minor, patch, reserved, features });
     structure!(facts, SnapshotDevice = "snapshot_device" { device, base, id });
     structure!(facts, TakeSnapshot = "take_snapshot" {
@@ -80,11 +90,11 @@ fn structures(facts: &mut Facts) {
     structure!(facts, Info = "info" {
         size, flags, device, generation, state, chunk_sectors, origin_sectors, store_sectors,
         store_used_sectors, latest, epoch, snapshots, bookmarks, changed_chunks, backup_chunks,
-        protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event, damaged_reads,
-        unproven, store });
+        protected_chunks, preserved_chunks, waited_writes, gone_chunks, invalidated, event,
+        damaged_reads, unproven, store });
     structure!(facts, SnapshotInfo = "snapshot_info" {
         size, flags, device, id, time_ns, base, kind, scope, epoch, sectors });
-    structure!(facts, Trust = "trust" { size, flags, device });
+    structure!(facts, TrustStore = "trust" { size, flags, device });
     structure!(facts, WaitEvent = "wait_event" { size, flags, device, event, timeout_ms, kinds });
 }
 
@@ -95,7 +105,8 @@ fn ask_c(facts: &Facts) -> Facts {
         .map(|e| format!("printf(\"%llu {e}\\n\", (unsigned long long)({e}));\n"))
         .collect();
     let program = format!(
-        "#include <stddef.h>\n#include <stdio.h>\n#include \"dm-preserve.h\"\nint main(void) {{\n{prints}return 0; }}\n"
+        "#include <stddef.h>\n#include <stdio.h>\n#include \"dm-preserve.h\"\n\
+         int main(void) {{\n{prints}return 0; }}\n"
     );
     let dir = tempfile::tempdir().unwrap();
     let (source, binary) = (dir.path().join("facts.c"), dir.path().join("facts"));

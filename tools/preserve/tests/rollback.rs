@@ -201,7 +201,8 @@ fn a_repair() {
     let said = files.run(&["check", "--repair", &store]);
     assert_eq!(said.code, 0, "{}{}", said.out, said.err);
     for line in [
-        "repaired: superblock 1 was damaged: it is the same as superblock 0 again; nothing is lost\n",
+        "repaired: superblock 1 was damaged: it is the same as superblock 0 again; nothing is \
+         lost\n",
         "repaired: chunk 5 of epoch 3 is gone now, for snapshot 2\n",
         "clean\n",
     ] {

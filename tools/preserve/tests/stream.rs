@@ -223,7 +223,11 @@ fn impossible_headers_are_not_written() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     #[test]
     fn what_is_written_comes_back(
@@ -232,7 +236,8 @@ proptest! {
         from in 0u64..5,
     ) {
         // Chunks of eight sectors; the last one is as short as `tail` says.
-        let header = Header { from, origin_bytes: 39 * 4096 + tail * 512, chunk_bytes: 4096, ..header() };
+        let origin_bytes = 39 * 4096 + tail * 512;
+        let header = Header { from, origin_bytes, chunk_bytes: 4096, ..header() };
         let extents: Extents = chunks
             .iter()
             .map(|(chunk, fill)| {
@@ -243,7 +248,8 @@ proptest! {
         let (found, content, totals) = read(&write(header, &extents)).unwrap();
         let bytes = extents.iter().map(|(_, content)| content.len() as u64).sum();
         prop_assert_eq!(found, header);
-        prop_assert_eq!(totals, Totals { extents: chunks.len() as u64, chunks: chunks.len() as u64, bytes });
+        let count = chunks.len() as u64;
+        prop_assert_eq!(totals, Totals { extents: count, chunks: count, bytes });
         prop_assert_eq!(content, extents);
     }
 

@@ -83,7 +83,11 @@ fn lines_have_comments_and_numbers() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 256,
+        failure_persistence: None,
+        ..Default::default()
+    })]
 
     /// Protecting covers every byte asked for and less than a sector more at each end; unprotecting
     /// covers no byte that was not asked for.
@@ -93,7 +97,8 @@ proptest! {
         let end = u128::from(start) + u128::from(len);
         let ends = |r: Range| (u128::from(r.start) * 512, u128::from(r.start + r.len) * 512);
         let (first, last) = ends(bytes.sectors(Edit::Protect).unwrap());
-        prop_assert!(first <= start.into() && last >= end && u128::from(start) - first < 512 && last - end < 512);
+        prop_assert!(first <= start.into() && u128::from(start) - first < 512);
+        prop_assert!(last >= end && last - end < 512);
         if let Some((first, last)) = bytes.sectors(Edit::Unprotect).map(ends) {
             prop_assert!(first >= start.into() && last <= end && first < last);
         }

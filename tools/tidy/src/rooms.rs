@@ -25,6 +25,7 @@ pub const PARTS: &[&[&str]] = &[
     &["read", "change"],
     &["session"],
     &["log"],
+    &["ground"],
     &["state", "device"],
     &["events", "space", "boot"],
     &["queues", "phase", "wake"],

@@ -18,7 +18,7 @@ use crate::disk::Buffer;
 /// The control device, for one live device.
 pub struct Control {
     file: File,
-    device: Device,
+    device: DeviceNumber,
 }
 
 /// What a frozen read found.
@@ -37,7 +37,7 @@ pub fn open() -> io::Result<File> {
 
 impl Control {
     /// For a device with this number, whatever it is.
-    pub fn open(device: Device) -> io::Result<Self> {
+    pub fn open(device: DeviceNumber) -> io::Result<Self> {
         Ok(Control {
             file: open()?,
             device,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use anyhow::Result;
 use preserve::device;
-use preserve::uapi::Device;
+use preserve::uapi::DeviceNumber;
 
 use crate::cmd;
 use crate::cmd::Output;
@@ -21,7 +21,7 @@ use crate::node;
 pub struct Dm {
     name: String,
     path: String,
-    device: Device,
+    device: DeviceNumber,
     removed: bool,
 }
 
@@ -69,7 +69,7 @@ impl Dm {
     }
 
     /// Its number.
-    pub fn device(&self) -> Device {
+    pub fn device(&self) -> DeviceNumber {
         self.device
     }
 

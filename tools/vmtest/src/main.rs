@@ -67,7 +67,9 @@ impl Env {
 const USAGE: &str = "usage: vmtest run [PATTERN] [--seed N] [--quick] [--times N] [--part K/N]
        vmtest list
        vmtest powercut|powercut-check --seed N
-Runs the tests whose name contains PATTERN; --times: random ones go so many times as far, in as much time; --part: the Kth of N shares of the tests. $DM_PRESERVE_KO is the module (/lib/dm-preserve.ko).";
+Runs the tests whose name contains PATTERN; --times: random ones go so many times as far, in \
+as much time; --part: the Kth of N shares of the tests. \
+$DM_PRESERVE_KO is the module (/lib/dm-preserve.ko).";
 
 fn main() -> ExitCode {
     match run() {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
-use preserve::uapi::Device;
+use preserve::uapi::DeviceNumber;
 
 /// Whether the path is a block device's.
 pub fn is_block(path: &str) -> bool {
@@ -35,10 +35,10 @@ pub fn check(path: &str) -> Result<()> {
 }
 
 /// The device's number.
-pub fn number(path: &str) -> Result<Device> {
+pub fn number(path: &str) -> Result<DeviceNumber> {
     check(path)?;
     let rdev = fs::metadata(path)?.rdev();
-    Ok(Device {
+    Ok(DeviceNumber {
         major: rustix::fs::major(rdev),
         minor: rustix::fs::minor(rdev),
     })

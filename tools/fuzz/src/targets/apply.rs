@@ -4,7 +4,8 @@
 //! the stream leads to, or its state says so no more than before.
 //!
 //! ```text
-//! flags (1 byte), length of the copy in KiB (1), length of the state file (2), the state file, a stream as in `stream`
+//! flags (1 byte), length of the copy in KiB (1), length of the state file (2),
+//! the state file, a stream as in `stream`
 //! ```
 
 #![forbid(unsafe_code)]

@@ -15,7 +15,6 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 use super::MEMORY;
-use crate::copies::Copies;
 use crate::input::Input;
 use crate::known::can_go_on;
 use crate::known::exercise;
@@ -33,6 +32,7 @@ use dm_preserve_core::store::save;
 use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageReader;
 use dm_preserve_core::store::ImageWriter;
+use offline::Copies;
 
 const STORE: [u8; 16] = [7; 16];
 /// The kind of the last item.

@@ -39,7 +39,7 @@ pub fn requests(data: &[u8]) {
         uapi::NR_RELEASE => parse::<uapi::ReleaseRange>(bytes).map(drop),
         uapi::NR_INFO => parse::<uapi::Info>(bytes).map(drop),
         uapi::NR_SNAPSHOT_INFO => parse::<uapi::SnapshotInfo>(bytes).map(drop),
-        uapi::NR_TRUST => parse::<uapi::Trust>(bytes).map(drop),
+        uapi::NR_TRUST => parse::<uapi::TrustStore>(bytes).map(drop),
         _ => parse::<uapi::WaitEvent>(bytes).map(drop),
     };
 }

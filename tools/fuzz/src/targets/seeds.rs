@@ -14,7 +14,6 @@ use uuid::Uuid;
 use zerocopy::IntoBytes;
 
 use super::image::LAYOUT;
-use crate::copies::Copies;
 use crate::sparse::encode;
 use crate::sparse::Sparse;
 use crate::sparse::BLOCKS;
@@ -28,6 +27,7 @@ use dm_preserve_core::store::load;
 use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageReader;
 use dm_preserve_core::uapi;
+use offline::Copies;
 
 /// An input: its target, a name, and the bytes.
 pub struct Seed(pub &'static str, pub String, pub Vec<u8>);

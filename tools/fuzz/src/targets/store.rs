@@ -14,7 +14,6 @@ use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 use super::MEMORY;
-use crate::copies::Copies;
 use crate::known::can_go_on;
 use crate::known::exercise;
 use crate::known::summary;
@@ -33,6 +32,7 @@ use dm_preserve_core::store::ImageWriter;
 use dm_preserve_core::store::Replayed;
 use dm_preserve_core::store::StoreKind;
 use dm_preserve_core::store::Trouble;
+use offline::Copies;
 
 /// Sectors of the device that the store is recovered for.
 const TABLE: u64 = 1 << 20;

@@ -67,17 +67,30 @@ fn live_lines() {
         ("1 persistent", options(|_| ())),
         ("1 transient", options(|o| o.transient = true)),
         ("1 keep_unprotected", options(|o| o.keep_unprotected = true)),
-        ("1 default=protected", options(|o| o.default_protected = true)),
-        ("1 default=unprotected", options(|o| o.default_protected = false)),
+        (
+            "1 default=protected",
+            options(|o| o.default_protected = true),
+        ),
+        (
+            "1 default=unprotected",
+            options(|o| o.default_protected = false),
+        ),
         ("1 reset_protection", options(|o| o.reset_protection = true)),
-        ("1 on_full=invalidate", options(|o| o.on_full = OnFull::Invalidate)),
+        (
+            "1 on_full=invalidate",
+            options(|o| o.on_full = OnFull::Invalidate),
+        ),
         ("1 on_full=block", options(|o| o.on_full = OnFull::Block)),
-        ("1 on_error=continue", options(|o| o.on_error = OnError::Continue)),
+        (
+            "1 on_error=continue",
+            options(|o| o.on_error = OnError::Continue),
+        ),
         ("1 on_error=block", options(|o| o.on_error = OnError::Block)),
         ("1 low_space=1", options(|o| o.low_space = 1)),
         ("1 low_space=100", options(|o| o.low_space = 100)),
         (
-            "7 low_space=55 on_error=block on_full=block reset_protection default=unprotected keep_unprotected transient",
+            "7 low_space=55 on_error=block on_full=block reset_protection default=unprotected \
+             keep_unprotected transient",
             Options {
                 transient: true,
                 keep_unprotected: true,
@@ -330,7 +343,8 @@ fn messages() {
 #[test]
 fn messages_with_mistakes() {
     let unknown =
-        c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, checkpoint, grow or trust";
+        c"Unknown message; expected snapshot, drop, forget, protect, unprotect, release, \
+          checkpoint, grow or trust";
     let many = c"At most 256 snapshots can be kept";
     let snapshot = c"Expected: snapshot [full | incremental from=<id>] [keep=<n>]";
     let from = c"incremental needs from=<id>";
@@ -419,9 +433,10 @@ fn ranges() {
 
 /// Words that are nearly right, and words that are not.
 fn word() -> impl Strategy<Value = String> {
-    let known = "snapshot full incremental from=1 from= keep=2 keep= drop forget protect unprotect release \
-        checkpoint latest transient keep_unprotected default= default=protected on_full=block on_error= \
-        low_space=50 low_space= unprotected=zero = == + 1+2 0 1 2 3 8 2048 18446744073709551615 -1";
+    let known = "snapshot full incremental from=1 from= keep=2 keep= drop forget protect \
+        unprotect release checkpoint latest transient keep_unprotected default= \
+        default=protected on_full=block on_error= low_space=50 low_space= unprotected=zero = == \
+        + 1+2 0 1 2 3 8 2048 18446744073709551615 -1";
     let known: Vec<String> = known.split_whitespace().map(String::from).collect();
     prop_oneof![3 => proptest::sample::select(known), 1 => any::<String>()]
 }
@@ -438,7 +453,9 @@ proptest! {
         }
         match message(&words) {
             Ok(Message::Snapshot { keep, .. }) => prop_assert!((1..=MAX_SNAPSHOTS).contains(&keep)),
-            Ok(Message::Drop(id) | Message::Forget(id) | Message::Release { id, .. }) => prop_assert!(id > 0),
+            Ok(Message::Drop(id) | Message::Forget(id) | Message::Release { id, .. }) => {
+                prop_assert!(id > 0)
+            }
             Ok(_) => (),
             Err(text) => prop_assert!(!text.is_empty()),
         }

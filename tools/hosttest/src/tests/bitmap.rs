@@ -162,15 +162,21 @@ proptest! {
             bitmap.set_nowait(*bit).unwrap();
         }
         let bytes = bits.div_ceil(8);
-        for offset in [0, at.index(bytes as usize + 3) as u64, bytes - 1, bytes, bytes + 1, u64::MAX] {
+        let anywhere = at.index(bytes as usize + 3) as u64;
+        for offset in [0, anywhere, bytes - 1, bytes, bytes + 1, u64::MAX] {
             let mut out = vec![0xAA; len];
-            let copied = dm_preserve_core::maps::copy_bits(bitmap.len(), offset, &mut out, |bit| bitmap.word(bit));
+            let word = |bit| bitmap.word(bit);
+            let copied =
+                dm_preserve_core::maps::copy_bits(bitmap.len(), offset, &mut out, word);
             prop_assert_eq!(copied as u64, bytes.saturating_sub(offset).min(len as u64));
             for (byte, at) in out[..copied].iter().zip(offset..) {
                 let expected = (0..8).map(|bit| u8::from(set.contains(&(at * 8 + bit))) << bit);
                 prop_assert_eq!(*byte, expected.sum::<u8>());
             }
-            prop_assert!(out[copied..].iter().all(|byte| *byte == 0xAA), "more was written than said");
+            prop_assert!(
+                out[copied..].iter().all(|byte| *byte == 0xAA),
+                "more was written than said"
+            );
         }
     }
 }

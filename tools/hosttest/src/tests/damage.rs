@@ -263,7 +263,7 @@ fn exercise(state: &Checkpoint<SimCopies>, layout: &Layout, world: &World) {
     // Where numbers go on.
     let _ = (
         state.next_id + 1,
-        state.generation + 1,
+        state.period + 1,
         state.place.sequence + 1,
     );
     let _ = (timeline.present().unwrap().id + 1, state.place.ring + 1);

@@ -107,7 +107,10 @@ fn check_bytes(map: &Designation, model: &[bool], chunks: u64) -> Result<(), Tes
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases / 4, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases / 4,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn same_as_a_vector(default: bool, edits in proptest::collection::vec(edit(), 1..8)) {

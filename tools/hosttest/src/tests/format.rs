@@ -10,11 +10,11 @@ use dm_preserve_core::format::image_block;
 use dm_preserve_core::format::image_data;
 use dm_preserve_core::format::record_block;
 use dm_preserve_core::format::Block;
-use dm_preserve_core::format::Content;
 use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::ImageHeader;
 use dm_preserve_core::format::Invalid;
 use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::RawContent;
 use dm_preserve_core::format::RawEntry;
 use dm_preserve_core::format::Record;
 use dm_preserve_core::format::RecordHeader;
@@ -92,10 +92,10 @@ fn entry() -> impl Strategy<Value = Entry> {
         (any::<u64>(), run()).prop_map(|(id, run)| Entry::Release(id, run)),
         (run(), any::<bool>()).prop_map(|(run, on)| Entry::Protect(run, on)),
         any::<u64>().prop_map(Entry::Narrow),
-        any::<[u64; 3]>().prop_map(|[region, epoch, generation]| Entry::Region {
+        any::<[u64; 3]>().prop_map(|[region, epoch, period]| Entry::Region {
             region,
             epoch,
-            generation,
+            period,
         }),
         any::<[u64; 2]>().prop_map(|[chunk, epoch]| Entry::Gone { chunk, epoch }),
     ]
@@ -177,9 +177,11 @@ proptest! {
     }
 
     #[test]
-    fn records_of_contents(chunks in proptest::collection::vec(any::<(u64, u32)>(), 0..=MAX_CONTENTS)) {
+    fn records_of_contents(
+        chunks in proptest::collection::vec(any::<(u64, u32)>(), 0..=MAX_CONTENTS),
+    ) {
         let mut block = [0; BLOCK_BYTES];
-        let contents = chunks.iter().map(|(chunk, checksum)| Content {
+        let contents = chunks.iter().map(|(chunk, checksum)| RawContent {
             chunk: U64::new(*chunk),
             checksum: U32::new(*checksum),
             reserved: U32::new(0),
@@ -216,7 +218,13 @@ proptest! {
 
     /// Random blocks, with the right magic and checksum.
     #[test]
-    fn i8_random_blocks(seed: [u64; 8], magic in 0usize..4, kind in 0u32..4, count in sharp(), version in 0u32..3) {
+    fn i8_random_blocks(
+        seed: [u64; 8],
+        magic in 0usize..4,
+        kind in 0u32..4,
+        count in sharp(),
+        version in 0u32..3,
+    ) {
         let mut block = [0; BLOCK_BYTES];
         for (n, part) in block.chunks_exact_mut(8).enumerate() {
             let word = seed[n % 8].rotate_left(n as u32 / 8);

@@ -10,10 +10,10 @@
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Index;
 use dm_preserve_core::maps::Room;
+use dm_preserve_core::maps::LIST_CHUNKS;
 use dm_preserve_core::maps::MAX_POSITION;
 use dm_preserve_core::maps::MAX_RUN;
 use dm_preserve_core::maps::MAX_RUNS;
-use dm_preserve_core::maps::REGION;
 use kernel::alloc::host;
 use kernel::prelude::*;
 use proptest::prelude::*;
@@ -71,7 +71,7 @@ fn run() -> impl Strategy<Value = Run> {
     let start = prop_oneof![
         6 => 0..4 * MAX_RUN,
         1 => 0..40u64,
-        1 => REGION - 20..REGION + 20,
+        1 => LIST_CHUNKS - 20..LIST_CHUNKS + 20,
         1 => (0..500u64).prop_map(|n| n << 20),
         1 => Just(u64::MAX >> 13 << 12),
     ];
@@ -261,14 +261,14 @@ fn extreme_positions_and_chunks() {
     insert(&mut index, first, MAX_POSITION - MAX_RUN);
     insert(&mut index, only(u64::MAX - 1), MAX_POSITION - 1);
     insert(&mut index, only(MAX_RUN), 0);
-    insert(&mut index, only(REGION - 1), 7);
-    insert(&mut index, only(REGION), 8);
+    insert(&mut index, only(LIST_CHUNKS - 1), 7);
+    insert(&mut index, only(LIST_CHUNKS), 8);
     assert_eq!(index.find(0), Some((MAX_POSITION - MAX_RUN, MAX_RUN)));
     assert_eq!(index.find(MAX_RUN - 1), Some((MAX_POSITION - 1, 1)));
     assert_eq!(index.find(u64::MAX - 1), Some((MAX_POSITION - 1, 1)));
     assert_eq!(index.find(MAX_RUN), Some((0, 1)));
-    assert_eq!(index.find(REGION - 1), Some((7, 1)));
-    assert_eq!(index.find(REGION), Some((8, 1)));
+    assert_eq!(index.find(LIST_CHUNKS - 1), Some((7, 1)));
+    assert_eq!(index.find(LIST_CHUNKS), Some((8, 1)));
     // Nothing is added that could not be found again.
     let before = index.len();
     for (len, position) in [(1, MAX_POSITION), (2, MAX_POSITION - 1), (1, u64::MAX)] {
@@ -281,16 +281,19 @@ fn extreme_positions_and_chunks() {
     assert_eq!(index.len(), before);
     let starts = exported(&index, 1);
     let starts: Vec<u64> = starts.iter().map(|(run, _)| run.start).collect();
-    assert_eq!(starts, [0, MAX_RUN, REGION - 1, REGION, u64::MAX - 1]);
+    assert_eq!(
+        starts,
+        [0, MAX_RUN, LIST_CHUNKS - 1, LIST_CHUNKS, u64::MAX - 1]
+    );
 }
 
 #[test]
 fn room_is_asked_for_list_by_list() {
     let mut index = Index::new(1);
-    // Two regions never share a list.
+    // Two lists never share a list.
     let across = Chunks {
-        start: REGION - 2,
-        end: REGION + 2,
+        start: LIST_CHUNKS - 2,
+        end: LIST_CHUNKS + 2,
     };
     let missing = index.missing(across, 1).unwrap();
     assert_eq!(index.insert(across, 50), Err(ENOMEM));
@@ -304,16 +307,16 @@ fn room_is_asked_for_list_by_list() {
     let second = index.missing(across, 1).unwrap();
     assert_ne!(second, missing);
     assert_eq!(index.insert(across, 50), Err(ENOMEM));
-    assert_eq!(index.find(REGION - 2), Some((50, 2)));
-    assert_eq!((index.find(REGION), index.len()), (None, 2));
+    assert_eq!(index.find(LIST_CHUNKS - 2), Some((50, 2)));
+    assert_eq!((index.find(LIST_CHUNKS), index.len()), (None, 2));
     drop(index.grow(Room::new(second).unwrap()));
     let rest = Chunks {
-        start: REGION,
+        start: LIST_CHUNKS,
         ..across
     };
     assert_eq!(index.missing(rest, 1), None);
     index.insert(rest, 52).unwrap();
-    assert_eq!(index.find(REGION), Some((52, 2)));
+    assert_eq!(index.find(LIST_CHUNKS), Some((52, 2)));
 }
 
 /// A run that was cut into pieces by writes that need no copy takes an entry for each. Wherever the
@@ -403,7 +406,7 @@ fn scattered(count: u64, sparsity: u64) -> Vec<u64> {
 /// chunks) besides. The result is what a chunk takes in the end.
 fn cost(name: &str, index: &mut Index, chunks: &[u64]) -> f64 {
     let before = host::usage().rounded - index.memory() as i64;
-    let regions = chunks.iter().max().map_or(0, |last| last / REGION + 1);
+    let lists = chunks.iter().max().map_or(0, |last| last / LIST_CHUNKS + 1);
     let mut most = 0f64;
     let mut per_chunk = 0f64;
     for (chunk, position) in chunks.iter().zip(0u64..) {
@@ -411,13 +414,13 @@ fn cost(name: &str, index: &mut Index, chunks: &[u64]) -> f64 {
         let memory = (host::usage().rounded - before) as u64;
         assert_eq!(index.memory(), memory);
         assert!(
-            memory <= 12 * index.len() + 512 * regions,
+            memory <= 12 * index.len() + 512 * lists,
             "{name}: {memory} bytes for {} chunks",
             index.len()
         );
         per_chunk = memory as f64 / index.len() as f64;
         // Later on, when first nodes and blocks are a small part.
-        if index.len() >= 4000 + 300 * regions {
+        if index.len() >= 4000 + 300 * lists {
             most = most.max(per_chunk);
         }
     }

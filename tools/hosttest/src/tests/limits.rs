@@ -93,7 +93,7 @@ fn i8_numbers_of_an_image() {
             reloaded(&world, |state| state.place.sequence = number),
             reloaded(&world, |state| state.place.ring = number),
             reloaded(&world, |state| state.next = number),
-            reloaded(&world, |state| state.generation = number),
+            reloaded(&world, |state| state.period = number),
             reloaded(&world, |state| state.next_id = number),
             reloaded(&world, |state| {
                 // One of the very last number would not even be saved.
@@ -162,7 +162,7 @@ fn i8_nothing_follows_the_last_number() {
     assert_eq!(saved, Err(EUCLEAN));
 }
 
-/// Entries that only name an epoch, a generation or an id, and what a record says of what is
+/// Entries that only name an epoch, a period or an id, and what a record says of what is
 /// durable, may say anything.
 #[test]
 fn i8_numbers_that_are_only_compared() {
@@ -172,7 +172,7 @@ fn i8_numbers_that_are_only_compared() {
             Entry::Region {
                 region,
                 epoch: number,
-                generation: number,
+                period: number,
             },
             Entry::Segment {
                 segment,

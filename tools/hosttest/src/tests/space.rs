@@ -26,8 +26,10 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         10 => (0..AREAS, 1..40u64).prop_map(|(area, wanted)| Op::Take(area, wanted)),
-        2 => (0..AREAS, prop_oneof![200..600u64, Just(u64::MAX)]).prop_map(|(area, wanted)| Op::Take(area, wanted)),
-        2 => (0..AREAS, 1..40u64, 0..3u64).prop_map(|(area, wanted, after)| Op::TakeWithoutMemory(area, wanted, after)),
+        2 => (0..AREAS, prop_oneof![200..600u64, Just(u64::MAX)])
+            .prop_map(|(area, wanted)| Op::Take(area, wanted)),
+        2 => (0..AREAS, 1..40u64, 0..3u64)
+            .prop_map(|(area, wanted, after)| Op::TakeWithoutMemory(area, wanted, after)),
         2 => (0..AREAS).prop_map(Op::GiveBack),
         1 => (0..3000u64).prop_map(Op::Grow),
     ]
@@ -69,24 +71,35 @@ proptest! {
                 Op::Take(area, wanted) => {
                     // Whether there was a segment: one of this area's with room, or one of
                     // nobody's.
-                    let owned = |set: &BTreeSet<u64>| set.iter().map(|at| at / segment).collect::<BTreeSet<_>>();
+                    let owned = |set: &BTreeSet<u64>| -> BTreeSet<u64> {
+                        set.iter().map(|at| at / segment).collect()
+                    };
                     let in_use: usize = taken.iter().map(|set| owned(set).len()).sum();
-                    let room = owned(&taken[area]).len() as u64 * segment - taken[area].len() as u64;
+                    let own = &taken[area];
+                    let room = owned(own).len() as u64 * segment - own.len() as u64;
                     let free = (in_use as u64) < capacity / segment;
                     let got = pool.take(&mut areas[area], wanted).unwrap();
-                    prop_assert_eq!(got.is_some(), room > 0 || free, "room {} in use {}", room, in_use);
+                    prop_assert_eq!(
+                        got.is_some(),
+                        room > 0 || free,
+                        "room {} in use {}",
+                        room,
+                        in_use
+                    );
                     let Some((position, len)) = got else { continue };
                     let available = if room > 0 { room } else { segment };
                     prop_assert_eq!(len, wanted.min(available));
                     prop_assert!(position + len <= capacity);
                     for at in position..position + len {
-                        prop_assert!(taken.iter().all(|set| !set.contains(&at)), "{} was given out twice", at);
+                        let is_free = taken.iter().all(|set| !set.contains(&at));
+                        prop_assert!(is_free, "{} was given out twice", at);
                         taken[area].insert(at);
                     }
                     // A segment has one owner.
                     let mine = (position / segment) * segment..(position / segment + 1) * segment;
                     let others = taken.iter().enumerate().filter(|(other, _)| *other != area);
-                    prop_assert!(others.map(|(_, set)| set.range(mine.clone()).count()).sum::<usize>() == 0);
+                    let mut theirs = others.flat_map(|(_, set)| set.range(mine.clone()));
+                    prop_assert_eq!(theirs.next(), None);
                 }
                 Op::TakeWithoutMemory(area, wanted, after) => {
                     match host::failing_after(after, || pool.take(&mut areas[area], wanted)) {

@@ -53,8 +53,10 @@ fn op(most: usize) -> impl Strategy<Value = Op> {
         6 => snapshot.prop_map(|(base, keep)| Op::Snapshot { base, keep }),
         2 => any::<Index>().prop_map(Op::Drop),
         2 => any::<Index>().prop_map(Op::Forget),
-        2 => (any::<Index>(), 0..CHUNKS, 0..CHUNKS).prop_map(|(id, a, b)| Op::Release(id, a.min(b), a.max(b) + 1)),
-        3 => (0..CHUNKS, 0..CHUNKS, any::<bool>()).prop_map(|(a, b, on)| Op::Edit(a.min(b), a.max(b) + 1, on)),
+        2 => (any::<Index>(), 0..CHUNKS, 0..CHUNKS)
+            .prop_map(|(id, a, b)| Op::Release(id, a.min(b), a.max(b) + 1)),
+        3 => (0..CHUNKS, 0..CHUNKS, any::<bool>())
+            .prop_map(|(a, b, on)| Op::Edit(a.min(b), a.max(b) + 1, on)),
         1 => Just(Op::Grow),
     ]
 }
@@ -454,15 +456,18 @@ proptest! {
         }
         let timeline = &device.timeline;
         let latest = timeline.latest().map(|s| s.id);
-        let before = (ids(timeline.snapshots()), ids(timeline.bookmarks()), timeline.epochs(0, u64::MAX).count());
+        let contents = || {
+            let epochs = timeline.epochs(0, u64::MAX).count();
+            (ids(timeline.snapshots()), ids(timeline.bookmarks()), epochs)
+        };
+        let before = contents();
         let begin = Some(epoch(1000, CHUNKS));
         let change = Change { begin, drop: latest, forget: Some(101), ..Change::NONE };
         match host::failing_after(failing, || timeline.changed(change)) {
             Ok(changed) => prop_assert!(changed.snapshots().len() < before.0.len()),
             Err(error) => prop_assert_eq!(error, ENOMEM),
         }
-        let after = (ids(timeline.snapshots()), ids(timeline.bookmarks()), timeline.epochs(0, u64::MAX).count());
-        prop_assert_eq!(before, after);
+        prop_assert_eq!(before, contents());
     }
 }
 

@@ -70,7 +70,8 @@ traps! {
     trap_regions_survive_checkpoint: RegionsSurviveCheckpoint from 0 ["I3"];
     trap_regions_survive_snapshot: RegionsSurviveSnapshot from 0 ["I3"];
     trap_early_reuse: EarlyReuse from 0 ["I1", "two owners", "nothing recovered"];
-    trap_one_superblock: OneSuperblock from 0 ["recovery", "superblock", "nothing recovered", "I1", "I3"];
+    trap_one_superblock: OneSuperblock from 0
+        ["recovery", "superblock", "nothing recovered", "I1", "I3"];
     trap_superblocks_together: SuperblocksTogether from 43 ["recovery", "superblock"];
     trap_superblocks_in_fixed_order: SuperblocksInFixedOrder from 19 ["recovery", "superblock"];
     trap_image_not_flushed: ImageNotFlushed from 0 ["recovery"];

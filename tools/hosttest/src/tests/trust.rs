@@ -13,7 +13,7 @@ use dm_preserve_core::format::STATE_OPEN;
 use dm_preserve_core::store::trust::judge;
 use dm_preserve_core::store::trust::parse_boot_id;
 use dm_preserve_core::store::trust::BootId;
-use dm_preserve_core::store::trust::Ended;
+use dm_preserve_core::store::trust::EndedStore;
 use dm_preserve_core::store::trust::Trust;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
@@ -36,8 +36,8 @@ fn superblock(state: u32, boot: BootId, on_error: u32) -> Superblock {
     }
 }
 
-fn ended(is_intact: bool) -> Ended {
-    Ended {
+fn ended(is_intact: bool) -> EndedStore {
+    EndedStore {
         store: [9; 16],
         session: SESSION,
         boot_before: BEFORE,

@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use dm_preserve_core::uapi;
-use dm_preserve_core::uapi::Device;
+use dm_preserve_core::uapi::DeviceNumber;
 use std::mem::offset_of;
 use zerocopy::IntoBytes;
 
@@ -18,8 +18,9 @@ macro_rules! layout {
         let mut next = 0;
         $(
             let (size, offset) = (size_of_val(&value.$field), offset_of!(uapi::$name, $field));
-            assert_eq!(offset, next, concat!(stringify!($name), "::", stringify!($field)));
-            assert_eq!(offset % size.min(8), 0, concat!(stringify!($name), "::", stringify!($field)));
+            let name = concat!(stringify!($name), "::", stringify!($field));
+            assert_eq!(offset, next, "{name}");
+            assert_eq!(offset % size.min(8), 0, "{name}");
             next = offset + size;
         )*
         assert_eq!(next, size_of::<uapi::$name>(), stringify!($name));
@@ -31,7 +32,7 @@ macro_rules! layout {
 
 #[test]
 fn structs_have_no_padding_and_keep_their_size() {
-    layout!(Device 8: major minor);
+    layout!(DeviceNumber 8: major minor);
     layout!(Range 16: start len);
     layout!(Version 32: size flags major minor patch reserved features);
     layout!(SnapshotDevice 24: device base id);
@@ -43,12 +44,13 @@ fn structs_have_no_padding_and_keep_their_size() {
     layout!(ReadFrozen 56: size flags device id start sectors buffer kind reserved);
     layout!(ReleaseRange 40: size flags device id range);
     layout!(Info 184: size flags device generation state chunk_sectors origin_sectors store_sectors
-        store_used_sectors latest epoch snapshots bookmarks changed_chunks backup_chunks protected_chunks
-        preserved_chunks waited_writes gone_chunks invalidated event damaged_reads unproven store);
-    layout!(Trust 16: size flags device);
+        store_used_sectors latest epoch snapshots bookmarks changed_chunks backup_chunks
+        protected_chunks preserved_chunks waited_writes gone_chunks invalidated event
+        damaged_reads unproven store);
+    layout!(TrustStore 16: size flags device);
     layout!(SnapshotInfo 64: size flags device id time_ns base kind scope epoch sectors);
     layout!(WaitEvent 32: size flags device event timeout_ms kinds);
-    assert_eq!(size_of::<Device>(), 8);
+    assert_eq!(size_of::<DeviceNumber>(), 8);
 }
 
 #[test]

@@ -21,7 +21,8 @@ use crate::invariant::STUCK;
 
 /// I2: a write was submitted before the content that it destroys was durable and sure to be found.
 pub const SUBMITTED: Broken =
-    "I2: a write was submitted before the content that it destroys was durable and sure to be found";
+    "I2: a write was submitted before the content that it destroys was durable and sure to be \
+     found";
 /// A snapshot, drop or release that was reported as done is undone by a crash.
 pub const UNDONE: Broken =
     "a snapshot, drop or release that was reported as done is undone by a crash";

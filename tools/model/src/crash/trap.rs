@@ -31,15 +31,18 @@ traps! {
     ReleaseEarly "release-early-effect" in RELEASED:
         "a release takes effect before it is durable";
     GoneEarly "gone-early-effect" in GONE:
-        "a chunk that cannot be read is marked, and written, before it is durable that its content is gone";
+        "a chunk that cannot be read is marked, and written, before it is durable that its \
+         content is gone";
     GiveUpEarly "give-up-early-effect" in GIVEN_UP:
         "a snapshot that is given up is dropped before that is durable, although the store is good";
     FailingDrops "failing-drops" in FAILING:
-        "when the store fails, all snapshots are dropped in memory, although that is neither logged nor said in a superblock";
+        "when the store fails, all snapshots are dropped in memory, although that is neither \
+         logged nor said in a superblock";
     FailingObeys "failing-obeys" in FAILING:
         "a drop takes effect in memory while the store is failing";
     FailingSameEpoch "failing-same-epoch" in FAILING:
-        "the record of a new epoch fails, and the old one goes on, although the record may be on the disk";
+        "the record of a new epoch fails, and the old one goes on, although the record may be on \
+         the disk";
     RegionKeptEpoch "region-kept-epoch" in REGION:
         "a new epoch keeps the region map";
     RegionLateEpoch "region-late-epoch" in REGION:
@@ -65,11 +68,13 @@ traps! {
     LetIn "recovery-lets-in" in COPIES:
         "recovery lets writes in before its checkpoint is durable";
     UnwantedUnmarked "unwanted-unmarked" in BOOKMARK:
-        "replay ignores a copy that no live snapshot wants at that place, and does not mark the chunk either";
+        "replay ignores a copy that no live snapshot wants at that place, and does not mark the \
+         chunk either";
     AskedAgain "unwanted-asked-again" in BOOKMARK:
         "the same, but the writer asks need again before it indexes";
     CloseAtEnd "replay-closes-at-end" in COPIES:
-        "replay marks for the present epoch at the end of the log only, not at each snapshot record";
+        "replay marks for the present epoch at the end of the log only, not at each snapshot \
+         record";
     AmidOrder "checkpoint-amid-order" in DROPPED:
         "a checkpoint begins while an order is logged and has not yet taken effect";
     ProtectEarly "protect-early-effect" in DESIGNATION:

@@ -42,13 +42,16 @@ fn superblock(damage: &Damage, report: &Report) -> String {
     let mut places = report.superblocks.iter();
     match places.find(|place| place.status == "foreign") {
         Some(place) => format!(
-            "block {at} has something that dm-preserve did not write; has another program taken the device? If nothing of \
-             that is wanted, make the block zero (`dd if=/dev/zero of=STORE bs=4096 seek={at} count=1 conv=notrunc`), and \
-             repair again",
+            "block {at} has something that dm-preserve did not write; has another program taken \
+             the device? If nothing of that is wanted, make the block zero \
+             (`dd if=/dev/zero of=STORE bs=4096 seek={at} count=1 conv=notrunc`), and repair again",
             at = place.block
         ),
         // There is no checkpoint yet, or it could not be written.
-        None => "the other superblock counts; the next activation writes both, if the device lets it".into(),
+        None => {
+            "the other superblock counts; the next activation writes both, if the device lets it"
+                .into()
+        }
     }
 }
 
@@ -57,16 +60,20 @@ fn other(part: &str, damage: &Damage, report: &Report) -> &'static str {
         "layout" if damage.what.contains("there are only") => "give the store its old size back",
         "layout" | "checkpoint" | "segments" => ANEW,
         "log" => "the next activation gives all snapshots up by itself, and begins anew",
-        _ if report.store.as_ref().is_some_and(|store| store.rollback.is_some()) => {
+        _ if report
+            .store
+            .as_ref()
+            .is_some_and(|store| store.rollback.is_some()) =>
+        {
             "finish the rollback first, with `preserve rollback --leave-lost`"
         }
         _ if damage.what.ends_with(super::contents::ROTTEN) => {
-            "a content that is not what its checksum says is lost, but stays in the index until nothing else has to be \
-             repaired first"
+            "a content that is not what its checksum says is lost, but stays in the index until \
+             nothing else has to be repaired first"
         }
         _ => {
-            "contents that cannot be read, or that no record accounts for, may be good: see to the device, or drop the \
-             snapshots that need them"
+            "contents that cannot be read, or that no record accounts for, may be good: see to \
+             the device, or drop the snapshots that need them"
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::store::Epoch;
 use crate::store::Known;
 use crate::store::Store;
 use crate::store::Walk;
-use dm_preserve_core::format::Content;
 use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::RawContent;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::maps::Bitmap;
@@ -104,7 +104,7 @@ impl Contents<'_> {
     fn content(
         &mut self,
         store: &mut Store<'_>,
-        content: Content,
+        content: RawContent,
         at: u64,
         report: &mut Report,
     ) -> Result {

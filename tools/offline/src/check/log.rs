@@ -39,8 +39,8 @@ impl Check<'_, '_> {
                 let first = place.sequence;
                 let last = last.map_or(String::new(), |at| format!(", the last in block {at}"));
                 let text = format!(
-                    "a record contradicts those before it, or says what this program does not know: \
-                     one of {records} from number {first} on{last}"
+                    "a record contradicts those before it, or says what this program does not \
+                     know: one of {records} from number {first} on{last}"
                 );
                 self.report.damage("log", text);
                 return Ok(None);
@@ -96,13 +96,14 @@ impl Check<'_, '_> {
                 format!("record {sequence} in block {block}")
             });
             let text = format!(
-                "record {end}, in block {ring}{or}, is missing or damaged, although {proof} proves that it \
-                 was durable: all snapshots and tracking are lost"
+                "record {end}, in block {ring}{or}, is missing or damaged, although {proof} \
+                 proves that it was durable: all snapshots and tracking are lost"
             );
             report.damage("log", text);
         } else if count > 0 {
             report.note(format!(
-                "the log was torn off at record {end}, by a power cut or crash; nobody relied on it or what followed"
+                "the log was torn off at record {end}, by a power cut or crash; nobody relied on \
+                 it or what followed"
             ));
         }
         if replayed.guessed > 0 {

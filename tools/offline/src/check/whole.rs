@@ -86,8 +86,8 @@ fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Supe
             "tracking is broken: the module could not log writes, and gave all snapshots up".into(),
         ),
         STATE_ROLLBACK => report.note(format!(
-            "a rollback to snapshot {id} is under way, and the origin at no point in time until that is finished: \
-             `preserve rollback {id} --origin ORIGIN --store STORE`",
+            "a rollback to snapshot {id} is under way, and the origin at no point in time until \
+             that is finished: `preserve rollback {id} --origin ORIGIN --store STORE`",
             id = superblock.rollback
         )),
         _ if superblock.image_number.get() == 0 => {
@@ -97,13 +97,14 @@ fn superblocks(store: &mut Store<'_>, report: &mut Report) -> Result<Option<Supe
     }
     if supers::is_doubtful(&superblock) {
         report.note(
-            "it was not closed, and its session let writes go on if it failed (on_error=continue): whether it had failed is not \
-             known, so the next activation takes its snapshots and bookmarks for unproven, or begins anew",
+            "it was not closed, and its session let writes go on if it failed \
+             (on_error=continue): whether it had failed is not known, so the next activation \
+             takes its snapshots and bookmarks for unproven, or begins anew",
         );
     } else if superblock.unproven.get() != 0 {
         report.note(format!(
-            "snapshots and bookmarks up to {} are unproven: `preserve trust NAME`, when it is active, if you know that the store \
-             had not failed",
+            "snapshots and bookmarks up to {} are unproven: `preserve trust NAME`, when it is \
+             active, if you know that the store had not failed",
             superblock.unproven
         ));
     }

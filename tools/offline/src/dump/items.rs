@@ -131,7 +131,7 @@ fn state(item: &Item<'_>) -> Line {
         .with("content_end", state.content_end.get())
         .with("previous", format!("{:08x}", state.previous.get()))
         .with("next", state.next.get())
-        .with("generation", state.generation.get())
+        .with("period", state.period.get())
         .with("next_id", state.next_id.get())
         .with("sectors", state.sectors.get())
         .with("began", state.began.get())

@@ -19,9 +19,9 @@ use crate::store::Medium;
 use crate::store::Progress;
 use crate::store::Store;
 use crate::store::MEMORY;
-use dm_preserve_core::format::Content;
 use dm_preserve_core::format::Entry;
 use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::RawContent;
 use dm_preserve_core::format::Record;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::KIND_CONTENTS;
@@ -230,7 +230,7 @@ fn record_line(record: &Record<'_>, block: u64, layout: &Layout) -> Line {
     }
     // CAST: At most 256, as the layout is sound.
     let positions = (block + 1..).step_by(layout.chunk_blocks as usize);
-    let content = |(content, at): (Content, u64)| {
+    let content = |(content, at): (RawContent, u64)| {
         Line::new("content")
             .with("chunk", content.chunk.get())
             .with("block", at)
@@ -288,11 +288,11 @@ fn entry_line(entry: Entry) -> Line {
         Entry::Region {
             region,
             epoch,
-            generation,
+            period,
         } => Line::new("region")
             .with("region", region)
             .with("epoch", epoch)
-            .with("generation", generation),
+            .with("period", period),
         Entry::Gone { chunk, epoch } => Line::new("gone").with("chunk", chunk).with("epoch", epoch),
     }
 }

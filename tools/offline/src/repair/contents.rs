@@ -92,11 +92,13 @@ impl Repair<'_> {
         {
             match content::checksum(&mut self.store, block, &mut buffer) {
                 Ok(found) if found == checksum => good.push(format!(
-                    "chunk {chunk} of epoch {epoch} read right the second time, and was left as it is: {DOUBT}"
+                    "chunk {chunk} of epoch {epoch} read right the second time, and was left as \
+                     it is: {DOUBT}"
                 )),
                 Ok(_) => _ = bad.insert((epoch, chunk)),
                 Err(EIO) => good.push(format!(
-                    "chunk {chunk} of epoch {epoch} could not be read the second time, and was left as it is: {}",
+                    "chunk {chunk} of epoch {epoch} could not be read the second time, and was \
+                     left as it is: {}",
                     self.store.why()
                 )),
                 Err(e) => return Err(self.store.explain(e).into()),
@@ -121,7 +123,10 @@ fn of_snapshots(known: &Known, epoch: u64, chunk: u64) -> String {
     let timeline = &known.timeline;
     let loses = timeline.snapshots().iter().filter(|snapshot| {
         chunk < snapshot.released.len()
-            && matches!(timeline.look(snapshot, chunk), Whereabouts::Epoch(first) if first.id == epoch)
+            && matches!(
+                timeline.look(snapshot, chunk),
+                Whereabouts::Epoch(first) if first.id == epoch
+            )
     });
     let ids: Vec<String> = loses.map(|snapshot| snapshot.id.to_string()).collect();
     match ids.is_empty() {

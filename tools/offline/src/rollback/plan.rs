@@ -17,8 +17,8 @@ use crate::store::Epoch;
 use crate::store::Known;
 use crate::store::Store;
 use crate::store::Walk;
-use dm_preserve_core::format::Content;
 use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::RawContent;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::history::Snapshot;
 use dm_preserve_core::history::Timeline;
@@ -158,7 +158,7 @@ impl<'a> Plan<'a> {
             };
             let segments = epoch.copies.as_ref().map_or(Vec::new(), |c| c.list());
             for segment in segments {
-                walk.segment(store, segment, &mut |store, content: Content, at| {
+                walk.segment(store, segment, &mut |store, content: RawContent, at| {
                     let chunk = content.chunk.get();
                     if !self.is_wanted(epoch, chunk, at) {
                         return Ok(());

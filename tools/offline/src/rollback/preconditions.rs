@@ -54,8 +54,8 @@ pub(super) fn fits(origin: &mut Origin<'_>, superblock: &Superblock, known: &Kno
     if closed && origin.fingerprint(superblock.origin_sectors.get()) != superblock.fingerprint.get()
     {
         return Err(Error::Refused(
-            "the origin is another one, or was written while its live device was not active: what the store has no \
-             copy of need not be there any longer"
+            "the origin is another one, or was written while its live device was not active: \
+             what the store has no copy of need not be there any longer"
                 .into(),
         ));
     }

@@ -67,8 +67,8 @@ impl RollbackReport {
         match self.unproven {
             false => Ok(()),
             true => Err(Error::Refused(format!(
-                "snapshot {} is unproven: the store was not closed, and may have failed before the machine stopped; if you know that \
-                 it had not, give --trust",
+                "snapshot {} is unproven: the store was not closed, and may have failed before \
+                 the machine stopped; if you know that it had not, give --trust",
                 self.snapshot
             ))),
         }
@@ -80,11 +80,12 @@ impl RollbackReport {
         match (gone, damaged) {
             (0, 0) => Ok(()),
             (0, _) => Err(Error::Damaged(format!(
-                "{damaged} contents of snapshot {id} are damaged; with --leave-lost their chunks are left as they are now"
+                "{damaged} contents of snapshot {id} are damaged; with --leave-lost their chunks \
+                 are left as they are now"
             ))),
             _ => Err(Error::Gone(format!(
-                "{gone} chunks of snapshot {id} are gone, and {damaged} damaged; with --leave-lost they are left as they \
-                 are now"
+                "{gone} chunks of snapshot {id} are gone, and {damaged} damaged; with \
+                 --leave-lost they are left as they are now"
             ))),
         }
     }

@@ -243,8 +243,8 @@ fn write(
     match written == report.chunks {
         true => Ok(()),
         false => Err(Error::Damaged(format!(
-            "of {} contents that were good, only {written} are so still: the store's device is failing. The rollback \
-             is not finished; try again",
+            "of {} contents that were good, only {written} are so still: the store's device is \
+             failing. The rollback is not finished; try again",
             report.chunks
         ))),
     }

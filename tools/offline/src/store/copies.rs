@@ -21,7 +21,8 @@ use dm_preserve_core::maps::Room;
 use dm_preserve_core::store::Checkpoint;
 use dm_preserve_core::store::EpochCopies;
 
-pub(crate) struct Copies {
+/// The copies. See the [module's documentation](self).
+pub struct Copies {
     index: RefCell<Index>,
     segments: RefCell<BTreeSet<u64>>,
 }
@@ -32,7 +33,7 @@ pub(crate) type Epoch = history::Epoch<Copies>;
 
 impl Copies {
     /// What recovery needs to make them for a store.
-    pub(crate) fn maker(layout: &Layout) -> impl Fn() -> Result<Arc<Self>> {
+    pub fn maker(layout: &Layout) -> impl Fn() -> Result<Arc<Self>> {
         let step = layout.chunk_blocks;
         move || {
             let copies = Self {

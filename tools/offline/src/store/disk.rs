@@ -122,8 +122,8 @@ impl<'a> Store<'a> {
             },
             // Only what is written can be too large.
             _ if error == ENOSPC || error == EFBIG => Error::Refused(
-                "it has no room for a checkpoint of what its log has grown to; activate the live device, \
-                 which makes room, remove it, and try again"
+                "it has no room for a checkpoint of what its log has grown to; activate the live \
+                 device, which makes room, remove it, and try again"
                     .into(),
             ),
             _ => Error::Io {

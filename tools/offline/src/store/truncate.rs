@@ -26,7 +26,7 @@ fn with_timeline(known: &Known, timeline: Timeline<Copies>) -> Result<Known> {
     Ok(Known {
         place: known.place,
         next: known.next,
-        generation: known.generation,
+        period: known.period,
         next_id: known.next_id,
         sectors: known.sectors,
         timeline: Arc::new(timeline, GFP_KERNEL)?,

@@ -13,8 +13,8 @@ use kernel::error::Result;
 
 use super::disk::Store;
 use dm_preserve_core::format::Block;
-use dm_preserve_core::format::Content;
 use dm_preserve_core::format::Layout;
+use dm_preserve_core::format::RawContent;
 use dm_preserve_core::format::Record;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::KIND_CONTENTS;
@@ -44,7 +44,7 @@ impl Walk<'_> {
         &self,
         store: &mut Store<'_>,
         segment: u64,
-        each: &mut dyn FnMut(&mut Store<'_>, Content, u64) -> Result,
+        each: &mut dyn FnMut(&mut Store<'_>, RawContent, u64) -> Result,
     ) -> Result<Option<Walked>> {
         let Some(start) = self.layout.segment_start(segment) else {
             return Ok(None);

@@ -18,16 +18,7 @@ use dm_preserve_core::maps::Chunks;
 /// A number for each name of a word, so that they can be told apart.
 fn word(name: &str) -> u64 {
     let names = [
-        "segment",
-        "epoch",
-        "sectors",
-        "id",
-        "time_ns",
-        "base",
-        "start",
-        "end",
-        "region",
-        "generation",
+        "segment", "epoch", "sectors", "id", "time_ns", "base", "start", "end", "region", "period",
         "chunk",
     ];
     100 + names.iter().position(|known| *known == name).unwrap() as u64
@@ -62,7 +53,7 @@ fn entry(name: &str, flags: bool) -> Entry {
         Entry::Region {
             region: word("region"),
             epoch,
-            generation: word("generation"),
+            period: word("period"),
         },
         Entry::Gone {
             chunk: word("chunk"),

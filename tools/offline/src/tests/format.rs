@@ -94,9 +94,9 @@ fn structs() {
         }
     );
     structure!(
-        "Content entries",
+        "RawContent entries",
         0,
-        Content {
+        RawContent {
             chunk,
             checksum,
             reserved
@@ -145,7 +145,7 @@ fn structs() {
             content_end,
             previous,
             next,
-            generation,
+            period,
             next_id,
             sectors,
             began,

@@ -65,8 +65,8 @@ impl<'a, S: Source> Extents<'a, S> {
         if next <= self.next || next > self.chunks || !batch.iter().all(fits) {
             let name = self.source.name();
             return Err(Error::Failed(format!(
-                "{name}: the module's list of extents makes no sense (from chunk {} to {next} of {}); \
-                 the device may have changed its size: try again",
+                "{name}: the module's list of extents makes no sense (from chunk {} to {next} of \
+                 {}); the device may have changed its size: try again",
                 self.next, self.chunks
             )));
         }

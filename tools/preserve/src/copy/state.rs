@@ -100,7 +100,8 @@ impl State {
         };
         let bad = |why: String| {
             Error::Misfit(format!(
-                "{} does not say where the copy stands ({why}); apply a full stream with --overwrite after removing it",
+                "{} does not say where the copy stands ({why}); apply a full stream with \
+                 --overwrite after removing it",
                 path.display()
             ))
         };
@@ -139,8 +140,8 @@ impl State {
                 "the copy is empty, the stream begins at snapshot {from}; apply a full one first"
             )),
             Some(at) if at.generation != *generation => misfit(format!(
-                "the stream is of generation {generation}, the copy of {}: another device, or tracking \
-                 broke; apply a full stream with --overwrite",
+                "the stream is of generation {generation}, the copy of {}: another device, or \
+                 tracking broke; apply a full stream with --overwrite",
                 at.generation
             )),
             Some(Position { snapshot, .. }) if snapshot != from => misfit(format!(

@@ -20,7 +20,7 @@ use rustix::fs::OFlags;
 use crate::error::Context;
 use crate::Error;
 use crate::Result;
-use dm_preserve_core::uapi::Device;
+use dm_preserve_core::uapi::DeviceNumber;
 
 /// A device-mapper device.
 #[derive(Clone, Debug)]
@@ -28,11 +28,11 @@ pub struct Mapped {
     /// Its device-mapper name.
     pub name: String,
     /// Its number.
-    pub device: Device,
+    pub device: DeviceNumber,
 }
 
 /// `major:minor`, as in table lines.
-pub fn number(device: Device) -> String {
+pub fn number(device: DeviceNumber) -> String {
     format!("{}:{}", device.major, device.minor)
 }
 
@@ -68,7 +68,7 @@ pub fn all() -> Result<Vec<Mapped>> {
 }
 
 /// The number of the block device at a path.
-pub fn block_device(path: &Path) -> Result<Device> {
+pub fn block_device(path: &Path) -> Result<DeviceNumber> {
     let metadata = fs::metadata(path).map_err(|e| {
         Error::Missing(format!("cannot look at the device {}: {e}", path.display()))
     })?;
@@ -78,7 +78,7 @@ pub fn block_device(path: &Path) -> Result<Device> {
             path.display()
         )));
     }
-    Ok(Device {
+    Ok(DeviceNumber {
         major: major(metadata.rdev()),
         minor: minor(metadata.rdev()),
     })
@@ -104,7 +104,7 @@ pub fn busy(path: &Path, hint: &str) -> Error {
 }
 
 /// A block device's size in sectors.
-pub fn sectors(device: Device) -> Result<u64> {
+pub fn sectors(device: DeviceNumber) -> Result<u64> {
     let path = sys_dir(device).join("size");
     let text = fs::read_to_string(&path).context(|| format!("cannot read {}", path.display()))?;
     text.trim()
@@ -121,14 +121,14 @@ pub fn dm_uuids() -> Result<Vec<String>> {
 }
 
 /// The DM UUID of a device-mapper device, if it has one.
-pub fn dm_uuid(device: Device) -> Option<String> {
+pub fn dm_uuid(device: DeviceNumber) -> Option<String> {
     let text = fs::read_to_string(sys_dir(device).join("dm/uuid")).ok()?;
     let uuid = text.trim_end_matches('\n');
     (!uuid.is_empty()).then(|| uuid.to_string())
 }
 
 /// Returns true if a device-mapper device is suspended.
-pub fn is_suspended(device: Device) -> bool {
+pub fn is_suspended(device: DeviceNumber) -> bool {
     let text = fs::read_to_string(sys_dir(device).join("dm/suspended"));
     text.is_ok_and(|text| text.trim() == "1")
 }
@@ -136,7 +136,7 @@ pub fn is_suspended(device: Device) -> bool {
 /// Fails if a block device is read-only: the module refuses it, and this says which one.
 ///
 /// Errors: [`Error::Failed`] if it is.
-pub fn check_writable(path: &Path, device: Device) -> Result<()> {
+pub fn check_writable(path: &Path, device: DeviceNumber) -> Result<()> {
     let text = fs::read_to_string(sys_dir(device).join("ro"));
     match text.is_ok_and(|text| text.trim() == "1") {
         false => Ok(()),
@@ -148,7 +148,7 @@ pub fn check_writable(path: &Path, device: Device) -> Result<()> {
 }
 
 /// Names of the device-mapper devices that are over a device.
-pub fn holders(device: Device) -> Vec<String> {
+pub fn holders(device: DeviceNumber) -> Vec<String> {
     let entries = fs::read_dir(sys_dir(device).join("holders"));
     let found = entries.into_iter().flatten().flatten();
     let mut names: Vec<_> = found
@@ -159,7 +159,7 @@ pub fn holders(device: Device) -> Vec<String> {
     names
 }
 
-fn sys_dir(device: Device) -> PathBuf {
+fn sys_dir(device: DeviceNumber) -> PathBuf {
     Path::new("/sys/dev/block").join(number(device))
 }
 
@@ -167,7 +167,7 @@ fn mapped(dir: &Path) -> Option<Mapped> {
     let name = fs::read_to_string(dir.join("dm/name")).ok()?;
     let number = fs::read_to_string(dir.join("dev")).ok()?;
     let (major, minor) = number.trim().split_once(':')?;
-    let device = Device {
+    let device = DeviceNumber {
         major: major.parse().ok()?,
         minor: minor.parse().ok()?,
     };

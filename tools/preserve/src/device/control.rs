@@ -116,9 +116,9 @@ impl Live {
 
     /// Vouches for everything that is unproven: its store had not failed.
     pub fn trust(&self) -> Result<()> {
-        let mut argument = Trust {
+        let mut argument = TrustStore {
             device: self.mapped.device,
-            ..Trust::default()
+            ..TrustStore::default()
         };
         self.call("vouch for its store", 0, Call::Trust(&mut argument))
     }

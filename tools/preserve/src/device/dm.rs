@@ -20,14 +20,16 @@ use crate::Result;
 pub fn ready(name: &str, target: &str) -> Result<()> {
     dmsetup(&["target-version", target]).map_err(|e| match e {
         Error::Failed(text) => Error::Failed(format!(
-            "device mapper has no target {target}: be root, and load the module (insmod dm-preserve.ko); dmsetup says: {text}"
+            "device mapper has no target {target}: be root, and load the module (insmod \
+             dm-preserve.ko); dmsetup says: {text}"
         )),
         other => other,
     })?;
     // For a name that is free it fails, or says so, depending on its version.
     match dmsetup(&["info", name]) {
         Ok(text) if text.contains("State:") => Err(Error::Failed(format!(
-            "there is a device {name} already: take another name, or remove it first (`preserve remove {name}`)"
+            "there is a device {name} already: take another name, or remove it first \
+             (`preserve remove {name}`)"
         ))),
         _ => Ok(()),
     }

@@ -50,7 +50,7 @@ pub enum Call<'a> {
     /// [`NR_WAIT`].
     Wait(&'a mut WaitEvent),
     /// [`NR_TRUST`].
-    Trust(&'a mut Trust),
+    Trust(&'a mut TrustStore),
     /// `FS_IOC_FIEMAP`, to a file of any filesystem.
     Fiemap(&'a mut Fiemap),
 }

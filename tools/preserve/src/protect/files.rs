@@ -49,7 +49,8 @@ pub fn locate(device: &Mapped, paths: &[PathBuf], globs: &[Pattern], edit: Edit)
     let mut found = Found::default();
     if let Some(glob) = globs.iter().find(|glob| glob.as_str().contains('/')) {
         return Err(Error::Usage(format!(
-            "--glob {glob}: a pattern is compared with names of files, without directories; name the directory with --file"
+            "--glob {glob}: a pattern is compared with names of files, without directories; name \
+             the directory with --file"
         )));
     }
     for path in paths {

@@ -17,8 +17,20 @@ const COMMON: &[&str] = &[
 /// method, and the end of the path of the file that is meant (none: a type of the standard library
 /// or of the kernel).
 const RECEIVERS: &[(&str, &str, Option<&str>)] = &[
-    ("target", "status", Some("dm/target.rs")),
+    ("bio", "state", Some("rust/dm/bio.rs")),
+    ("copies", "entries", Some("rust/store/save.rs")),
+    ("copies", "open_segment", Some("rust/engine/space.rs")),
+    ("copies", "segments", Some("rust/store/save.rs")),
+    ("end", "contents", Some("rust/store/log_end.rs")),
+    ("end", "entries", Some("rust/store/log_end.rs")),
+    ("engine", "look", Some("rust/engine/read.rs")),
+    ("engine", "state", Some("rust/engine.rs")),
+    ("runs", "room", Some("rust/maps/runs.rs")),
+    ("sink", "send", Some("rust/dm/events.rs")),
+    ("target", "status", Some("rust/dm/target.rs")),
     ("text", "trim", None),
+    ("timeline", "snapshot", Some("rust/history/timeline.rs")),
+    ("word", "bytes", None),
 ];
 
 /// Returns true if types of others have a method of that name.

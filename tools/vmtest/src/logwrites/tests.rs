@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
+//! Tests of what a log of writes says, and of the devices that a crash could have left.
+
 #![forbid(unsafe_code)]
 
 use std::fs::File;

@@ -121,9 +121,9 @@ fn good(rig: &Rig, id: u64) -> Vec<Good> {
         event: 999,
         ..WaitEvent::default()
     };
-    let trust = Trust {
+    let trust = TrustStore {
         device,
-        ..Trust::default()
+        ..TrustStore::default()
     };
     vec![
         one(NR_VERSION, sized(&Version::default()), vec![]),

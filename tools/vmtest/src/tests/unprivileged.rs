@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::ensure;
 use anyhow::Context;
 use anyhow::Result;
-use preserve::uapi::Device;
+use preserve::uapi::DeviceNumber;
 use preserve::uapi::Range;
 use preserve::uapi::CONTROL_PATH;
 use rustix::fs::chmod;
@@ -40,7 +40,7 @@ pub fn probe(args: &[String]) -> Result<ExitCode> {
     let [major, minor, sysfs, name, id] = args else {
         anyhow::bail!("probe: five words");
     };
-    let device = Device {
+    let device = DeviceNumber {
         major: major.parse()?,
         minor: minor.parse()?,
     };

@@ -102,7 +102,7 @@ impl World {
             self.close_gate()?;
         }
         self.reclaim();
-        self.generation += 1;
+        self.period += 1;
         if !self.trapped(Trap::RegionsSurviveCheckpoint) {
             self.regions.clear();
         }
@@ -110,7 +110,7 @@ impl World {
         let saved = Checkpoint {
             place: self.cut(),
             next: self.logbook.place().sequence,
-            generation: self.generation,
+            period: self.period,
             next_id: self.next_id,
             sectors: self.shape.sectors(),
             timeline: self.timeline.clone(),

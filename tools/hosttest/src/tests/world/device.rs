@@ -105,7 +105,7 @@ pub(crate) enum What {
     Region {
         region: u64,
         epoch: u64,
-        generation: u64,
+        period: u64,
     },
     /// Nothing is to be done when it is durable, or whoever wrote it does that.
     Other,
@@ -153,9 +153,9 @@ pub(crate) struct World {
     pub(crate) timeline: Arc<Timeline<SimCopies>>,
     pub(crate) designation: Arc<Designation>,
     pub(crate) shape: Geometry,
-    pub(crate) generation: u64,
+    pub(crate) period: u64,
     pub(crate) next_id: u64,
-    /// Dirty regions of the present epoch and generation.
+    /// Dirty regions of the present epoch and period.
     pub(crate) regions: BTreeSet<u64>,
     pub(crate) gate_open: bool,
     pub(crate) doing: Option<Doing>,

@@ -105,7 +105,7 @@ impl World {
             return Ok(());
         };
         let record = self.records.remove(&sequence).unwrap();
-        let (epoch, generation) = (self.present().id, self.generation);
+        let (epoch, period) = (self.present().id, self.period);
         match record.what {
             What::Copies {
                 epoch: decided,
@@ -126,9 +126,9 @@ impl World {
             What::Region {
                 region,
                 epoch: e,
-                generation: g,
+                period: g,
             } => {
-                if e == epoch && g == generation {
+                if e == epoch && g == period {
                     self.regions.insert(region);
                 }
             }

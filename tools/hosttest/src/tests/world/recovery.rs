@@ -60,7 +60,7 @@ fn first_state(config: &Config) -> Checkpoint<SimCopies> {
     Checkpoint {
         place: LogPosition::default(),
         next: 0,
-        generation: 0,
+        period: 0,
         next_id: 1,
         sectors: config.chunks * config.layout.chunk_blocks * 8,
         timeline: Arc::new(Timeline::new(first).unwrap(), GFP_KERNEL).unwrap(),
@@ -154,7 +154,7 @@ impl World {
             shape: Geometry::new(state.sectors, layout.chunk_blocks * 8).unwrap(),
             timeline: state.timeline,
             designation: state.designation,
-            generation: state.generation,
+            period: state.period,
             next_id: state.next_id,
             regions: Default::default(),
             gate_open: true,

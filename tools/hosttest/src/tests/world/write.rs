@@ -148,10 +148,10 @@ impl World {
 
     /// Says in the log that a region is dirty.
     fn announce(&mut self, region: u64) -> Step {
-        let (epoch, generation) = (self.present().id, self.generation);
+        let (epoch, period) = (self.present().id, self.period);
         let wanted = |record: &Record| {
-            matches!(record.what, What::Region { region: r, epoch: e, generation: g }
-                if (r, e, g) == (region, epoch, generation))
+            matches!(record.what, What::Region { region: r, epoch: e, period: g }
+                if (r, e, g) == (region, epoch, period))
         };
         if self.records.values().any(wanted) {
             return Ok(());
@@ -159,12 +159,12 @@ impl World {
         let entry = Entry::Region {
             region,
             epoch,
-            generation,
+            period,
         };
         let what = What::Region {
             region,
             epoch,
-            generation,
+            period,
         };
         self.log_entries(&[entry], RING_RESERVE, what).map(drop)
     }

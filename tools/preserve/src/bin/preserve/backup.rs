@@ -92,7 +92,10 @@ pub fn backup(args: &Backup, output: Output) -> Result<()> {
 fn release(args: &Backup, live: &Live, moved: &Moved, plan: &Plan) -> Result<()> {
     moved.release(live, &plan.header).inspect_err(|_| {
         let (path, id) = (args.output.display(), plan.header.to);
-        eprintln!("preserve: {path} is whole; but not all that is in it was released: drop snapshot {id} when nothing needs it");
+        eprintln!(
+            "preserve: {path} is whole; but not all that is in it was released: drop \
+             snapshot {id} when nothing needs it"
+        );
     })
 }
 
@@ -144,7 +147,8 @@ fn text(report: &Report) -> String {
         format!("from {}", header.from)
     };
     format!(
-        "snapshot {} ({from}): {changed_chunks} chunks changed, {} moved ({}), {skipped_chunks} unprotected and skipped",
+        "snapshot {} ({from}): {changed_chunks} chunks changed, {} moved ({}), {skipped_chunks} \
+         unprotected and skipped",
         header.to,
         moved.chunks,
         units::human(moved.bytes)

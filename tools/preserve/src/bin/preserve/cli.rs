@@ -23,9 +23,11 @@ use crate::view::View;
 const AFTER_HELP: &str = "\
 NAME is a live device: its device-mapper name, /dev/mapper/NAME or /dev/dm-N.
 
-Sizes and ranges: a plain number counts sectors (512 bytes); B, K, M, G, T count bytes in powers of 1024.
+Sizes and ranges: a plain number counts sectors (512 bytes); B, K, M, G, T count bytes in \
+powers of 1024.
 
-Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such device, snapshot or bookmark; 4 frozen content
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 no such device, snapshot or bookmark; 4 frozen \
+content
 is gone; 5 the stream or store is damaged, or the stream does not fit the copy.";
 
 /// Snapshots of selected blocks of a live device, changed-block tracking, and backups.

@@ -12,7 +12,7 @@ use preserve::device::Live;
 use preserve::device::Source;
 use preserve::store;
 use preserve::store::notes::Verdict;
-use preserve::uapi::Device;
+use preserve::uapi::DeviceNumber;
 use preserve::Error;
 use preserve::Result;
 use serde_json::json;
@@ -45,8 +45,8 @@ pub fn create(args: &Create, output: Output) -> Result<()> {
     let verdict = last.map_or(Verdict::Unknown, |last| vouch::judge(&last, output));
     if verdict == Verdict::Failed {
         output.notice(
-            "the store failed while it was in use, and writes passed that it does not know of: it begins anew; the next backup has \
-             to be a full one",
+            "the store failed while it was in use, and writes passed that it does not know of: \
+             it begins anew; the next backup has to be a full one",
         );
     }
     let anew = args.format || verdict == Verdict::Failed;
@@ -84,12 +84,14 @@ fn check_chunk_size(args: &Create) -> Result<()> {
     match args.transient || args.chunk_size <= offline::MAX_CHUNK_SECTORS {
         true => Ok(()),
         false => Err(Error::Usage(
-            "chunks of a persistent store have at most 512K: give a smaller --chunk-size, or --transient".into(),
+            "chunks of a persistent store have at most 512K: give a smaller --chunk-size, or \
+             --transient"
+                .into(),
         )),
     }
 }
 
-fn table(args: &Create, origin: Device, store: Device) -> String {
+fn table(args: &Create, origin: DeviceNumber, store: DeviceNumber) -> String {
     let options = options(args);
     let table = format!(
         "preserve {} {} {} {} {}",

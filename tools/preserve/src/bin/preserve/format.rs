@@ -69,12 +69,13 @@ fn size(device: &mut File, path: &Path) -> Result<Size> {
 /// What the module would refuse.
 fn check_sizes(origin: &Size, store: &Size, chunk_sectors: u64) -> Result<()> {
     let why = if origin.block_bytes.max(store.block_bytes) > chunk_sectors.saturating_mul(SECTOR) {
-        "the chunks are smaller than a logical block of the origin or the store: give a larger --chunk-size"
+        "the chunks are smaller than a logical block of the origin or the store: give a larger \
+         --chunk-size"
     } else if store.block_bytes > origin.block_bytes {
         "the store's logical block is larger than the origin's: give another store"
     } else if !offline::has_room(store.sectors, origin.sectors, chunk_sectors) {
-        "the store is too small for a persistent one: give a larger one, a smaller --chunk-size, or use --transient instead of \
-         --format"
+        "the store is too small for a persistent one: give a larger one, a smaller --chunk-size, \
+         or use --transient instead of --format"
     } else {
         return Ok(());
     };
@@ -84,9 +85,10 @@ fn check_sizes(origin: &Size, store: &Size, chunk_sectors: u64) -> Result<()> {
 fn under_way(args: &Create, id: u64) -> String {
     let (origin, store) = (args.origin.display(), args.store.display());
     format!(
-        "a rollback to snapshot {id} is under way in {store}, so the origin is at no point in time; finish it \
-         (`preserve rollback {id} --origin {origin} --store {store}`), or if the origin may stay as it is, wipe the store \
-         yourself (`dd if=/dev/zero of={store} bs=8192 count=1 conv=notrunc`)"
+        "a rollback to snapshot {id} is under way in {store}, so the origin is at no point in \
+         time; finish it (`preserve rollback {id} --origin {origin} --store {store}`), or if the \
+         origin may stay as it is, wipe the store yourself (`dd if=/dev/zero of={store} bs=8192 \
+         count=1 conv=notrunc`)"
     )
 }
 

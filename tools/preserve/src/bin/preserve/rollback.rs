@@ -104,7 +104,8 @@ fn confirm(args: &Rollback, under_way: bool) -> Result<()> {
     match answer.trim() {
         "yes" => Ok(()),
         _ if under_way => Err(Error::Failed(
-            "not confirmed; nothing was changed by this command, but the rollback that was begun earlier is still to be finished"
+            "not confirmed; nothing was changed by this command, but the rollback that was begun \
+             earlier is still to be finished"
                 .into(),
         )),
         _ => Err(Error::Failed("not confirmed; nothing was changed".into())),
@@ -153,9 +154,11 @@ fn text(args: &Rollback, report: &RollbackReport) -> String {
         }
     }
     if report.under_way {
-        text += "  it was begun earlier, and is finished now; nothing tells whether this is its origin: make sure\n";
+        text += "  it was begun earlier, and is finished now; nothing tells whether this is its \
+            origin: make sure\n";
     } else if report.was_open {
-        text += "  the store was not shut down cleanly, so nothing tells whether this is its origin: make sure\n";
+        text += "  the store was not shut down cleanly, so nothing tells whether this is its \
+            origin: make sure\n";
     }
     text
 }

@@ -25,7 +25,12 @@ pub struct Snapshot {
     #[arg(long)]
     pub incremental: bool,
     /// The base: the snapshot or bookmark that the copy is at
-    #[arg(long, value_name = "ID", requires = "incremental", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "incremental",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
     pub from: Option<u64>,
     /// Freeze the filesystem on the device around the instant
     #[arg(long)]
@@ -37,7 +42,12 @@ pub struct Snapshot {
     #[arg(long, value_name = "MS", default_value_t = 0)]
     pub timeout: u32,
     /// How many snapshots to keep, with this one; if there are more, the oldest are dropped
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SNAPSHOTS)))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SNAPSHOTS))
+    )]
     pub keep: u32,
 }
 

@@ -134,8 +134,10 @@ impl Status {
         let mut text = format!(
             "{}: {}, {} in chunks of {}, generation {}\n\
              \x20 store: {} of {} used, {} chunks preserved\n\
-             \x20 chunks: {} protected, {} changed since the latest snapshot, {} in the backup map\n\
-             \x20 since activation: {} writes waited, {} chunks gone, {} snapshots given up, {} reads found damage\n",
+             \x20 chunks: {} protected, {} changed since the latest snapshot, {} in the backup \
+             map\n\
+             \x20 since activation: {} writes waited, {} chunks gone, {} snapshots given up, {} \
+             reads found damage\n",
             self.name,
             self.state,
             size(self.origin_sectors),

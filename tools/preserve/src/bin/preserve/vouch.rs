@@ -46,11 +46,15 @@ pub fn created(name: &str, verdict: Verdict, output: Output) -> Result<()> {
         match verdict {
             Verdict::Healthy => {
                 live.trust()?;
-                output.notice("the store was not closed, but it is noted that it had not failed: its snapshots are good");
+                output.notice(
+                    "the store was not closed, but it is noted that it had not failed: \
+                     its snapshots are good",
+                );
             }
             Verdict::Failed | Verdict::Unknown => output.notice(&format!(
-                "the store was not closed, and it is not noted whether it had failed before: its snapshots and bookmarks up to {} are \
-                 unproven, and cannot be read. If you know that it had not failed, say so with `preserve trust {name}`; else drop and \
+                "the store was not closed, and it is not noted whether it had failed before: its \
+                 snapshots and bookmarks up to {} are unproven, and cannot be read. If you know \
+                 that it had not failed, say so with `preserve trust {name}`; else drop and \
                  forget them, and make a full backup",
                 info.unproven
             )),

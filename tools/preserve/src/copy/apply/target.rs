@@ -144,10 +144,14 @@ impl Target {
 fn explain(path: &Path, e: io::Error) -> Error {
     let shown = path.display();
     match e.kind() {
-        io::ErrorKind::NotFound => {
-            Error::Misfit(format!("there is no {shown} to bring forward, or no directory for it; apply a full stream first"))
-        }
+        io::ErrorKind::NotFound => Error::Misfit(format!(
+            "there is no {shown} to bring forward, or no directory for it; apply a full stream \
+             first"
+        )),
         io::ErrorKind::ResourceBusy => device::busy(path, ""),
-        _ => Error::Io { what: format!("cannot open {shown}"), source: e },
+        _ => Error::Io {
+            what: format!("cannot open {shown}"),
+            source: e,
+        },
     }
 }

@@ -37,7 +37,8 @@ impl Moved {
         // Ids begin anew with a generation.
         if source.identity()?.generation != header.generation {
             return Err(Error::Missing(format!(
-                "{}: tracking broke after the backup, so snapshot {} is no more, and nothing is to be released",
+                "{}: tracking broke after the backup, so snapshot {} is no more, and nothing is \
+                 to be released",
                 source.name(),
                 header.to
             )));

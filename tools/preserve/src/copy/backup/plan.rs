@@ -112,7 +112,8 @@ fn check_ends<S: Source>(source: &S, from: u64, to: u64) -> Result<()> {
     let name = source.name();
     if source.find(to)?.kind != uapi::KIND_SNAPSHOT {
         return Err(Error::Missing(format!(
-            "{name}: snapshot {to} was dropped, only its bookmark is left; take a new one with `preserve snapshot {name}`"
+            "{name}: snapshot {to} was dropped, only its bookmark is left; take a new one with \
+             `preserve snapshot {name}`"
         )));
     }
     if from >= to {
@@ -133,10 +134,14 @@ fn check_not_gone<S: Source>(source: &S, to: u64, extent: &Extent) -> Result<()>
     let base = source.find(to)?.base;
     let hint = match base {
         0 => "take a new snapshot, and back that up".to_string(),
-        _ => format!("the snapshot preserves only what changed since {base}: use --from {base}, or take a full one"),
+        _ => format!(
+            "the snapshot preserves only what changed since {base}: use --from {base}, \
+             or take a full one"
+        ),
     };
     Err(Error::Gone(format!(
-        "{}: content of snapshot {to} is gone (overwritten without a copy), {} chunks from chunk {} on; {hint}",
+        "{}: content of snapshot {to} is gone (overwritten without a copy), {} chunks from chunk \
+         {} on; {hint}",
         source.name(),
         extent.len,
         extent.start

@@ -68,7 +68,8 @@ impl<R: Read> Reader<R> {
         let (version, flags) = (raw.version.get(), raw.flags.get());
         if version != VERSION || flags != 0 || raw.reserved != [0; 28] {
             return Err(Error::Misfit(format!(
-                "the stream has version {version} with features {flags:#x}, this command reads version {VERSION} only; use a newer one"
+                "the stream has version {version} with features {flags:#x}, this command reads \
+                 version {VERSION} only; use a newer one"
             )));
         }
         reader.header = Header::from(&raw)

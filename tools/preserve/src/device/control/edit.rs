@@ -50,7 +50,8 @@ fn check(name: &str, ranges: &[Range], sectors: u64) -> Result<()> {
     match ranges.iter().find(|range| !fits(range)) {
         None => Ok(()),
         Some(Range { start, len }) => Err(Error::Usage(format!(
-            "{name}: the range {start}+{len} does not end within the device, which has {sectors} sectors; nothing was changed"
+            "{name}: the range {start}+{len} does not end within the device, which has {sectors} \
+             sectors; nothing was changed"
         ))),
     }
 }
@@ -61,7 +62,8 @@ fn in_steps(ranges: &[Range], step: &mut impl FnMut(&[Range]) -> Result<()>) -> 
         step(batch).map_err(|e| match done {
             0 => e,
             _ => Error::Failed(format!(
-                "{e}; the first {done} of {} ranges are edited already: when the reason is gone, give the same command again",
+                "{e}; the first {done} of {} ranges are edited already: when the reason is gone, \
+                 give the same command again",
                 ranges.len()
             )),
         })?;

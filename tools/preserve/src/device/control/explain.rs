@@ -36,19 +36,21 @@ pub fn explain(name: &str, what: &str, id: u64, e: io::Error) -> Error {
              take a new snapshot, and use that"
         )),
         Some(Errno::UCLEAN) => Error::Store(format!(
-            "{cannot}: content of snapshot {id} in the store is damaged; take a new snapshot and use that, \
-             and run `preserve check` on the store when it is not in use"
+            "{cannot}: content of snapshot {id} in the store is damaged; take a new snapshot and \
+             use that, and run `preserve check` on the store when it is not in use"
         )),
         Some(Errno::PERM) => Error::Failed(format!("{cannot}: be root (CAP_SYS_ADMIN)")),
         Some(Errno::TIMEDOUT) => Error::Failed(format!(
             "{cannot}: writes did not pause in time; allow more with --timeout, or use --freeze"
         )),
         Some(Errno::OVERFLOW) => Error::Failed(format!(
-            "{cannot}: too many snapshots were taken since the base (500), or since the oldest one kept (2048); take one \
-             incremental since a later base or a full one, or drop or forget the oldest"
+            "{cannot}: too many snapshots were taken since the base (500), or since the oldest \
+             one kept (2048); take one incremental since a later base or a full one, or drop or \
+             forget the oldest"
         )),
         Some(Errno::RANGE) => Error::Usage(format!(
-            "{cannot}: a range does not end within the device; `preserve status {name}` shows its size"
+            "{cannot}: a range does not end within the device; `preserve status {name}` shows \
+             its size"
         )),
         _ => Error::Failed(format!("{cannot}: {e}; the kernel log may say more")),
     }
@@ -62,7 +64,8 @@ pub fn unproven(name: &str, what: &str, id: u64) -> Error {
         id => format!("snapshot {id}"),
     };
     Error::Store(format!(
-        "{name}: cannot {what}: {id} is unproven: the store was not closed, and may have failed before the machine stopped. If you \
-         know that it had not, say so with `preserve trust {name}`; else drop and forget what is unproven, and make a full backup"
+        "{name}: cannot {what}: {id} is unproven: the store was not closed, and may have failed \
+         before the machine stopped. If you know that it had not, say so with \
+         `preserve trust {name}`; else drop and forget what is unproven, and make a full backup"
     ))
 }

@@ -8,7 +8,7 @@
 use std::fs;
 
 use super::*;
-use dm_preserve_core::uapi::Device;
+use dm_preserve_core::uapi::DeviceNumber;
 
 /// Walks over a directory with two files and three directories; `meanwhile` is done at each step.
 fn walk(from: &str, meanwhile: impl Fn(&Path, usize)) -> Result<Found> {
@@ -22,7 +22,7 @@ fn walk(from: &str, meanwhile: impl Fn(&Path, usize)) -> Result<Found> {
     }
     let device = Mapped {
         name: "none".into(),
-        device: Device::default(),
+        device: DeviceNumber::default(),
     };
     let mut found = Found::default();
     for entry in WalkDir::new(dir.path().join(from)).same_file_system(true) {

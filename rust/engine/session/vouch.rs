@@ -4,16 +4,17 @@
 
 #![forbid(unsafe_code)]
 
-use crate::engine::Engine;
+use crate::engine::session::Session;
 use kernel::prelude::*;
 use zerocopy::little_endian::U64;
 
-impl Engine {
-    /// Makes durable that nothing is unproven. The caller holds the control lock.
+impl Session {
+    /// Makes durable that nothing is unproven. Does nothing for a transient store.
     ///
     /// Errors: `ENODEV` while the device is not active, `EIO` when the store has failed, those of
     /// writing superblocks.
-    pub(in crate::engine) fn write_trust(&self) -> Result {
+    pub(in crate::engine) fn vouch(&self) -> Result {
+        let _control = self.state.control();
         let mut guard = self.superblocks.lock();
         let Some(superblocks) = (*guard).as_mut() else {
             return Ok(());
