@@ -77,37 +77,41 @@
 //! ```
 
 #![allow(unsafe_code)]
+// Inside, items are `pub`; what is imported here is what others see.
+#![allow(unreachable_pub)]
 
 mod bio;
 mod block_device;
 mod boot_id;
 mod bug;
+mod constructor;
 pub(crate) mod errors;
 mod events;
 mod gate;
 mod gather;
 mod global;
 mod io;
+mod kobject;
 mod list;
 mod noio;
+mod registration;
 mod services;
+mod status;
+mod status_line;
 pub(crate) mod sysfs;
 mod target;
 mod vtable;
+mod words;
 mod work;
 
 pub(crate) use bio::Bio;
-pub(crate) use bio::Completed;
-pub(crate) use bio::Ended;
-pub(crate) use bio::Incoming;
-pub(crate) use bio::Mapped;
 pub(crate) use bio::Op;
 pub(crate) use bio::Span;
-pub(crate) use bio::Status;
 pub(crate) use block_device::BlockDevice;
 pub(crate) use block_device::DevT;
 pub(crate) use boot_id::boot_id_text;
 pub(crate) use bug::bug;
+pub(crate) use constructor::Constructor;
 pub(crate) use events::Events;
 pub(crate) use gate::Closed;
 pub(crate) use gate::Entry;
@@ -122,6 +126,7 @@ pub(crate) use io::IoDone;
 pub(crate) use list::IrqStack;
 pub(crate) use list::List;
 pub(crate) use noio::NoIo;
+pub(crate) use registration::Registration;
 pub(crate) use services::crc32c;
 pub(crate) use services::is_admin;
 pub(crate) use services::let_others_run;
@@ -131,11 +136,14 @@ pub(crate) use services::random_uuid;
 pub(crate) use services::sleep_ms;
 pub(crate) use services::synchronize_rcu;
 pub(crate) use services::KeepLoaded;
-pub(crate) use target::Constructor;
-pub(crate) use target::StatusKind;
-pub(crate) use target::StatusWriter;
+pub(crate) use status::Status;
+pub(crate) use status_line::StatusKind;
+pub(crate) use status_line::StatusWriter;
+pub(crate) use target::Completed;
+pub(crate) use target::Ended;
+pub(crate) use target::Incoming;
+pub(crate) use target::Mapped;
 pub(crate) use target::Suspend;
 pub(crate) use target::Target;
-pub(crate) use vtable::Registration;
 pub(crate) use work::flush as flush_work;
 pub(crate) use work::WorkQueue;

@@ -4,12 +4,18 @@
 //!
 //! # Life of a bio
 //!
-//! 1. [`Incoming`]: in `map`. Remapped (device-mapper submits it), ended, or taken as a [`Bio`].
+//! 1. [`Incoming`](super::Incoming): in `map`. Remapped (device-mapper submits it), ended, or taken
+//!    as a [`Bio`].
 //! 2. [`Bio`]: owned by the target, in a [`List`](super::List) or on its way. Submitted or ended.
 //!    One that is dropped instead is ended with an error, so that no bio is ever lost.
-//! 3. [`Completed`]: in `end_io`, after 1 or 2. Done with, or held once more as a [`Bio`].
+//! 3. [`Completed`](super::Completed): in `end_io`, after 1 or 2. Done with, or held once more as a
+//!    [`Bio`].
 //!
-//! Each bio carries the target's own state, [`Target::PerBio`], from 1 until it is done with.
+//! Each bio carries the target's own state, [`Target::PerBio`](super::Target::PerBio), from 1 until
+//! it is done with.
+//!
+//! A bio of 1 and 3 is a [`Bio`] too, lent for a call: what stands in this file is what all have in
+//! common. The two are in `target.rs`, beside the trait whose methods they are passed to.
 //!
 //! C headers: [`include/linux/bio.h`](srctree/include/linux/bio.h),
 //! [`include/linux/blk_types.h`](srctree/include/linux/blk_types.h),
@@ -18,35 +24,15 @@
 use super::list::Node;
 use super::BlockDevice;
 use super::Io;
-use super::Target;
+use super::Status;
 use crate::bindings;
 use core::marker::PhantomData;
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-/// How an I/O ended. Represents the C type `blk_status_t`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Status(pub(super) u8);
-
-impl Status {
-    /// Success (`BLK_STS_OK`).
-    pub(crate) const OK: Self = Self(0);
-    /// An I/O error (`BLK_STS_IOERR`).
-    pub(crate) const IO_ERROR: Self = Self(bindings::BLK_STS_IOERR);
-    /// Would have to wait, and the submitter does not want to (`BLK_STS_AGAIN`, for `REQ_NOWAIT`).
-    pub(crate) const AGAIN: Self = Self(bindings::BLK_STS_AGAIN);
-    /// Waited for too long (`BLK_STS_TIMEOUT`).
-    pub(crate) const TIMEOUT: Self = Self(bindings::BLK_STS_TIMEOUT);
-    /// Not supported (`BLK_STS_NOTSUPP`).
-    pub(crate) const NOT_SUPPORTED: Self = Self(bindings::BLK_STS_NOTSUPP);
-    /// Back to device-mapper, which submits it again after a noflush suspend
-    /// (`BLK_STS_DM_REQUEUE`).
-    pub(crate) const REQUEUE: Self = Self(bindings::BLK_STS_DM_REQUEUE);
-}
-
 /// What a bio asks for. Represents the C type `enum req_op`, as far as targets tell it apart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Op {
+pub enum Op {
     /// Read (`REQ_OP_READ`).
     Read,
     /// Write, of data (`REQ_OP_WRITE`).
@@ -64,11 +50,11 @@ pub(crate) enum Op {
 /// The sectors that a bio covers: `bi_sector` and `bi_size` of the C `struct bvec_iter`. Targets
 /// here are alone in their table, so this is relative to the target's start as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Span {
+pub struct Span {
     /// First sector.
-    pub(crate) start: u64,
+    pub start: u64,
     /// Number of sectors.
-    pub(crate) len: u64,
+    pub len: u64,
 }
 
 /// What each clone carries for us: the target's state, and where the bio began.
@@ -77,12 +63,12 @@ pub(crate) struct Span {
 /// alike.
 pub(super) struct PerBio<S> {
     state: S,
-    /// Taken when the bio is remapped, if [`Target::REWINDS`].
+    /// Taken when the bio is remapped, if [`Target::REWINDS`](super::Target::REWINDS).
     start: Option<bindings::bvec_iter>,
 }
 
 /// A bio that a target owns, with the state `S` that the target keeps with each
-/// ([`Target::PerBio`]).
+/// ([`Target::PerBio`](super::Target::PerBio)).
 ///
 /// Wraps a clone that device-mapper has made: the C `struct bio` inside a `struct dm_target_io`.
 ///
@@ -118,7 +104,7 @@ pub(super) struct PerBio<S> {
 ///   `PerBio<S>`.
 /// - `S` is that very type, not one that it could be coerced to: what is written to the state is
 ///   read by the target's `end_io`. Hence the marker, which makes `S` invariant.
-pub(crate) struct Bio<S> {
+pub struct Bio<S> {
     bio: NonNull<bindings::bio>,
     _state: PhantomData<fn(S) -> S>,
 }
@@ -126,11 +112,33 @@ pub(crate) struct Bio<S> {
 // SAFETY: A bio may be handled by any thread, and the per-bio data is `Send`.
 unsafe impl<S: Send> Send for Bio<S> {}
 
+impl<S: Default> Bio<S> {
+    /// Takes a bio that is new to the target, and gives it a state.
+    ///
+    /// # Safety
+    ///
+    /// `bio` is a clone that device-mapper has just passed to `map` of a target whose `PerBio` is
+    /// `S`, and the caller gives up its ownership.
+    pub(super) unsafe fn begin(bio: NonNull<bindings::bio>) -> Self {
+        let fresh = PerBio {
+            state: S::default(),
+            start: None,
+        };
+        // SAFETY: By the safety requirement.
+        let place = unsafe { per_bio::<S>(bio.as_ptr()) };
+        // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and
+        // holds nothing yet.
+        unsafe { place.write(fresh) };
+        // SAFETY: By the safety requirement, and the state has just been initialised.
+        unsafe { Self::from_ptr(bio) }
+    }
+}
+
 impl<S> Bio<S> {
     /// # Safety
     ///
     /// `bio` fulfils the type invariants, and the caller gives up its ownership.
-    unsafe fn from_ptr(bio: NonNull<bindings::bio>) -> Self {
+    pub(super) unsafe fn from_ptr(bio: NonNull<bindings::bio>) -> Self {
         // INVARIANT: By the safety requirement.
         Self {
             bio,
@@ -143,13 +151,18 @@ impl<S> Bio<S> {
         unsafe { (*self.bio.as_ptr()).bi_iter }
     }
 
-    fn flags(&self) -> u32 {
+    pub(super) fn as_ptr(&self) -> *mut bindings::bio {
+        self.bio.as_ptr()
+    }
+
+    /// What the bio asks for, with all that is said about it (`bi_opf`).
+    pub(super) fn flags(&self) -> u32 {
         // SAFETY: By the type invariant the bio is valid and ours.
         unsafe { (*self.bio.as_ptr()).bi_opf }
     }
 
     /// What the bio asks for (`bio_op()`).
-    pub(crate) fn op(&self) -> Op {
+    pub fn op(&self) -> Op {
         match self.flags() & bindings::REQ_OP_MASK {
             bindings::req_op_REQ_OP_READ => Op::Read,
             bindings::req_op_REQ_OP_WRITE if self.is_empty_flush() => Op::Flush,
@@ -167,25 +180,25 @@ impl<S> Bio<S> {
     }
 
     /// How the I/O ended, for a bio that came back (`bi_status`).
-    pub(crate) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         // SAFETY: By the type invariant the bio is valid and ours.
         Status(unsafe { (*self.bio.as_ptr()).bi_status })
     }
 
     /// Returns true if the submitter wants an error rather than to wait (`REQ_NOWAIT`).
-    pub(crate) fn is_nowait(&self) -> bool {
+    pub fn is_nowait(&self) -> bool {
         self.flags() & bindings::REQ_NOWAIT != 0
     }
 
     /// Returns true if nobody waits for the bio yet (`REQ_RAHEAD`). What cannot be had soon may
     /// fail.
-    pub(crate) fn is_readahead(&self) -> bool {
+    pub fn is_readahead(&self) -> bool {
         self.flags() & bindings::REQ_RAHEAD != 0
     }
 
     /// The sectors covered (`bi_iter`).
     #[inline]
-    pub(crate) fn span(&self) -> Span {
+    pub fn span(&self) -> Span {
         let iter = self.iter();
         Span {
             start: iter.bi_sector,
@@ -195,7 +208,7 @@ impl<S> Bio<S> {
 
     /// The target's state of this bio (`dm_per_bio_data()`).
     #[inline]
-    pub(crate) fn state(&mut self) -> &mut S {
+    pub fn state(&mut self) -> &mut S {
         &mut self.per_bio().state
     }
 
@@ -207,7 +220,8 @@ impl<S> Bio<S> {
         unsafe { &mut *per_bio }
     }
 
-    fn set_device(&mut self, device: &BlockDevice, sector: u64) {
+    /// Directs the bio to `sector` of `device` (`bio_set_dev()`).
+    pub(super) fn set_device(&mut self, device: &BlockDevice, sector: u64) {
         // SAFETY: Both are valid, the bio is ours.
         unsafe { bindings::dm_preserve_bio_set_dev(self.bio.as_ptr(), device.as_ptr()) };
         // SAFETY: The bio is valid and ours.
@@ -216,7 +230,7 @@ impl<S> Bio<S> {
 
     /// Sends the bio to `sector` of `device` (`submit_bio_noacct()`). Process context. The device
     /// must stay open until the bio completes; the target that the bio belongs to should own it.
-    pub(crate) fn submit(mut self, device: &BlockDevice, sector: u64) {
+    pub fn submit(mut self, device: &BlockDevice, sector: u64) {
         self.set_device(device, sector);
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
@@ -228,7 +242,7 @@ impl<S> Bio<S> {
     }
 
     /// Ends the bio (`bio_endio()`).
-    pub(crate) fn end(self, status: Status) {
+    pub fn end(self, status: Status) {
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
         unsafe { (*bio.as_ptr()).bi_status = status.0 };
@@ -238,7 +252,7 @@ impl<S> Bio<S> {
 
     /// Fills the rest of the bio with zeroes (`zero_fill_bio()`). Does nothing to one that is not a
     /// read: its pages are not ours to change.
-    pub(crate) fn zero_fill(&mut self) {
+    pub fn zero_fill(&mut self) {
         if self.op() != Op::Read {
             return;
         }
@@ -246,11 +260,18 @@ impl<S> Bio<S> {
         unsafe { bindings::dm_preserve_zero_fill_bio(self.bio.as_ptr()) };
     }
 
+    /// Notes where the bio is now, for [`Self::rewind`].
+    #[inline]
+    pub(super) fn note_start(&mut self) {
+        self.per_bio().start = Some(self.iter());
+    }
+
     /// Goes back to where the bio was when it was remapped, its sector relative to the target
     /// again. Like `dm_bio_restore()` of
     /// [`drivers/md/dm-bio-record.h`](srctree/drivers/md/dm-bio-record.h). Returns false if it
-    /// never was remapped, or the target does not ask for it ([`Target::REWINDS`]).
-    pub(crate) fn rewind(&mut self) -> bool {
+    /// never was remapped, or the target does not ask for it
+    /// ([`Target::REWINDS`](super::Target::REWINDS)).
+    pub fn rewind(&mut self) -> bool {
         let Some(start) = self.per_bio().start else {
             return false;
         };
@@ -262,7 +283,7 @@ impl<S> Bio<S> {
     /// Copies `bytes` bytes of `io`, from `offset` on, to the bio's present position and moves on
     /// by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of `io`.
     /// Does nothing to a bio that is not a read.
-    pub(crate) fn fill_from<D>(&mut self, io: &mut Io<D>, offset: u32, bytes: u32) {
+    pub fn fill_from<D>(&mut self, io: &mut Io<D>, offset: u32, bytes: u32) {
         if self.op() != Op::Read {
             return;
         }
@@ -277,7 +298,7 @@ impl<S> Bio<S> {
     /// Copies `bytes` bytes from the bio's present position on to the beginning of `io` and moves
     /// on by as many (`bio_copy_data()`, `bio_advance()`), or by what is left of the bio, or of
     /// `io`. Does nothing for a bio that is not a read: others may have no pages.
-    pub(crate) fn copy_to<D>(&mut self, io: &mut Io<D>, bytes: u32) {
+    pub fn copy_to<D>(&mut self, io: &mut Io<D>, bytes: u32) {
         if self.op() != Op::Read {
             return;
         }
@@ -290,7 +311,7 @@ impl<S> Bio<S> {
 
     /// Fills with zeroes up to `bytes` bytes from the present position and moves on by as many
     /// (`zero_fill_bio()`, `bio_advance()`).
-    pub(crate) fn skip_zeroed(&mut self, bytes: u32) {
+    pub fn skip_zeroed(&mut self, bytes: u32) {
         self.with_first(bytes, Self::zero_fill);
     }
 
@@ -305,6 +326,16 @@ impl<S> Bio<S> {
         unsafe { (*self.bio.as_ptr()).bi_iter = whole };
         // SAFETY: The bio is valid, and is not moved beyond its end.
         unsafe { bindings::dm_preserve_bio_advance(self.bio.as_ptr(), part) };
+    }
+
+    /// Drops the state, and leaves the bio to device-mapper, which frees it. The end of its life.
+    #[inline]
+    pub(super) fn finish(mut self) {
+        let state: *mut PerBio<S> = self.per_bio();
+        core::mem::forget(self);
+        // SAFETY: By the type invariant the state is valid. Nothing sees it after this, as the
+        // owner of the bio is gone.
+        unsafe { core::ptr::drop_in_place(state) };
     }
 }
 
@@ -328,7 +359,7 @@ unsafe impl<S> Node for Bio<S> {
     }
 }
 
-/// The per-bio data of a clone: valid from [`Incoming::new`] to [`Completed::done`].
+/// The per-bio data of a clone: valid from [`Bio::begin`] to [`Bio::finish`].
 ///
 /// # Safety
 ///
@@ -337,230 +368,4 @@ unsafe impl<S> Node for Bio<S> {
 unsafe fn per_bio<S>(bio: *mut bindings::bio) -> *mut PerBio<S> {
     // SAFETY: By the safety requirement; arithmetic within the clone's allocation.
     unsafe { bindings::dm_per_bio_data(bio, core::mem::size_of::<PerBio<S>>()) }.cast()
-}
-
-/// Ties a bio to the one call that it was passed to, so that a result cannot be that of another
-/// call.
-type Call<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
-
-/// Result of `map`: there is no way to make one but by consuming the [`Incoming`]. Represents the C
-/// constants `DM_MAPIO_*`.
-#[must_use]
-pub(crate) struct Mapped<'a>(pub(super) i32, Call<'a>);
-
-/// A bio in `map`: the argument of the C type `dm_map_fn`.
-///
-/// # Examples
-///
-/// ```
-/// use crate::dm::Bio;
-/// use crate::dm::BlockDevice;
-/// use crate::dm::Incoming;
-/// use crate::dm::List;
-/// use crate::dm::Mapped;
-/// use crate::dm::Op;
-/// use crate::dm::Status;
-/// use crate::dm::Target;
-/// use kernel::sync::SpinLock;
-///
-/// /// Passes reads on, 64 sectors at a time, and keeps writes for later.
-/// fn map<'a, T: Target<PerBio = ()>>(
-///     mut bio: Incoming<'a, T>,
-///     device: &'a BlockDevice,
-///     writes: &SpinLock<List<Bio<()>>>,
-/// ) -> Mapped<'a> {
-///     let start = bio.span().start;
-///     match bio.op() {
-///         Op::Read => {
-///             bio.keep_first(64);
-///             bio.remap(device, start)
-///         }
-///         Op::Write if bio.is_nowait() => bio.end(Status::AGAIN),
-///         Op::Write => bio.take(|bio| writes.lock().push(bio)),
-///         _ => bio.end(Status::NOT_SUPPORTED),
-///     }
-/// }
-/// ```
-///
-/// # Invariants
-///
-/// Passed to the call of `map` that `'a` stands for, and not consumed yet.
-pub(crate) struct Incoming<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
-
-impl<'a, T: Target> Incoming<'a, T> {
-    /// # Safety
-    ///
-    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`, the
-    /// call of which `'a` stands for.
-    pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
-        let fresh = PerBio {
-            state: T::PerBio::default(),
-            start: None,
-        };
-        // SAFETY: By the safety requirement.
-        let place = unsafe { per_bio::<T::PerBio>(bio.as_ptr()) };
-        // SAFETY: The per-bio data is reserved for this, aligned (asserted in `vtable.rs`), and
-        // holds nothing yet.
-        unsafe { place.write(fresh) };
-        // SAFETY: By the safety requirement, and the state has just been initialised.
-        // INVARIANT: By the safety requirement.
-        Self(unsafe { Bio::from_ptr(bio) }, PhantomData)
-    }
-
-    /// The target's state of this bio.
-    #[inline]
-    pub(crate) fn state(&mut self) -> &mut T::PerBio {
-        self.0.state()
-    }
-
-    /// Fills the bio with zeroes, if it is a read.
-    pub(crate) fn zero_fill(&mut self) {
-        self.0.zero_fill();
-    }
-
-    /// Lets device-mapper submit the bio to `sector` of `device`, which must stay open as long as
-    /// the target (`bio_set_dev()`, `DM_MAPIO_REMAPPED`).
-    #[inline]
-    pub(crate) fn remap(mut self, device: &'a BlockDevice, sector: u64) -> Mapped<'a> {
-        if T::REWINDS {
-            self.0.per_bio().start = Some(self.0.iter());
-        }
-        self.0.set_device(device, sector);
-        core::mem::forget(self.0);
-        Mapped(bindings::DM_MAPIO_REMAPPED as i32, PhantomData)
-    }
-
-    /// Ends the bio (`bio_endio()`, `DM_MAPIO_SUBMITTED`).
-    pub(crate) fn end(self, status: Status) -> Mapped<'a> {
-        self.take(|bio| bio.end(status))
-    }
-
-    /// Takes the bio away; it is the target's to submit or end (`DM_MAPIO_SUBMITTED`).
-    pub(crate) fn take(self, f: impl FnOnce(Bio<T::PerBio>)) -> Mapped<'a> {
-        f(self.0);
-        Mapped(bindings::DM_MAPIO_SUBMITTED as i32, PhantomData)
-    }
-
-    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio
-    /// (`dm_accept_partial_bio()`). Only reads, discards and write-zeroes are cut; a bio that is
-    /// not longer stays as it is. Returns the bio's length now, in sectors.
-    pub(crate) fn keep_first(&mut self, sectors: u64) -> u64 {
-        let len = self.0.span().len;
-        let splittable = matches!(self.0.op(), Op::Read | Op::Discard | Op::WriteZeroes)
-            && self.0.flags() & bindings::REQ_ATOMIC == 0;
-        if !splittable || sectors == 0 || sectors >= len {
-            return len;
-        }
-        // CAST: Less than the bio's length, which is an `u32`.
-        // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are,
-        // and discards and write-zeroes are not as a target gets one bio for each
-        // (`num_discard_bios` and `num_write_zeroes_bios` are 1). What must not be cut on a zoned
-        // device does not come: we do not offer zones.
-        unsafe { bindings::dm_accept_partial_bio(self.0.bio.as_ptr(), sectors as u32) };
-        sectors
-    }
-}
-
-impl<T: Target> core::ops::Deref for Incoming<'_, T> {
-    type Target = Bio<T::PerBio>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
-}
-
-/// Result of `end_io`. Represents the C constants `DM_ENDIO_*`.
-#[must_use]
-pub(crate) struct Ended<'a>(pub(super) i32, Call<'a>);
-
-/// A bio in `end_io`: the argument of the C type `dm_endio_fn`. May be interrupt context.
-///
-/// # Examples
-///
-/// Reads that failed are ended by a work item, with zeroes; [`Target::HOLDS`] and
-/// [`Target::REWINDS`] are true:
-///
-/// ```
-/// use crate::dm::Bio;
-/// use crate::dm::Completed;
-/// use crate::dm::Ended;
-/// use crate::dm::IrqStack;
-/// use crate::dm::Op;
-/// use crate::dm::Status;
-/// use crate::dm::Target;
-///
-/// fn end_io<'a, T: Target<PerBio = ()>>(
-///     bio: Completed<'a, T>,
-///     failed: &IrqStack<Bio<()>>,
-/// ) -> Ended<'a> {
-///     match bio.status() {
-///         Status::IO_ERROR if bio.op() == Op::Read => bio.hold(|bio| failed.push(bio)),
-///         _ => bio.done(),
-///     }
-/// }
-///
-/// fn end_failed(failed: &IrqStack<Bio<()>>) {
-///     let mut failed = failed.take();
-///     while let Some(mut bio) = failed.pop() {
-///         let status = match bio.rewind() {
-///             true => Status::OK,
-///             false => Status::IO_ERROR,
-///         };
-///         bio.zero_fill();
-///         // It comes to `end_io` once more, which lets it go.
-///         bio.end(status);
-///     }
-/// }
-/// ```
-///
-/// # Invariants
-///
-/// Passed to the call of `end_io` that `'a` stands for, and not consumed yet.
-pub(crate) struct Completed<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
-
-impl<'a, T: Target> Completed<'a, T> {
-    /// # Safety
-    ///
-    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it, in the call
-    /// that `'a` stands for.
-    pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
-        // SAFETY: By the safety requirement; the state is valid since `map`.
-        // INVARIANT: By the safety requirement.
-        Self(unsafe { Bio::from_ptr(bio) }, PhantomData)
-    }
-
-    /// The target's state of this bio.
-    #[inline]
-    pub(crate) fn state(&mut self) -> &mut T::PerBio {
-        self.0.state()
-    }
-
-    /// Lets the completion go on to whoever sent the bio (`DM_ENDIO_DONE`).
-    #[inline]
-    pub(crate) fn done(mut self) -> Ended<'a> {
-        let state: *mut PerBio<T::PerBio> = self.0.per_bio();
-        core::mem::forget(self.0);
-        // SAFETY: The state is valid, and nothing sees it after this: the clone is freed.
-        unsafe { core::ptr::drop_in_place(state) };
-        Ended(bindings::DM_ENDIO_DONE as i32, PhantomData)
-    }
-
-    /// Stops the completion; the bio is the target's again, and `end_io` sees it once more
-    /// (`DM_ENDIO_INCOMPLETE`). Only for targets that say so ([`Target::HOLDS`]).
-    pub(crate) fn hold(self, f: impl FnOnce(Bio<T::PerBio>)) -> Ended<'a> {
-        const { assert!(T::HOLDS, "Target::HOLDS is needed for Completed::hold") };
-        // A lower device may have split the bio; it starts anew (as `dm-bio-record.h` does it).
-        // SAFETY: The bio is valid and ours, and nobody else counts on it now.
-        unsafe { (*self.0.bio.as_ptr()).__bi_remaining.counter = 1 };
-        f(self.0);
-        Ended(bindings::DM_ENDIO_INCOMPLETE as i32, PhantomData)
-    }
-}
-
-impl<T: Target> core::ops::Deref for Completed<'_, T> {
-    type Target = Bio<T::PerBio>;
-
-    fn deref(&self) -> &Self::Target {
-        &self.0
-    }
 }

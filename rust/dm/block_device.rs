@@ -26,14 +26,14 @@ use kernel::prelude::*;
 /// assert!(DevT::from_path(c"/no/such/device").is_err());
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct DevT(pub(super) u32);
+pub struct DevT(pub(super) u32);
 
 /// Bits of the minor number in the kernel's `dev_t` (`include/linux/kdev_t.h`).
 const MINOR_BITS: u32 = 20;
 
 impl DevT {
     /// From its two parts (`MKDEV()`); `None` when they do not fit.
-    pub(crate) fn new(major: u32, minor: u32) -> Option<Self> {
+    pub fn new(major: u32, minor: u32) -> Option<Self> {
         let fits = major < 1 << (32 - MINOR_BITS) && minor < 1 << MINOR_BITS;
         fits.then_some(Self(major << MINOR_BITS | minor))
     }
@@ -42,7 +42,7 @@ impl DevT {
     ///
     /// Errors: those of looking up the path, `ENODEV` as a rule; `EOVERFLOW` when the numbers do
     /// not fit.
-    pub(crate) fn from_path(path: &CStr) -> Result<Self> {
+    pub fn from_path(path: &CStr) -> Result<Self> {
         let mut devt = 0;
         // SAFETY: The path is nul-terminated, and the result has a place.
         to_result(unsafe { bindings::dm_devt_from_path(path.as_char_ptr(), &mut devt) })?;
@@ -94,7 +94,7 @@ impl kernel::fmt::Display for DevT {
 /// # Invariants
 ///
 /// `file` is an open block device's file, owned by this object, and `bdev` its device.
-pub(crate) struct BlockDevice {
+pub struct BlockDevice {
     file: NonNull<bindings::file>,
     bdev: NonNull<bindings::block_device>,
 }
@@ -109,7 +109,7 @@ impl BlockDevice {
     ///
     /// Errors: `ENXIO` when there is no such device, `EBUSY` when somebody has forbidden to write
     /// to it, `ENOMEM`, and those of its driver.
-    pub(crate) fn open(devt: DevT, write: bool) -> Result<Self> {
+    pub fn open(devt: DevT, write: bool) -> Result<Self> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
             false => bindings::BLK_OPEN_READ,
@@ -132,27 +132,27 @@ impl BlockDevice {
     }
 
     /// The size in sectors (`bdev_nr_sectors()`).
-    pub(crate) fn sectors(&self) -> u64 {
+    pub fn sectors(&self) -> u64 {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::dm_preserve_bdev_nr_sectors(self.as_ptr()) }
     }
 
     /// Makes durable what has been written so far (`blkdev_issue_flush()`). Sleeps. Errors: those
     /// of the device, `EIO` as a rule.
-    pub(crate) fn flush(&self) -> Result {
+    pub fn flush(&self) -> Result {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::blkdev_issue_flush(self.as_ptr()) })
     }
 
     /// The device's number (`bd_dev`).
-    pub(crate) fn devt(&self) -> DevT {
+    pub fn devt(&self) -> DevT {
         // SAFETY: By the type invariant the device is valid.
         DevT(unsafe { bindings::dm_preserve_bdev_devt(self.as_ptr()) })
     }
 
     /// Returns true if device-mapper has claimed the device more than once: another mapped device
     /// uses it too (`bd_holders`).
-    pub(crate) fn is_shared(&self) -> bool {
+    pub fn is_shared(&self) -> bool {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::dm_preserve_bdev_is_shared(self.as_ptr()) }
     }
@@ -161,7 +161,7 @@ impl BlockDevice {
     /// (`bdev_freeze()`). Sleeps, and must not be called with a lock held that I/O could need.
     ///
     /// Errors: `EBUSY` when the filesystem is being unmounted, and those of the filesystem.
-    pub(crate) fn freeze(&self) -> Result<Frozen<'_>> {
+    pub fn freeze(&self) -> Result<Frozen<'_>> {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::bdev_freeze(self.as_ptr()) })?;
         // INVARIANT: Frozen just now.
@@ -170,7 +170,7 @@ impl BlockDevice {
 
     /// Write and discard requests completed since the device exists (`part_stat_read()`,
     /// [`include/linux/part_stat.h`](srctree/include/linux/part_stat.h)).
-    pub(crate) fn writes_completed(&self) -> u64 {
+    pub fn writes_completed(&self) -> u64 {
         // SAFETY: By the type invariant the device is valid.
         let writes = unsafe { bindings::dm_preserve_writes(self.as_ptr()) };
         // SAFETY: By the type invariant the device is valid.
@@ -178,7 +178,7 @@ impl BlockDevice {
     }
 
     /// Returns true if a request is in flight now (`bdev_count_inflight()`).
-    pub(crate) fn is_busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::bdev_count_inflight(self.as_ptr()) != 0 }
     }
@@ -196,7 +196,7 @@ impl Drop for BlockDevice {
 /// # Invariants
 ///
 /// [`BlockDevice::freeze`] has frozen the device, and nobody has thawed it on its behalf.
-pub(crate) struct Frozen<'a>(&'a BlockDevice);
+pub struct Frozen<'a>(&'a BlockDevice);
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {

@@ -12,7 +12,7 @@ use kernel::error::from_err_ptr;
 use kernel::prelude::*;
 
 /// Characters of the id as text.
-pub(crate) const BOOT_ID_TEXT: usize = 36;
+const BOOT_ID_TEXT: usize = 36;
 
 /// A mount of `/proc` that nobody else sees.
 ///
@@ -73,7 +73,7 @@ impl Drop for Proc {
 /// the kernel reclaims memory.
 ///
 /// Errors: `ENODEV` without `/proc` in the kernel, and what reading it may end in.
-pub(crate) fn boot_id_text() -> Result<[u8; BOOT_ID_TEXT]> {
+pub fn boot_id_text() -> Result<[u8; BOOT_ID_TEXT]> {
     let mut text = [0; BOOT_ID_TEXT];
     Proc::mount()?.read(c"sys/kernel/random/boot_id", &mut text)?;
     Ok(text)

@@ -20,7 +20,7 @@ static BUGS: Atomic<u64> = Atomic::new(0);
 /// All are counted; the first, the second, the fourth and so on are told, so that the log is not
 /// flooded.
 #[cold]
-pub(crate) fn bug(what: &str) {
+pub fn bug(what: &str) {
     let count = BUGS.fetch_add(1, Relaxed) + 1;
     if count.is_power_of_two() {
         pr_err!("BUG: {what} ({count} mistakes so far); please report it\n");

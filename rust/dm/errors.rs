@@ -19,8 +19,8 @@ const fn error(number: u32) -> Error {
 const _: () = assert!(matches!(error(bindings::EINVAL), EINVAL));
 
 /// No data available (`ENODATA`).
-pub(crate) const ENODATA: Error = error(bindings::ENODATA);
+pub const ENODATA: Error = error(bindings::ENODATA);
 /// Operation not supported (`EOPNOTSUPP`).
-pub(crate) const EOPNOTSUPP: Error = error(bindings::EOPNOTSUPP);
+pub const EOPNOTSUPP: Error = error(bindings::EOPNOTSUPP);
 /// Structure needs cleaning (`EUCLEAN`).
-pub(crate) const EUCLEAN: Error = error(bindings::EUCLEAN);
+pub const EUCLEAN: Error = error(bindings::EUCLEAN);

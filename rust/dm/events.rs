@@ -7,7 +7,7 @@
 //! [`include/linux/kobject.h`](srctree/include/linux/kobject.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
-use super::sysfs::DiskKobject;
+use super::kobject::DiskKobject;
 use crate::bindings;
 use core::ptr::NonNull;
 use kernel::new_mutex;
@@ -39,7 +39,7 @@ use kernel::sync::SpinLock;
 /// Each of the two is `None`, or a target that exists: `vtable.rs` takes both away before it is
 /// destroyed.
 #[pin_data]
-pub(crate) struct Events {
+pub struct Events {
     /// Held while an event is sent, which may take long.
     #[pin]
     sender: Mutex<Option<RawTarget>>,
@@ -100,7 +100,7 @@ impl Events {
     /// Returns true if a noflush suspend is under way (`dm_noflush_suspending()`): only then does
     /// device-mapper take a bio back that ends with [`Status::REQUEUE`](super::Status::REQUEUE). An
     /// interrupted suspend says so here before it tells the target. Atomic context.
-    pub(crate) fn is_suspending_noflush(&self) -> bool {
+    pub fn is_suspending_noflush(&self) -> bool {
         let target = self.target.lock();
         target.as_ref().is_some_and(|target| {
             // SAFETY: By the type invariant the target is valid while the lock is held.
@@ -110,7 +110,7 @@ impl Events {
 
     /// Returns true if the target's device is suspended (`dm_suspended()`), or the target has gone.
     /// Atomic context.
-    pub(crate) fn is_suspended(&self) -> bool {
+    pub fn is_suspended(&self) -> bool {
         let target = self.target.lock();
         target.as_ref().is_none_or(|target| {
             // SAFETY: By the type invariant the target is valid while the lock is held.
@@ -127,7 +127,7 @@ impl Events {
     /// Raises the device's event number (`dm_table_event()`), sends a `change` uevent with the
     /// string `environment` (`NAME=value`; `kobject_uevent_env()`), and wakes polls of the
     /// attributes `files` in the sysfs directory `directory` (`sysfs_notify()`). May sleep.
-    pub(crate) fn send(&self, environment: &CStr, directory: &CStr, files: &[&CStr]) {
+    pub fn send(&self, environment: &CStr, directory: &CStr, files: &[&CStr]) {
         let guard = self.sender.lock();
         let Some(target) = guard.as_ref() else {
             return;

@@ -64,7 +64,7 @@ use kernel::types::Opaque;
 /// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Entry`] and
 ///   no [`Ticket`] of this gate exists then.
 #[pin_data(PinnedDrop)]
-pub(crate) struct Gate<T> {
+pub struct Gate<T> {
     #[pin]
     count: Opaque<bindings::percpu_ref>,
     #[pin]
@@ -87,7 +87,7 @@ unsafe impl<T: Send + Sync> Sync for Gate<T> {}
 
 impl<T> Gate<T> {
     /// An open gate (`percpu_ref_init()`). Sleeps. Errors: `ENOMEM`.
-    pub(crate) fn new(value: T) -> impl PinInit<Self, Error> {
+    pub fn new(value: T) -> impl PinInit<Self, Error> {
         // INVARIANT: Live, as no `Closed` exists.
         try_pin_init!(Self {
             value: UnsafeCell::new(value),
@@ -128,7 +128,7 @@ impl<T> Gate<T> {
     /// Goes in (`percpu_ref_tryget_live()`); `None` while the gate is closed or closing. Any
     /// context, never sleeps.
     #[inline]
-    pub(crate) fn enter(&self) -> Option<Entry<'_, T>> {
+    pub fn enter(&self) -> Option<Entry<'_, T>> {
         // SAFETY: By the type invariant the counter is initialised.
         let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
         // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would
@@ -149,7 +149,7 @@ impl<T> Gate<T> {
     ///
     /// A ticket of another gate is a bug: it is reported, and keeps its gate from ever closing.
     #[inline]
-    pub(crate) fn leave(&self, ticket: Ticket) {
+    pub fn leave(&self, ticket: Ticket) {
         if ticket.0 == self.id {
             // SAFETY: The ticket stands for one reference that `enter` took from this very gate.
             unsafe { bindings::dm_preserve_ref_put(self.count.get()) };
@@ -160,7 +160,7 @@ impl<T> Gate<T> {
 
     /// Closes the gate and waits until everybody has left (`percpu_ref_switch_to_atomic_sync()`,
     /// `percpu_ref_kill()`). Sleeps; one closer at a time.
-    pub(crate) fn close(&self) -> Closed<'_, T> {
+    pub fn close(&self) -> Closed<'_, T> {
         let closer = self.closer.lock();
         let count = self.count.get();
         // SAFETY: Initialised by the type invariant. Still open: this is where the grace period
@@ -192,20 +192,20 @@ impl<T> PinnedDrop for Gate<T> {
 /// # Invariants
 ///
 /// Holds one reference to the gate's count.
-pub(crate) struct Entry<'a, T> {
+pub struct Entry<'a, T> {
     gate: &'a Gate<T>,
 }
 
 impl<T> Entry<'_, T> {
     /// Stays inside beyond the borrow: the ticket has to be given to [`Gate::leave`].
     #[inline]
-    pub(crate) fn keep(self) -> Ticket {
+    pub fn keep(self) -> Ticket {
         ManuallyDrop::new(self).another()
     }
 
     /// Goes in once more (`percpu_ref_get()`), which is always possible for somebody who is inside.
     #[inline]
-    pub(crate) fn ticket(&self) -> Ticket {
+    pub fn ticket(&self) -> Ticket {
         // SAFETY: By the type invariant the count is not zero, so it may be raised.
         unsafe { bindings::dm_preserve_ref_get(self.gate.count.get()) };
         self.another()
@@ -242,14 +242,14 @@ impl<T> Drop for Entry<'_, T> {
 ///
 /// Stands for one reference to the count of the gate with this id.
 #[must_use]
-pub(crate) struct Ticket(u64);
+pub struct Ticket(u64);
 
 /// A gate that nobody is inside of. Opens when dropped (`percpu_ref_reinit()`).
 ///
 /// # Invariants
 ///
 /// The gate's count is zero and dead: nobody is inside, nobody gets in.
-pub(crate) struct Closed<'a, T> {
+pub struct Closed<'a, T> {
     gate: &'a Gate<T>,
     _closer: MutexGuard<'a, ()>,
 }

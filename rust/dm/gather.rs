@@ -22,7 +22,7 @@ use kernel::prelude::*;
 use kernel::types::Opaque;
 
 /// What happens when a [`Gather`] comes back: the callback of the C type `bio_end_io_t`.
-pub(crate) trait GatherDone<D>: Sized + Send + 'static {
+pub trait GatherDone<D>: Sized + Send + 'static {
     /// Called with the finished write. May be interrupt context. Runs in an RCU read-side section,
     /// as [`IoDone::done`](super::IoDone::done).
     fn done(gather: KBox<Gather<D, Self>>, status: Status);
@@ -74,7 +74,7 @@ pub(crate) trait GatherDone<D>: Sized + Send + 'static {
 /// - `bio` is initialised, and its table is `vecs`, with room for all its entries.
 /// - What the bio covers are `header` and pages of `parts`.
 /// - It is not in flight, or this object is owned by the block layer through `bi_private`.
-pub(crate) struct Gather<D, E> {
+pub struct Gather<D, E> {
     bio: Opaque<bindings::bio>,
     vecs: KVec<bindings::bio_vec>,
     /// Entries of `vecs` used.
@@ -82,7 +82,7 @@ pub(crate) struct Gather<D, E> {
     header: Page,
     parts: List<KBox<Io<D>>>,
     /// Whatever goes along with it.
-    pub(crate) data: E,
+    pub data: E,
 }
 
 // SAFETY: Bios and pages may be handled by any thread.
@@ -90,7 +90,7 @@ unsafe impl<D: Send, E: Send> Send for Gather<D, E> {}
 
 impl<D, E> Gather<D, E> {
     /// An empty one. May sleep. Errors: `ENOMEM`.
-    pub(crate) fn new(data: E) -> Result<KBox<Self>> {
+    pub fn new(data: E) -> Result<KBox<Self>> {
         // CAST: A small constant.
         let max = bindings::BIO_MAX_VECS as usize;
         let gather = Self {
@@ -108,7 +108,7 @@ impl<D, E> Gather<D, E> {
     }
 
     /// Makes it cover the header page alone (`bio_init()`). The parts must have been taken back.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         // CAST: A small constant.
         let max = self.vecs.len() as u16;
         let op = bindings::req_op_REQ_OP_WRITE | bindings::REQ_SYNC | bindings::REQ_FUA;
@@ -127,7 +127,7 @@ impl<D, E> Gather<D, E> {
 
     /// Adds the first `bytes` bytes of an I/O, a multiple of the page size (`__bio_add_page()`).
     /// The error is the I/O itself, when it is shorter or there is no room.
-    pub(crate) fn add(&mut self, io: KBox<Io<D>>, bytes: u32) -> Result<(), KBox<Io<D>>> {
+    pub fn add(&mut self, io: KBox<Io<D>>, bytes: u32) -> Result<(), KBox<Io<D>>> {
         let pages = pages_of(&io, bytes).count();
         if bytes > io.capacity() || self.used + pages > self.vecs.len() {
             return Err(io);
@@ -145,14 +145,14 @@ impl<D, E> Gather<D, E> {
     }
 
     /// Takes the I/Os back, in the order in which they were added.
-    pub(crate) fn take_parts(&mut self) -> List<KBox<Io<D>>> {
+    pub fn take_parts(&mut self) -> List<KBox<Io<D>>> {
         let parts = self.parts.take();
         self.clear();
         parts
     }
 
     /// Fills the header page. Errors: none, as a header is as long as its page.
-    pub(crate) fn set_header(&mut self, header: &[u8; PAGE_SIZE]) -> Result {
+    pub fn set_header(&mut self, header: &[u8; PAGE_SIZE]) -> Result {
         // SAFETY: The array is valid for reads of its length; the page is owned by `self`, which is
         // borrowed exclusively and not in flight.
         unsafe { self.header.write_raw(header.as_ptr(), 0, header.len()) }
@@ -163,7 +163,7 @@ impl<D: Send + 'static, E: GatherDone<D>> Gather<D, E> {
     /// Writes everything to `sector` on, durably (`submit_bio_noacct()`); [`GatherDone::done`] gets
     /// the result. Process context. The device must stay open until then, which what travels along
     /// in `data` should see to.
-    pub(crate) fn submit(self: KBox<Self>, device: &BlockDevice, sector: u64) {
+    pub fn submit(self: KBox<Self>, device: &BlockDevice, sector: u64) {
         let gather = KBox::into_raw(self);
         // SAFETY: Just made from a box: valid.
         let bio = unsafe { (*gather).bio.get() };

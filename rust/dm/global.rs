@@ -34,7 +34,7 @@ use kernel::sync::Arc;
 /// # Invariants
 ///
 /// `value` is only accessed by the one who changed `locked` from 0 to 1 and has not set it back.
-pub(crate) struct Global<T> {
+pub struct Global<T> {
     locked: Atomic<u32>,
     value: UnsafeCell<Option<Arc<T>>>,
 }
@@ -45,7 +45,7 @@ unsafe impl<T: Send + Sync> Sync for Global<T> {}
 
 impl<T> Global<T> {
     /// An empty one.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         // INVARIANT: Not locked, and nobody has access yet.
         Self {
             locked: Atomic::new(0),
@@ -69,12 +69,12 @@ impl<T> Global<T> {
     }
 
     /// The object, if there is one.
-    pub(crate) fn get(&self) -> Option<Arc<T>> {
+    pub fn get(&self) -> Option<Arc<T>> {
         self.with(|value| value.clone())
     }
 
     /// Replaces the object; the old one is dropped outside the lock.
-    pub(crate) fn set(&self, new: Option<Arc<T>>) {
+    pub fn set(&self, new: Option<Arc<T>>) {
         let old = self.with(|value| core::mem::replace(value, new));
         drop(old);
     }

@@ -20,7 +20,7 @@ use kernel::types::Opaque;
 
 /// Reading or writing (`REQ_OP_READ`, `REQ_OP_WRITE`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Direction {
+pub enum Direction {
     /// From the device.
     Read,
     /// To the device.
@@ -28,7 +28,7 @@ pub(crate) enum Direction {
 }
 
 /// What happens when an [`Io`] comes back: the callback of the C type `bio_end_io_t`.
-pub(crate) trait IoDone: Sized + Send + 'static {
+pub trait IoDone: Sized + Send + 'static {
     /// Called with the finished I/O. May be interrupt context.
     ///
     /// Runs in an RCU read-side section: whoever frees what `done` uses after it has handed the I/O
@@ -91,12 +91,12 @@ pub(super) fn pages_of<D>(io: &Io<D>, bytes: u32) -> impl Iterator<Item = &Page>
 ///
 /// - `bio` is initialised, and its table is `vecs`, with room for one entry per page.
 /// - It is not in flight, or this object is owned by the block layer through `bi_private`.
-pub(crate) struct Io<D> {
+pub struct Io<D> {
     bio: Opaque<bindings::bio>,
     vecs: KVec<bindings::bio_vec>,
     pages: KVec<Page>,
     /// Whatever goes along with the I/O.
-    pub(crate) data: D,
+    pub data: D,
 }
 
 // SAFETY: Bios and pages may be handled by any thread.
@@ -105,7 +105,7 @@ unsafe impl<D: Send> Send for Io<D> {}
 impl<D> Io<D> {
     /// Allocates pages for `bytes` bytes, at most 1 MiB (`alloc_pages()`). May sleep. Errors:
     /// `ENOMEM`, and `EINVAL` for no bytes or too many.
-    pub(crate) fn new(bytes: usize, data: D) -> Result<KBox<Self>> {
+    pub fn new(bytes: usize, data: D) -> Result<KBox<Self>> {
         let count = bytes.div_ceil(PAGE_SIZE);
         // CAST: A small constant.
         if count == 0 || count > bindings::BIO_MAX_VECS as usize {
@@ -132,7 +132,7 @@ impl<D> Io<D> {
     }
 
     /// How many bytes fit in.
-    pub(crate) fn capacity(&self) -> u32 {
+    pub fn capacity(&self) -> u32 {
         // CAST: At most 256 pages.
         (self.pages.len() * PAGE_SIZE) as u32
     }
@@ -191,7 +191,7 @@ impl<D> Io<D> {
     /// Process context.
     ///
     /// Errors: `EINVAL` for no bytes or more than fit in, and those of the device, `EIO` as a rule.
-    pub(crate) fn run(
+    pub fn run(
         &mut self,
         device: &BlockDevice,
         direction: Direction,
@@ -208,7 +208,7 @@ impl<D> Io<D> {
 
     /// Replaces `data.len()` bytes of the content, from `offset` on. Errors: `EINVAL` when they do
     /// not fit in; those that do are replaced.
-    pub(crate) fn copy_in(&mut self, offset: usize, data: &[u8]) -> Result {
+    pub fn copy_in(&mut self, offset: usize, data: &[u8]) -> Result {
         let mut at = offset;
         let mut data = data;
         while !data.is_empty() {
@@ -226,7 +226,7 @@ impl<D> Io<D> {
 
     /// Makes the bytes from `from` to `to` zero. Errors: `EINVAL` when they are not all there;
     /// those that are become zero.
-    pub(crate) fn zero(&mut self, from: usize, to: usize) -> Result {
+    pub fn zero(&mut self, from: usize, to: usize) -> Result {
         let mut at = from;
         while at < to {
             let page = self.pages.get(at / PAGE_SIZE).ok_or(EINVAL)?;
@@ -241,7 +241,7 @@ impl<D> Io<D> {
 
     /// CRC-32C of `len` bytes of the content from `offset` on (`crc32c()`); both are multiples of
     /// the page size.
-    pub(crate) fn checksum(&self, offset: usize, len: usize) -> u32 {
+    pub fn checksum(&self, offset: usize, len: usize) -> u32 {
         let pages = self.pages.iter().skip(offset / PAGE_SIZE);
         pages.take(len / PAGE_SIZE).fold(0, |before, page| {
             // SAFETY: The page is valid, and unmapped below in the reverse order.
@@ -258,7 +258,7 @@ impl<D> Io<D> {
 
     /// Copies `out.len()` bytes of the content, from `offset` on, to `out`. Errors: `EINVAL` when
     /// there are not so many.
-    pub(crate) fn copy_out(&self, offset: usize, out: &mut [u8]) -> Result {
+    pub fn copy_out(&self, offset: usize, out: &mut [u8]) -> Result {
         let mut at = offset;
         let mut out = out;
         while !out.is_empty() {
@@ -279,7 +279,7 @@ impl<D: IoDone> Io<D> {
     /// Reads or writes the first `bytes` bytes of the pages (`submit_bio_noacct()`);
     /// [`IoDone::done`] gets the result. Process context. The device must stay open until then,
     /// which what travels along in `data` should see to.
-    pub(crate) fn submit(
+    pub fn submit(
         mut self: KBox<Self>,
         device: &BlockDevice,
         direction: Direction,

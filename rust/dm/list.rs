@@ -19,7 +19,7 @@ use kernel::sync::atomic::Release;
 /// # Safety
 ///
 /// What [`Node::into_bio`] returns is a valid bio that nobody else uses until [`Node::from_bio`].
-pub(crate) unsafe trait Node: Sized {
+pub unsafe trait Node: Sized {
     /// Gives up the ownership. The bio's `bi_next` is free for use.
     fn into_bio(self) -> NonNull<bindings::bio>;
 
@@ -60,7 +60,7 @@ pub(crate) unsafe trait Node: Sized {
 ///
 /// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`]
 /// gave up; `tail` is its last one. Both are `None` when the list is empty.
-pub(crate) struct List<N: Node> {
+pub struct List<N: Node> {
     head: Option<NonNull<bindings::bio>>,
     tail: Option<NonNull<bindings::bio>>,
     _owns: PhantomData<N>,
@@ -71,7 +71,7 @@ unsafe impl<N: Node + Send> Send for List<N> {}
 
 impl<N: Node> List<N> {
     /// An empty list.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         // INVARIANT: Empty.
         Self {
             head: None,
@@ -81,12 +81,12 @@ impl<N: Node> List<N> {
     }
 
     /// Returns true if there is nothing in the list.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.head.is_none()
     }
 
     /// Adds a node at the end.
-    pub(crate) fn push(&mut self, node: N) {
+    pub fn push(&mut self, node: N) {
         let bio = node.into_bio();
         // SAFETY: The bio is ours now.
         unsafe { (*bio.as_ptr()).bi_next = core::ptr::null_mut() };
@@ -100,7 +100,7 @@ impl<N: Node> List<N> {
     }
 
     /// Adds a node at the beginning.
-    pub(crate) fn push_front(&mut self, node: N) {
+    pub fn push_front(&mut self, node: N) {
         let bio = node.into_bio();
         let next = self.head.map_or(core::ptr::null_mut(), NonNull::as_ptr);
         // SAFETY: The bio is ours now.
@@ -111,7 +111,7 @@ impl<N: Node> List<N> {
     }
 
     /// Takes the first node.
-    pub(crate) fn pop(&mut self) -> Option<N> {
+    pub fn pop(&mut self) -> Option<N> {
         let bio = self.head?;
         // SAFETY: By the type invariant the head is a bio of ours.
         self.head = NonNull::new(unsafe { (*bio.as_ptr()).bi_next });
@@ -125,7 +125,7 @@ impl<N: Node> List<N> {
     }
 
     /// Moves everything from `other` to the end of this list.
-    pub(crate) fn append(&mut self, other: &mut Self) {
+    pub fn append(&mut self, other: &mut Self) {
         let Some(head) = other.head.take() else {
             return;
         };
@@ -139,7 +139,7 @@ impl<N: Node> List<N> {
     }
 
     /// Takes everything.
-    pub(crate) fn take(&mut self) -> Self {
+    pub fn take(&mut self) -> Self {
         core::mem::replace(self, Self::new())
     }
 }
@@ -176,7 +176,7 @@ impl<N: Node> Drop for List<N> {
 ///
 /// `head` starts a chain, linked by `bi_next` and ended by null, of bios that [`Node::into_bio`]
 /// gave up.
-pub(crate) struct IrqStack<N: Node> {
+pub struct IrqStack<N: Node> {
     head: Atomic<*mut bindings::bio>,
     _owns: PhantomData<N>,
 }
@@ -188,7 +188,7 @@ unsafe impl<N: Node + Send> Sync for IrqStack<N> {}
 
 impl<N: Node> IrqStack<N> {
     /// An empty stack.
-    pub(crate) const fn new() -> Self {
+    pub const fn new() -> Self {
         // INVARIANT: Empty.
         Self {
             head: Atomic::new(core::ptr::null_mut()),
@@ -197,7 +197,7 @@ impl<N: Node> IrqStack<N> {
     }
 
     /// Adds a node.
-    pub(crate) fn push(&self, node: N) {
+    pub fn push(&self, node: N) {
         let bio = node.into_bio();
         let mut head = self.head.load(Relaxed);
         loop {
@@ -212,7 +212,7 @@ impl<N: Node> IrqStack<N> {
     }
 
     /// Takes everything, in the order in which it was added.
-    pub(crate) fn take(&self) -> List<N> {
+    pub fn take(&self) -> List<N> {
         let mut next = NonNull::new(self.head.xchg(core::ptr::null_mut(), Acquire));
         let mut chain = List::new();
         while let Some(bio) = next {

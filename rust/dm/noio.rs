@@ -23,7 +23,7 @@ use core::marker::PhantomData;
 /// assert_eq!(*answer, 42);
 /// ```
 #[must_use]
-pub(crate) struct NoIo {
+pub struct NoIo {
     flags: u32,
     // The scope belongs to the current task: neither `Send` nor `Sync`.
     _not_send: PhantomData<*mut ()>,
@@ -31,7 +31,7 @@ pub(crate) struct NoIo {
 
 impl NoIo {
     /// Enters the scope (`memalloc_noio_save()`), which lasts as long as the result.
-    pub(crate) fn enter() -> Self {
+    pub fn enter() -> Self {
         Self {
             // SAFETY: Changes a flag of the current task only; always allowed.
             flags: unsafe { bindings::dm_preserve_noio_save() },

@@ -10,7 +10,7 @@ use kernel::prelude::*;
 /// Returns true if the current task may administer the system (`capable()` with `CAP_SYS_ADMIN`).
 ///
 /// C header: [`include/linux/capability.h`](srctree/include/linux/capability.h)
-pub(crate) fn is_admin() -> bool {
+pub fn is_admin() -> bool {
     // CAST: A capability number, 21.
     // SAFETY: Asks about the current task; always allowed in process context.
     unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
@@ -19,7 +19,7 @@ pub(crate) fn is_admin() -> bool {
 /// The time in nanoseconds since 1970-01-01 (`ktime_get_real_ns()`).
 ///
 /// C header: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h)
-pub(crate) fn now_ns() -> u64 {
+pub fn now_ns() -> u64 {
     // SAFETY: Reads a clock; always allowed.
     unsafe { bindings::dm_preserve_now_ns() }
 }
@@ -27,7 +27,7 @@ pub(crate) fn now_ns() -> u64 {
 /// Nanoseconds since the system started (`ktime_get_ns()`).
 ///
 /// C header: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h)
-pub(crate) fn monotonic_ns() -> u64 {
+pub fn monotonic_ns() -> u64 {
     // SAFETY: Reads a clock; always allowed.
     unsafe { bindings::dm_preserve_monotonic_ns() }
 }
@@ -36,7 +36,7 @@ pub(crate) fn monotonic_ns() -> u64 {
 /// `generate_random_uuid()` makes them, with `get_random_bytes()`.
 ///
 /// C header: [`include/linux/random.h`](srctree/include/linux/random.h)
-pub(crate) fn random_uuid() -> [u8; 16] {
+pub fn random_uuid() -> [u8; 16] {
     let mut uuid = [0u8; 16];
     // SAFETY: The buffer is valid for writes of its 16 bytes.
     unsafe { bindings::get_random_bytes(uuid.as_mut_ptr().cast(), uuid.len()) };
@@ -48,7 +48,7 @@ pub(crate) fn random_uuid() -> [u8; 16] {
 /// Lets others run, if they have to (`cond_resched()`). Process context only.
 ///
 /// C header: [`include/linux/sched.h`](srctree/include/linux/sched.h)
-pub(crate) fn let_others_run() {
+pub fn let_others_run() {
     // SAFETY: May sleep, which the documentation of this function asks of the caller.
     unsafe { bindings::dm_preserve_cond_resched() };
 }
@@ -57,7 +57,7 @@ pub(crate) fn let_others_run() {
 /// the end. Process context only.
 ///
 /// C header: [`include/linux/delay.h`](srctree/include/linux/delay.h)
-pub(crate) fn sleep_ms(ms: u32) -> bool {
+pub fn sleep_ms(ms: u32) -> bool {
     // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory
     // involved.
     unsafe { bindings::msleep_interruptible(ms) == 0 }
@@ -76,7 +76,7 @@ pub(crate) fn sleep_ms(ms: u32) -> bool {
 /// assert_eq!(crc32c(0, b"123456789"), 0xe306_9283);
 /// assert_eq!(crc32c(crc32c(0, b"1234"), b"56789"), 0xe306_9283);
 /// ```
-pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
+pub fn crc32c(before: u32, data: &[u8]) -> u32 {
     // The kernel's function leaves the inversions of the standard to its caller.
     // SAFETY: The slice is valid for reads of its length.
     !unsafe { bindings::crc32c(!before, data.as_ptr().cast(), data.len()) }
@@ -86,7 +86,7 @@ pub(crate) fn crc32c(before: u32, data: &[u8]) -> u32 {
 /// kernel crate has it from 7.3 on.
 ///
 /// C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
-pub(crate) fn synchronize_rcu() {
+pub fn synchronize_rcu() {
     // SAFETY: May sleep, which the documentation of this function asks of the caller; no memory
     // involved.
     unsafe { bindings::synchronize_rcu() };
@@ -112,11 +112,11 @@ pub(crate) fn synchronize_rcu() {
 /// # Invariants
 ///
 /// There is a reference to the module, which is this value's.
-pub(crate) struct KeepLoaded(());
+pub struct KeepLoaded(());
 
 impl KeepLoaded {
     /// Takes a reference (`try_module_get()`). Errors: `ENODEV` when the module is being unloaded.
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         // SAFETY: The module is there: this is its code.
         match unsafe { bindings::dm_preserve_try_module_get() } {
             // INVARIANT: The reference was just taken.

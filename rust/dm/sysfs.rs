@@ -10,26 +10,26 @@
 //! [`include/linux/device.h`](srctree/include/linux/device.h). See
 //! [`Documentation/filesystems/sysfs.rst`](srctree/Documentation/filesystems/sysfs.rst).
 
+use super::kobject::DiskKobject;
 use super::DevT;
 use super::Events;
 use crate::bindings;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use kernel::error::from_result;
 use kernel::error::to_result;
 use kernel::page::PAGE_SIZE;
 use kernel::prelude::*;
 
 /// A text or binary attribute: the C `struct attribute`.
-pub(crate) struct File {
+pub struct File {
     /// The file's name.
-    pub(crate) name: &'static CStr,
+    pub name: &'static CStr,
     /// Permission bits (`umode_t`).
-    pub(crate) mode: u16,
+    pub mode: u16,
 }
 
 /// The attributes of a directory: the C `struct device_attribute` and `struct bin_attribute`.
-pub(crate) trait Attributes: Send + Sync + 'static {
+pub trait Attributes: Send + Sync + 'static {
     /// The directory's name (`name` of `struct attribute_group`).
     const NAME: &'static CStr;
     /// The text files.
@@ -107,35 +107,6 @@ fn attribute(file: &File) -> bindings::attribute {
     }
 }
 
-/// The kobject of a disk's device, with a reference of our own.
-///
-/// # Invariants
-///
-/// The pointer is valid, and holds a reference.
-pub(super) struct DiskKobject(NonNull<bindings::kobject>);
-
-impl DiskKobject {
-    /// # Safety
-    ///
-    /// `kobj` is the valid kobject of a disk's device.
-    pub(super) unsafe fn new(kobj: *mut bindings::kobject) -> Option<Self> {
-        // SAFETY: By the safety requirement.
-        // INVARIANT: This takes the reference.
-        NonNull::new(unsafe { bindings::kobject_get(kobj) }).map(Self)
-    }
-
-    pub(super) fn as_ptr(&self) -> *mut bindings::kobject {
-        self.0.as_ptr()
-    }
-}
-
-impl Drop for DiskKobject {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariant there is a reference to give up.
-        unsafe { bindings::kobject_put(self.as_ptr()) };
-    }
-}
-
 /// A directory of attributes; removed when dropped.
 ///
 /// Wraps the C `struct attribute_group`, with `sysfs_create_group()` and `sysfs_remove_group()`.
@@ -187,7 +158,7 @@ impl Drop for DiskKobject {
 ///
 /// The group is registered with `kobj`, and everything it points to lives in the other fields. All
 /// handlers in it are those of one [`Handlers`].
-pub(crate) struct Directory {
+pub struct Directory {
     kobj: DiskKobject,
     group: KBox<RawGroup>,
     _files: KVec<TextAttribute>,
@@ -206,7 +177,7 @@ impl Directory {
     /// (`sysfs_create_group()`). May sleep. The disk is there from the first `preresume` on.
     ///
     /// Errors: `ENODEV` when the target is gone, `ENOMEM`, `EEXIST` when there is such a directory.
-    pub(crate) fn new<A: Attributes>(events: &Events) -> Result<Self> {
+    pub fn new<A: Attributes>(events: &Events) -> Result<Self> {
         let kobj = events.disk().ok_or(ENODEV)?;
         let mut files = KVec::with_capacity(A::FILES.len(), GFP_KERNEL)?;
         for (index, file) in A::FILES.iter().enumerate() {

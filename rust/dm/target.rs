@@ -1,24 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a target implements, and what it is given.
+//! What a target implements, and the bios that are passed to its methods.
+//!
+//! A target's type names these bios, and theirs names the target: [`Incoming`] and [`Completed`]
+//! are of no use without it, so all three are here.
 //!
 //! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
-use super::bug;
-use super::Completed;
-use super::DevT;
-use super::Ended;
-use super::Events;
-use super::Incoming;
-use super::Mapped;
+use super::Bio;
+use super::BlockDevice;
+use super::Constructor;
+use super::Op;
+use super::Status;
+use super::StatusKind;
+use super::StatusWriter;
 use crate::bindings;
 use core::fmt;
+use core::marker::PhantomData;
 use core::ptr::NonNull;
-use kernel::error::to_result;
 use kernel::error::VTABLE_DEFAULT_ERROR;
 use kernel::prelude::*;
 use kernel::str::CStr;
-use kernel::sync::Arc;
 
 /// A device-mapper target type; a value of it is one target in a table.
 ///
@@ -33,7 +35,7 @@ use kernel::sync::Arc;
 /// reloaded the new target's `new` comes before the old one's `presuspend`, and the old one's drop
 /// after the new one's `resume`.
 #[vtable]
-pub(crate) trait Target: Sized + Send + Sync + 'static {
+pub trait Target: Sized + Send + Sync + 'static {
     /// The name in table lines (`name`).
     const NAME: &'static CStr;
     /// Major, minor, patch (`version`).
@@ -52,7 +54,7 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
     fn new(table: &mut Constructor<'_>, args: &[&str]) -> Result<Pin<KBox<Self>>>;
 
     /// Sends a bio on its way (`dm_map_fn`). Must not sleep; may allocate only with `GFP_NOWAIT`. A
-    /// bio that says [`Bio::is_nowait`](super::Bio::is_nowait) must not be kept waiting.
+    /// bio that says [`Bio::is_nowait`] must not be kept waiting.
     fn map<'a>(&'a self, bio: Incoming<'a, Self>) -> Mapped<'a>;
 
     /// A bio is complete (`dm_endio_fn`). May be interrupt context.
@@ -103,220 +105,223 @@ pub(crate) trait Target: Sized + Send + Sync + 'static {
 
 /// How the device is being suspended (`dm_noflush_suspending()`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Suspend {
+pub enum Suspend {
     /// Waits for all bios to complete.
     Flush,
-    /// Bios that are held may go back with [`Status::REQUEUE`](super::Status::REQUEUE).
+    /// Bios that are held may go back with [`Status::REQUEUE`].
     NoFlush,
 }
 
-/// What a status call asks for. Represents the C type `status_type_t`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum StatusKind {
-    /// `dmsetup status` (`STATUSTYPE_INFO`).
-    Info,
-    /// `dmsetup table` (`STATUSTYPE_TABLE`).
-    Table,
-    /// Measurement for the integrity subsystem (`STATUSTYPE_IMA`). See
-    /// `Documentation/admin-guide/device-mapper/dm-ima.rst`.
-    Ima,
-}
+/// Ties a bio to the one call that it was passed to, so that a result cannot be that of another
+/// call.
+type Call<'a> = PhantomData<fn(&'a ()) -> &'a ()>;
 
-/// A table line being turned into a target: the C `struct dm_target` in its constructor
-/// (`dm_ctr_fn`).
+/// Result of `map`: there is no way to make one but by consuming the [`Incoming`]. Represents the C
+/// constants `DM_MAPIO_*`.
+#[must_use]
+pub struct Mapped<'a>(pub(super) i32, Call<'a>);
+
+/// A bio in `map`: the argument of the C type `dm_map_fn`.
 ///
 /// # Examples
 ///
 /// ```
+/// use crate::dm::Bio;
 /// use crate::dm::BlockDevice;
-/// use crate::dm::Constructor;
-/// use kernel::str::CString;
+/// use crate::dm::Incoming;
+/// use crate::dm::List;
+/// use crate::dm::Mapped;
+/// use crate::dm::Op;
+/// use crate::dm::Status;
+/// use crate::dm::Target;
+/// use kernel::sync::SpinLock;
 ///
-/// /// Opens the device that a table line names, if it is large enough.
-/// fn open(table: &mut Constructor<'_>, path: &str) -> Result<BlockDevice> {
-///     let path = CString::try_from_fmt(fmt!("{path}"))?;
-///     let claim = table.claim(&path, true, true).inspect_err(|_| {
-///         table.fail(c"Cannot open the device");
-///     })?;
-///     if table.len() > claim.sectors {
-///         return Err(table.fail(c"The device is too small"));
+/// /// Passes reads on, 64 sectors at a time, and keeps writes for later.
+/// fn map<'a, T: Target<PerBio = ()>>(
+///     mut bio: Incoming<'a, T>,
+///     device: &'a BlockDevice,
+///     writes: &SpinLock<List<Bio<()>>>,
+/// ) -> Mapped<'a> {
+///     let start = bio.span().start;
+///     match bio.op() {
+///         Op::Read => {
+///             bio.keep_first(64);
+///             bio.remap(device, start)
+///         }
+///         Op::Write if bio.is_nowait() => bio.end(Status::AGAIN),
+///         Op::Write => bio.take(|bio| writes.lock().push(bio)),
+///         _ => bio.end(Status::NOT_SUPPORTED),
 ///     }
-///     table.accept_flushes();
-///     BlockDevice::open(claim.devt, true)
 /// }
 /// ```
 ///
 /// # Invariants
 ///
-/// `target` is the `dm_target` whose constructor is running; `devices` were taken for it.
-pub(crate) struct Constructor<'a> {
-    pub(super) target: NonNull<bindings::dm_target>,
-    pub(super) devices: &'a mut Devices,
-    pub(super) events: &'a Arc<Events>,
-}
+/// Passed to the call of `map` that `'a` stands for, and not consumed yet.
+pub struct Incoming<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
 
-/// A device that the table refers to, as [`Constructor::claim`] found it (`struct dm_dev`).
-#[derive(Clone, Copy)]
-pub(crate) struct Claim {
-    /// The device's number.
-    pub(crate) devt: DevT,
-    /// Its size in sectors.
-    pub(crate) sectors: u64,
-    /// Its logical block size in bytes.
-    pub(crate) block_bytes: u32,
-    /// It is read-only now (`blockdev --setro`). The block layer opens it for writing all the same,
-    /// and lets a mapped device's writes pass with no more than a warning.
-    pub(crate) is_read_only: bool,
-}
-
-impl Constructor<'_> {
-    /// The target's length in sectors (`len`).
-    pub(crate) fn len(&self) -> u64 {
-        // SAFETY: By the type invariant the target is valid.
-        unsafe { (*self.target.as_ptr()).len }
-    }
-
-    /// Returns true if the table is loaded for writing (`dm_table_get_mode()`).
-    pub(crate) fn is_writable(&self) -> bool {
-        // SAFETY: By the type invariant the target, and with it its table, is valid.
-        let mode = unsafe { bindings::dm_table_get_mode((*self.target.as_ptr()).table) };
-        mode & bindings::BLK_OPEN_WRITE != 0
-    }
-
-    /// Sets the error that the table load reports (`error`) and returns `EINVAL`.
-    pub(crate) fn fail(&mut self, why: &'static CStr) -> Error {
-        // CAST: device-mapper only prints the string.
-        // SAFETY: By the type invariant the target is valid, and ours in its constructor.
-        unsafe { (*self.target.as_ptr()).error = why.as_char_ptr().cast_mut() };
-        EINVAL
-    }
-
-    /// The mapped device's number (`dm_disk()`).
-    pub(crate) fn devt(&self) -> DevT {
-        // SAFETY: By the type invariant the target, and with it its table, is valid.
-        let md = unsafe { bindings::dm_table_get_md((*self.target.as_ptr()).table) };
-        // SAFETY: A table's mapped device is valid, and has a disk.
-        DevT(unsafe { bindings::dm_preserve_disk_devt(bindings::dm_disk(md)) })
-    }
-
-    /// Where the target's events go.
-    pub(crate) fn events(&self) -> Arc<Events> {
-        self.events.clone()
-    }
-
-    /// Takes a device for as long as the target exists, claimed for device-mapper
-    /// (`dm_get_device()`, `dm_put_device()`). With `limits` the mapped device has, among others,
-    /// its limits (`dm_iterate_devices_fn`).
+impl<'a, T: Target> Incoming<'a, T> {
+    /// # Safety
     ///
-    /// Errors: `ENOMEM`, `EINVAL` when it is the mapped device itself, `EBUSY` when somebody else
-    /// has claimed it, and those of looking it up and opening it, `ENODEV` and `ENXIO` as a rule.
-    pub(crate) fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<Claim> {
-        let mode = match write {
-            true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
-            false => bindings::BLK_OPEN_READ,
-        };
-        let mut device = core::ptr::null_mut();
-        self.devices.0.reserve(1, GFP_KERNEL)?;
-        let target = self.target.as_ptr();
-        // SAFETY: In the constructor of `target`; the path is nul-terminated.
-        to_result(unsafe {
-            bindings::dm_get_device(target, path.as_char_ptr(), mode, &mut device)
-        })?;
-        let device = NonNull::new(device).ok_or(ENODEV)?;
-        // SAFETY: Just taken: valid until it is put.
-        let bdev = unsafe { (*device.as_ptr()).bdev };
-        // SAFETY: The device is open.
-        let devt = DevT(unsafe { bindings::dm_preserve_bdev_devt(bdev) });
-        for taken in self.devices.0.iter_mut().filter(|taken| taken.devt == devt) {
-            // Taking a device again may have replaced what device-mapper has for it.
-            taken.device = device;
-        }
-        let taken = Taken {
-            device,
-            devt,
-            limits,
-        };
-        // This must not fail after the device was taken: the room was made before.
-        if self.devices.0.push_within_capacity(taken).is_err() {
-            bug("there is no room for a device that was taken: it is never put");
-        }
-        Ok(Claim {
-            devt,
-            // SAFETY: The device is open.
-            sectors: unsafe { bindings::dm_preserve_bdev_nr_sectors(bdev) },
-            // SAFETY: The device is open.
-            block_bytes: unsafe { bindings::dm_preserve_logical_block_size(bdev) },
-            // SAFETY: The device is open.
-            is_read_only: unsafe { bindings::dm_preserve_bdev_read_only(bdev) },
-        })
+    /// `bio` is a clone that device-mapper has just passed to `map` of a target of type `T`, the
+    /// call of which `'a` stands for.
+    pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
+        // SAFETY: By the safety requirement; device-mapper leaves the bio to `map`.
+        // INVARIANT: By the safety requirement.
+        Self(unsafe { Bio::begin(bio) }, PhantomData)
     }
 
-    /// Lets discards and write-zeroes reach the target, one bio each (`num_discard_bios`,
-    /// `num_write_zeroes_bios`).
-    pub(crate) fn accept_discards_and_zeroes(&mut self) {
-        // SAFETY: By the type invariant the target is valid, and ours in its constructor.
-        let target = unsafe { self.target.as_mut() };
-        target.num_discard_bios = 1;
-        target.num_write_zeroes_bios = 1;
+    /// The target's state of this bio.
+    #[inline]
+    pub fn state(&mut self) -> &mut T::PerBio {
+        self.0.state()
     }
 
-    /// Lets flushes reach the target (`num_flush_bios`).
-    pub(crate) fn accept_flushes(&mut self) {
-        // SAFETY: By the type invariant the target is valid, and ours in its constructor.
-        unsafe { self.target.as_mut() }.num_flush_bios = 1;
+    /// Fills the bio with zeroes, if it is a read.
+    pub fn zero_fill(&mut self) {
+        self.0.zero_fill();
+    }
+
+    /// Lets device-mapper submit the bio to `sector` of `device`, which must stay open as long as
+    /// the target (`bio_set_dev()`, `DM_MAPIO_REMAPPED`).
+    #[inline]
+    pub fn remap(mut self, device: &'a BlockDevice, sector: u64) -> Mapped<'a> {
+        if T::REWINDS {
+            self.0.note_start();
+        }
+        self.0.set_device(device, sector);
+        core::mem::forget(self.0);
+        Mapped(bindings::DM_MAPIO_REMAPPED as i32, PhantomData)
+    }
+
+    /// Ends the bio (`bio_endio()`, `DM_MAPIO_SUBMITTED`).
+    pub fn end(self, status: Status) -> Mapped<'a> {
+        self.take(|bio| bio.end(status))
+    }
+
+    /// Takes the bio away; it is the target's to submit or end (`DM_MAPIO_SUBMITTED`).
+    pub fn take(self, f: impl FnOnce(Bio<T::PerBio>)) -> Mapped<'a> {
+        f(self.0);
+        Mapped(bindings::DM_MAPIO_SUBMITTED as i32, PhantomData)
+    }
+
+    /// Keeps only the first `sectors` sectors; device-mapper sends the rest as another bio
+    /// (`dm_accept_partial_bio()`). Only reads, discards and write-zeroes are cut; a bio that is
+    /// not longer stays as it is. Returns the bio's length now, in sectors.
+    pub fn keep_first(&mut self, sectors: u64) -> u64 {
+        let len = self.0.span().len;
+        let splittable = matches!(self.0.op(), Op::Read | Op::Discard | Op::WriteZeroes)
+            && self.0.flags() & bindings::REQ_ATOMIC == 0;
+        if !splittable || sectors == 0 || sectors >= len {
+            return len;
+        }
+        // CAST: Less than the bio's length, which is an `u32`.
+        // SAFETY: In `map`, not longer than the bio, not atomic, and no duplicate: reads never are,
+        // and discards and write-zeroes are not as a target gets one bio for each
+        // (`num_discard_bios` and `num_write_zeroes_bios` are 1). What must not be cut on a zoned
+        // device does not come: we do not offer zones.
+        unsafe { bindings::dm_accept_partial_bio(self.0.as_ptr(), sectors as u32) };
+        sectors
     }
 }
 
-/// A device taken for a target.
-pub(super) struct Taken {
-    pub(super) device: NonNull<bindings::dm_dev>,
-    devt: DevT,
-    /// The mapped device has its limits.
-    pub(super) limits: bool,
-}
+impl<T: Target> core::ops::Deref for Incoming<'_, T> {
+    type Target = Bio<T::PerBio>;
 
-/// The devices taken for a target; put by `vtable.rs` before the target is freed.
-pub(super) struct Devices(pub(super) KVec<Taken>);
-
-/// Writes text to the buffer that device-mapper gives for status and replies (`dm_status_fn`,
-/// `dm_message_fn`); what does not fit is cut, and device-mapper then asks again with a larger
-/// buffer. As `DMEMIT()` does.
-pub(crate) struct StatusWriter<'a> {
-    buffer: &'a mut [u8],
-    used: usize,
-}
-
-impl<'a> StatusWriter<'a> {
-    /// Starts with an empty string.
-    pub(super) fn new(buffer: &'a mut [u8]) -> Self {
-        if let Some(first) = buffer.first_mut() {
-            *first = 0;
-        }
-        Self { buffer, used: 0 }
-    }
-
-    /// Whether nothing has been written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.used == 0
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }
 
-impl fmt::Write for StatusWriter<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.buffer.len().saturating_sub(self.used + 1);
-        let part = text
-            .as_bytes()
-            .get(..text.len().min(room))
-            .ok_or(fmt::Error)?;
-        let end = self.used + part.len();
-        self.buffer
-            .get_mut(self.used..end)
-            .ok_or(fmt::Error)?
-            .copy_from_slice(part);
-        if let Some(nul) = self.buffer.get_mut(end) {
-            *nul = 0;
-        }
-        self.used = end;
-        Ok(())
+/// Result of `end_io`. Represents the C constants `DM_ENDIO_*`.
+#[must_use]
+pub struct Ended<'a>(pub(super) i32, Call<'a>);
+
+/// A bio in `end_io`: the argument of the C type `dm_endio_fn`. May be interrupt context.
+///
+/// # Examples
+///
+/// Reads that failed are ended by a work item, with zeroes; [`Target::HOLDS`] and
+/// [`Target::REWINDS`] are true:
+///
+/// ```
+/// use crate::dm::Bio;
+/// use crate::dm::Completed;
+/// use crate::dm::Ended;
+/// use crate::dm::IrqStack;
+/// use crate::dm::Op;
+/// use crate::dm::Status;
+/// use crate::dm::Target;
+///
+/// fn end_io<'a, T: Target<PerBio = ()>>(
+///     bio: Completed<'a, T>,
+///     failed: &IrqStack<Bio<()>>,
+/// ) -> Ended<'a> {
+///     match bio.status() {
+///         Status::IO_ERROR if bio.op() == Op::Read => bio.hold(|bio| failed.push(bio)),
+///         _ => bio.done(),
+///     }
+/// }
+///
+/// fn end_failed(failed: &IrqStack<Bio<()>>) {
+///     let mut failed = failed.take();
+///     while let Some(mut bio) = failed.pop() {
+///         let status = match bio.rewind() {
+///             true => Status::OK,
+///             false => Status::IO_ERROR,
+///         };
+///         bio.zero_fill();
+///         // It comes to `end_io` once more, which lets it go.
+///         bio.end(status);
+///     }
+/// }
+/// ```
+///
+/// # Invariants
+///
+/// Passed to the call of `end_io` that `'a` stands for, and not consumed yet.
+pub struct Completed<'a, T: Target>(Bio<T::PerBio>, Call<'a>);
+
+impl<'a, T: Target> Completed<'a, T> {
+    /// # Safety
+    ///
+    /// `bio` is a clone passed to `end_io` of a target of type `T`, after `map` saw it, in the call
+    /// that `'a` stands for.
+    pub(super) unsafe fn new(bio: NonNull<bindings::bio>) -> Self {
+        // SAFETY: By the safety requirement; the state is valid since `map`.
+        // INVARIANT: By the safety requirement.
+        Self(unsafe { Bio::from_ptr(bio) }, PhantomData)
+    }
+
+    /// The target's state of this bio.
+    #[inline]
+    pub fn state(&mut self) -> &mut T::PerBio {
+        self.0.state()
+    }
+
+    /// Lets the completion go on to whoever sent the bio (`DM_ENDIO_DONE`).
+    #[inline]
+    pub fn done(self) -> Ended<'a> {
+        self.0.finish();
+        Ended(bindings::DM_ENDIO_DONE as i32, PhantomData)
+    }
+
+    /// Stops the completion; the bio is the target's again, and `end_io` sees it once more
+    /// (`DM_ENDIO_INCOMPLETE`). Only for targets that say so ([`Target::HOLDS`]).
+    pub fn hold(self, f: impl FnOnce(Bio<T::PerBio>)) -> Ended<'a> {
+        const { assert!(T::HOLDS, "Target::HOLDS is needed for Completed::hold") };
+        // A lower device may have split the bio; it starts anew (as `dm-bio-record.h` does it).
+        // SAFETY: The bio is valid and ours, and nobody else counts on it now.
+        unsafe { (*self.0.as_ptr()).__bi_remaining.counter = 1 };
+        f(self.0);
+        Ended(bindings::DM_ENDIO_INCOMPLETE as i32, PhantomData)
+    }
+}
+
+impl<T: Target> core::ops::Deref for Completed<'_, T> {
+    type Target = Bio<T::PerBio>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.0
     }
 }

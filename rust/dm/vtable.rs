@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From device-mapper's callbacks to [`Target`]'s methods, and registration.
+//! From device-mapper's callbacks to [`Target`]'s methods.
 //!
 //! C header: [`include/linux/device-mapper.h`](srctree/include/linux/device-mapper.h)
 
 use super::bio::PerBio;
-use super::target::Devices;
+use super::constructor::Devices;
+use super::words::as_text;
+use super::words::copy_words;
 use super::Completed;
 use super::Constructor;
 use super::Events;
@@ -17,17 +19,12 @@ use super::Suspend;
 use super::Target;
 use crate::bindings;
 use core::marker::PhantomData;
+use core::mem::needs_drop;
 use core::ptr::NonNull;
 use kernel::error::from_result;
-use kernel::error::to_result;
 use kernel::prelude::*;
-use kernel::str::CStr;
 use kernel::str::CString;
 use kernel::sync::Arc;
-use kernel::types::Opaque;
-
-/// Most words a table line or message may have; more is an error, said before anything is done.
-const MAX_WORDS: usize = 32;
 
 /// What `dm_target::private` points to.
 ///
@@ -38,54 +35,8 @@ struct Instance<T> {
     events: Arc<Events>,
 }
 
-/// Gives back the devices of a target.
-///
-/// # Safety
-///
-/// All were taken for `target` by `dm_get_device`, and are not used after this.
-unsafe fn put_devices(target: *mut bindings::dm_target, devices: &mut Devices) {
-    while let Some(device) = devices.0.pop() {
-        // SAFETY: By the safety requirement.
-        unsafe { bindings::dm_put_device(target, device.device.as_ptr()) };
-    }
-}
-
-/// The words that device-mapper passes, copied: a message's reply goes to the memory that they are
-/// in.
-///
-/// # Safety
-///
-/// `argv` points to `argc` nul-terminated strings.
-unsafe fn copy_words(argc: u32, argv: *mut *mut kernel::ffi::c_char) -> Result<KVec<CString>> {
-    // CAST: Always fits.
-    let count = argc as usize;
-    if count > MAX_WORDS {
-        return Err(E2BIG);
-    }
-    let mut words = KVec::with_capacity(count, GFP_KERNEL)?;
-    for i in 0..count {
-        // SAFETY: By the safety requirement, as `i < argc`.
-        let place = unsafe { argv.add(i) };
-        // SAFETY: As above.
-        let word = unsafe { *place };
-        // SAFETY: As above: a nul-terminated string.
-        let word = unsafe { CStr::from_char_ptr(word) };
-        words.push(CString::try_from(word)?, GFP_KERNEL)?;
-    }
-    Ok(words)
-}
-
-/// The words as text; `EINVAL` when one is not UTF-8.
-fn as_text(words: &[CString]) -> Result<KVec<&str>> {
-    let mut text = KVec::with_capacity(words.len(), GFP_KERNEL)?;
-    for word in words {
-        text.push(word.to_str().map_err(|_| EINVAL)?, GFP_KERNEL)?;
-    }
-    Ok(text)
-}
-
 /// The callbacks for targets of type `T`.
-struct VTable<T>(PhantomData<T>);
+pub(super) struct VTable<T>(PhantomData<T>);
 
 impl<T: Target> VTable<T> {
     /// # Safety
@@ -123,20 +74,16 @@ impl<T: Target> VTable<T> {
         words: Result<KVec<CString>>,
     ) -> Result {
         // dm-core aligns what it puts before a clone to its own structures, no further.
-        const { assert!(core::mem::align_of::<PerBio<T::PerBio>>() <= core::mem::align_of::<u64>()) };
+        const { assert!(align_of::<PerBio<T::PerBio>>() <= align_of::<u64>()) };
         let raw = target.as_ptr();
         let place = KBox::<Instance<T>>::new_uninit(GFP_KERNEL)?;
-        let mut devices = Devices(KVec::new());
+        let mut devices = Devices::new();
         // SAFETY: A target being constructed is valid; `detach` is called below on failure, and in
         // `dtr`.
         let events = unsafe { Events::new(target) }?;
-        // INVARIANT: By the safety requirement.
-        let mut constructor = Constructor {
-            target,
-            devices: &mut devices,
-            events: &events,
-        };
-        match Self::make(&mut constructor, words) {
+        // SAFETY: Its constructor is running, and no device is taken yet.
+        let mut table = unsafe { Constructor::new(target, &mut devices, &events) };
+        match Self::make(&mut table, words) {
             Ok(inner) => {
                 let instance = KBox::write(
                     place,
@@ -150,16 +97,14 @@ impl<T: Target> VTable<T> {
                 unsafe { (*raw).private = KBox::into_raw(instance).cast() };
                 // CAST: A small struct.
                 // SAFETY: As above.
-                unsafe {
-                    (*raw).per_io_data_size = core::mem::size_of::<PerBio<T::PerBio>>() as u32
-                };
+                unsafe { (*raw).per_io_data_size = size_of::<PerBio<T::PerBio>>() as u32 };
                 Ok(())
             }
             Err(error) => {
                 events.detach();
                 // SAFETY: All were taken for this target, and making it has failed, so nobody uses
                 // them.
-                unsafe { put_devices(raw, &mut devices) };
+                unsafe { devices.put(raw) };
                 Err(error)
             }
         }
@@ -193,7 +138,7 @@ impl<T: Target> VTable<T> {
         drop(inner);
         events.detach();
         // SAFETY: All were taken for this target; the inner target, which used them, is gone.
-        unsafe { put_devices(target, &mut devices) };
+        unsafe { devices.put(target) };
     }
 
     /// # Safety
@@ -350,13 +295,13 @@ impl<T: Target> VTable<T> {
         };
         // SAFETY: The target is valid.
         let target_len = unsafe { (*target).len };
-        for taken in instance.devices.0.iter().filter(|taken| taken.limits) {
+        for device in instance.devices.with_limits() {
             // SAFETY: Taken for this target: valid.
-            let bdev = unsafe { (*taken.device.as_ptr()).bdev };
+            let bdev = unsafe { (*device.as_ptr()).bdev };
             // SAFETY: The device is open.
             let len = unsafe { bindings::dm_preserve_bdev_nr_sectors(bdev) }.min(target_len);
             // SAFETY: As device-mapper asks for: a device of this target, and a range of it.
-            let stop = unsafe { callout(target, taken.device.as_ptr(), 0, len, data) };
+            let stop = unsafe { callout(target, device.as_ptr(), 0, len, data) };
             if stop != 0 {
                 return stop;
             }
@@ -365,7 +310,7 @@ impl<T: Target> VTable<T> {
     }
 
     /// The C structure for `T`, implemented by `module`.
-    fn target_type(module: &'static ThisModule) -> bindings::target_type {
+    pub(super) fn target_type(module: &'static ThisModule) -> bindings::target_type {
         bindings::target_type {
             features: u64::from(bindings::DM_TARGET_SINGLETON | bindings::DM_TARGET_NOWAIT),
             name: T::NAME.as_char_ptr(),
@@ -374,7 +319,7 @@ impl<T: Target> VTable<T> {
             ctr: Some(Self::ctr),
             dtr: Some(Self::dtr),
             map: Some(Self::map),
-            end_io: if T::HAS_END_IO || core::mem::needs_drop::<PerBio<T::PerBio>>() {
+            end_io: if T::HAS_END_IO || needs_drop::<PerBio<T::PerBio>>() {
                 Some(Self::end_io)
             } else {
                 None
@@ -413,72 +358,5 @@ impl<T: Target> VTable<T> {
             iterate_devices: Some(Self::iterate_devices),
             ..pin_init::zeroed()
         }
-    }
-}
-
-/// A registered target type; unregistered when dropped.
-///
-/// Wraps the C `struct target_type`, with `dm_register_target()` and `dm_unregister_target()`.
-///
-/// # Examples
-///
-/// In a module with a target type `T`:
-///
-/// ```
-/// use crate::dm::Registration;
-/// use crate::dm::Target;
-///
-/// #[pin_data]
-/// struct Loaded<T: Target> {
-///     #[pin]
-///     _target: Registration<T>,
-/// }
-///
-/// impl<T: Target> kernel::InPlaceModule for Loaded<T> {
-///     fn init(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-///         try_pin_init!(Self {
-///             _target <- Registration::new(module),
-///         }? Error)
-///     }
-/// }
-/// ```
-///
-/// # Invariants
-///
-/// `target_type` is registered with device-mapper.
-#[pin_data(PinnedDrop)]
-pub(crate) struct Registration<T> {
-    #[pin]
-    target_type: Opaque<bindings::target_type>,
-    _target: PhantomData<T>,
-}
-
-// SAFETY: A registration has no methods; registering and unregistering lock by themselves.
-unsafe impl<T> Send for Registration<T> {}
-// SAFETY: As above.
-unsafe impl<T> Sync for Registration<T> {}
-
-impl<T: Target> Registration<T> {
-    /// Registers `T`, which keeps `module` loaded while a table uses it. Errors: `EBUSY` when there
-    /// is a target type of that name.
-    pub(crate) fn new(module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            // INVARIANT: Registered, or the initialiser fails.
-            target_type <- Opaque::try_ffi_init(|slot: *mut bindings::target_type| {
-                // SAFETY: `slot` is valid for writes.
-                unsafe { slot.write(VTable::<T>::target_type(module)) };
-                // SAFETY: Filled in, and pinned until it is unregistered.
-                to_result(unsafe { bindings::dm_register_target(slot) })
-            }),
-            _target: PhantomData,
-        }? Error)
-    }
-}
-
-#[pinned_drop]
-impl<T> PinnedDrop for Registration<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: Registered by the type invariant; the module cannot go while a table uses it.
-        unsafe { bindings::dm_unregister_target(self.target_type.get()) };
     }
 }

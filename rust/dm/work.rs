@@ -64,7 +64,7 @@ use kernel::workqueue::Work;
 /// # Invariants
 ///
 /// The pointer is a live work queue, owned by this object.
-pub(crate) struct WorkQueue(NonNull<bindings::workqueue_struct>);
+pub struct WorkQueue(NonNull<bindings::workqueue_struct>);
 
 // SAFETY: Work queues may be used from any thread.
 unsafe impl Send for WorkQueue {}
@@ -75,13 +75,13 @@ impl WorkQueue {
     /// Creates a queue that is not bound to a CPU (`WQ_UNBOUND`), and makes progress under memory
     /// pressure (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name` is shown in the kernel's tools.
     /// Errors: `ENOMEM`.
-    pub(crate) fn new(name: &'static CStr) -> Result<Self> {
+    pub fn new(name: &'static CStr) -> Result<Self> {
         Self::with_flags(name, bindings::wq_flags_WQ_MEM_RECLAIM)
     }
 
     /// As [`Self::new`], without a thread in reserve: for work that freeing memory never waits for.
     /// Errors: `ENOMEM`.
-    pub(crate) fn new_unhurried(name: &'static CStr) -> Result<Self> {
+    pub fn new_unhurried(name: &'static CStr) -> Result<Self> {
         Self::with_flags(name, 0)
     }
 
@@ -96,7 +96,7 @@ impl WorkQueue {
     }
 
     /// Waits for all work that is queued or running now (`flush_workqueue()`).
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         // SAFETY: By the type invariant the queue is live.
         unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
     }
@@ -104,7 +104,7 @@ impl WorkQueue {
 
 /// Waits until a work item is neither queued nor running (`flush_work()`): one of this object,
 /// whatever else its queue has to do.
-pub(crate) fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
+pub fn flush<T: ?Sized, const ID: u64>(work: &Work<T, ID>) {
     // SAFETY: A reference is valid.
     let work = unsafe { Work::raw_get(work) };
     // SAFETY: Initialised, as all work items are, and live while it is borrowed.

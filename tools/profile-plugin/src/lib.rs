@@ -9,6 +9,10 @@
 //!
 //! Call paths come from what `call` and `ret` do to memory: the address of the return address that
 //! they write or read is the stack pointer, so no register is looked at.
+//!
+//! Every file but `plugin.rs` forbids unsafe code.
+
+#![deny(unsafe_code)]
 
 #[cfg(not(test))]
 mod plugin;

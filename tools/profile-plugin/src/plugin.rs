@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The plugin interface of QEMU (`qemu-plugin.h`, version 4: QEMU 9.2 and later), which is of C.
+//! All unsafe code of this crate is here.
+
+#![allow(unsafe_code)]
 
 use std::ffi::c_char;
 use std::ffi::c_int;

@@ -42,4 +42,22 @@ mod tests {
             vec![]
         );
     }
+
+    #[test]
+    fn the_table_tells_what_a_receiver_means() {
+        let target = (
+            "rust/dm/target.rs",
+            "trait Target {\nfn status(&self);\n}\n",
+        );
+        let bio = (
+            "rust/dm/bio.rs",
+            "struct Bio;\nimpl Bio {\nfn status(&self) {}\n}\n",
+        );
+        let user = |text| Graph::of(&Tree::of(&[target, bio, ("rust/dm/vtable.rs", text)]));
+        let graph = user("fn a() { b().target.status() }\n");
+        assert_eq!(check(&graph), vec![]);
+        // The files are in the order of this list.
+        assert_eq!(graph.arrows.keys().collect::<Vec<_>>(), [&(2, 0)]);
+        assert_eq!(check(&user("fn a() { b().other.status() }\n")).len(), 1);
+    }
 }

@@ -10,8 +10,8 @@ use crate::source::Tree;
 use syn::visit::Visit;
 
 const RULE: &str = "visibility";
-/// How many there may be: lower it when there are fewer. The aim is below 300.
-const LIMIT: usize = 962;
+/// How many there may be: fewer than 300.
+const LIMIT: usize = 299;
 /// Where the limit is.
 const PATH: &str = "tools/tidy/src/rules/visibility.rs";
 
