@@ -161,11 +161,11 @@ impl BlockDevice {
     /// (`bdev_freeze()`). Sleeps, and must not be called with a lock held that I/O could need.
     ///
     /// Errors: `EBUSY` when the filesystem is being unmounted, and those of the filesystem.
-    pub fn freeze(&self) -> Result<Frozen<'_>> {
+    pub fn freeze(&self) -> Result<FrozenFilesystem<'_>> {
         // SAFETY: By the type invariant the device is valid.
         to_result(unsafe { bindings::bdev_freeze(self.as_ptr()) })?;
         // INVARIANT: Frozen just now.
-        Ok(Frozen(self))
+        Ok(FrozenFilesystem(self))
     }
 
     /// Write and discard requests completed since the device exists (`part_stat_read()`,
@@ -196,9 +196,9 @@ impl Drop for BlockDevice {
 /// # Invariants
 ///
 /// [`BlockDevice::freeze`] has frozen the device, and nobody has thawed it on its behalf.
-pub struct Frozen<'a>(&'a BlockDevice);
+pub struct FrozenFilesystem<'a>(&'a BlockDevice);
 
-impl Drop for Frozen<'_> {
+impl Drop for FrozenFilesystem<'_> {
     fn drop(&mut self) {
         // SAFETY: The device is valid, and was frozen by the creator of `self`.
         let thawed = unsafe { bindings::bdev_thaw(self.0.as_ptr()) };

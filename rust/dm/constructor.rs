@@ -50,7 +50,7 @@ pub struct Constructor<'a> {
 
 /// A device that the table refers to, as [`Constructor::claim`] found it (`struct dm_dev`).
 #[derive(Clone, Copy)]
-pub struct Claim {
+pub struct ClaimedDevice {
     /// The device's number.
     pub devt: DevT,
     /// Its size in sectors.
@@ -119,7 +119,7 @@ impl<'a> Constructor<'a> {
     ///
     /// Errors: `ENOMEM`, `EINVAL` when it is the mapped device itself, `EBUSY` when somebody else
     /// has claimed it, and those of looking it up and opening it, `ENODEV` and `ENXIO` as a rule.
-    pub fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<Claim> {
+    pub fn claim(&mut self, path: &CStr, write: bool, limits: bool) -> Result<ClaimedDevice> {
         let mode = match write {
             true => bindings::BLK_OPEN_READ | bindings::BLK_OPEN_WRITE,
             false => bindings::BLK_OPEN_READ,
@@ -149,7 +149,7 @@ impl<'a> Constructor<'a> {
         if self.devices.0.push_within_capacity(taken).is_err() {
             bug("there is no room for a device that was taken: it is never put");
         }
-        Ok(Claim {
+        Ok(ClaimedDevice {
             devt,
             // SAFETY: The device is open.
             sectors: unsafe { bindings::dm_preserve_bdev_nr_sectors(bdev) },

@@ -61,7 +61,7 @@ use kernel::types::Opaque;
 /// # Invariants
 ///
 /// - `count` is initialised; it is live exactly while no [`Closed`] exists and none is being made.
-/// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Entry`] and
+/// - `value` is only replaced through [`Closed`], that is, while `count` is zero: no [`Stay`] and
 ///   no [`Ticket`] of this gate exists then.
 #[pin_data(PinnedDrop)]
 pub struct Gate<T> {
@@ -128,7 +128,7 @@ impl<T> Gate<T> {
     /// Goes in (`percpu_ref_tryget_live()`); `None` while the gate is closed or closing. Any
     /// context, never sleeps.
     #[inline]
-    pub fn enter(&self) -> Option<Entry<'_, T>> {
+    pub fn enter(&self) -> Option<Stay<'_, T>> {
         // SAFETY: By the type invariant the counter is initialised.
         let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
         // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would
@@ -141,7 +141,7 @@ impl<T> Gate<T> {
             unsafe {
                 bindings::dm_preserve_smp_rmb()
             };
-            Entry { gate: self }
+            Stay { gate: self }
         })
     }
 
@@ -187,16 +187,16 @@ impl<T> PinnedDrop for Gate<T> {
     }
 }
 
-/// Somebody inside an open gate. Leaves when dropped (`percpu_ref_put()`).
+/// A stay inside an open gate. Ends when dropped (`percpu_ref_put()`).
 ///
 /// # Invariants
 ///
 /// Holds one reference to the gate's count.
-pub struct Entry<'a, T> {
+pub struct Stay<'a, T> {
     gate: &'a Gate<T>,
 }
 
-impl<T> Entry<'_, T> {
+impl<T> Stay<'_, T> {
     /// Stays inside beyond the borrow: the ticket has to be given to [`Gate::leave`].
     #[inline]
     pub fn keep(self) -> Ticket {
@@ -217,7 +217,7 @@ impl<T> Entry<'_, T> {
     }
 }
 
-impl<T> Deref for Entry<'_, T> {
+impl<T> Deref for Stay<'_, T> {
     type Target = T;
 
     #[inline]
@@ -227,7 +227,7 @@ impl<T> Deref for Entry<'_, T> {
     }
 }
 
-impl<T> Drop for Entry<'_, T> {
+impl<T> Drop for Stay<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: By the type invariant this entry holds a reference, given up here.

@@ -13,8 +13,8 @@
 
 use crate::dm::errors::EUCLEAN;
 use crate::dm::Closed;
-use crate::dm::Entry;
 use crate::dm::Gate;
+use crate::dm::Stay;
 use crate::dm::Ticket;
 use crate::engine::space::Copies;
 use crate::history;
@@ -115,7 +115,7 @@ impl State {
 
     /// Enters the gate; `None` while it is closed. Atomic context.
     #[inline]
-    pub(super) fn enter(&self) -> Option<Entry<'_, Present>> {
+    pub(super) fn enter(&self) -> Option<Stay<'_, Present>> {
         self.gate.enter()
     }
 

@@ -41,10 +41,10 @@
 #![forbid(unsafe_code)]
 
 use crate::dm;
-use crate::dm::Entry;
 use crate::dm::NoIo;
 use crate::dm::Op;
 use crate::dm::Status;
+use crate::dm::Stay;
 use crate::engine::events::Event;
 use crate::engine::state::Present;
 use crate::engine::wake::Wake;
@@ -238,7 +238,7 @@ impl Writes {
     }
 
     /// Returns what to do for the first unmarked chunk of a bio.
-    fn next_step(&self, copier: &Copier, present: &Entry<'_, Present>, chunks: Chunks) -> Step {
+    fn next_step(&self, copier: &Copier, present: &Stay<'_, Present>, chunks: Chunks) -> Step {
         let Some(first) = present.marks.find(chunks, false) else {
             return Step::Again;
         };

@@ -8,7 +8,7 @@
 
 #![forbid(unsafe_code)]
 
-use crate::dm::Entry;
+use crate::dm::Stay;
 use crate::engine::state::Present;
 use crate::engine::write::waiting::HeldBio;
 use crate::engine::write::Writes;
@@ -34,7 +34,7 @@ impl Writes {
     /// Errors: the bio itself, if it has to wait.
     pub(super) fn try_submit(
         &self,
-        present: &Entry<'_, Present>,
+        present: &Stay<'_, Present>,
         mut bio: HeldBio,
     ) -> Result<(), HeldBio> {
         let chunks = self.chunks_of(&bio);
@@ -49,7 +49,7 @@ impl Writes {
 
     /// Marks all chunks of a run. Returns false if one of them is needed or not announced, if they
     /// are too many, or if there is no memory right now; some may be marked then.
-    pub(super) fn mark_unneeded(&self, present: &Entry<'_, Present>, chunks: Chunks) -> bool {
+    pub(super) fn mark_unneeded(&self, present: &Stay<'_, Present>, chunks: Chunks) -> bool {
         if chunks.len() > WINDOW
             || self.first_needed(present, chunks).is_some()
             || !self.is_announced(present, chunks)
@@ -82,7 +82,7 @@ impl Writes {
     /// Returns the first chunk of a run that is not marked and whose content is needed.
     pub(super) fn first_needed(
         &self,
-        present: &Entry<'_, Present>,
+        present: &Stay<'_, Present>,
         mut chunks: Chunks,
     ) -> Option<u64> {
         let timeline = self.state.timeline();
