@@ -270,7 +270,7 @@ impl Engine {
         &self.upkeep
     }
 
-    /// Returns the changes of history that have no consequences.
+    /// Returns the changes of history for which nothing is given up and nobody is told.
     pub(crate) fn changes(&self) -> &Changes {
         &self.changes
     }

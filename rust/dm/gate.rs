@@ -44,9 +44,9 @@ use kernel::types::Opaque;
 /// let gate = KBox::pin_init(Gate::new(1), GFP_KERNEL)?;
 ///
 /// // In `map`: go in, and stay inside until `end_io`.
-/// let entry = gate.enter().ok_or(EBUSY)?;
-/// assert_eq!(*entry, 1);
-/// let ticket = entry.keep();
+/// let stay = gate.enter().ok_or(EBUSY)?;
+/// assert_eq!(*stay, 1);
+/// let ticket = stay.keep();
 /// // In `end_io`:
 /// gate.leave(ticket);
 ///
@@ -55,7 +55,7 @@ use kernel::types::Opaque;
 /// *closed = 2;
 /// assert!(gate.enter().is_none());
 /// drop(closed);
-/// assert_eq!(gate.enter().map(|entry| *entry), Some(2));
+/// assert_eq!(gate.enter().map(|stay| *stay), Some(2));
 /// ```
 ///
 /// # Invariants
@@ -131,7 +131,7 @@ impl<T> Gate<T> {
     pub fn enter(&self) -> Option<Stay<'_, T>> {
         // SAFETY: By the type invariant the counter is initialised.
         let live = unsafe { bindings::dm_preserve_ref_tryget_live(self.count.get()) };
-        // INVARIANT: An entry exists only if the reference was taken (not `then_some`: that would
+        // INVARIANT: A stay exists only if the reference was taken (not `then_some`: that would
         // make, and drop, one in any case).
         live.then(|| {
             // Whoever sees the counter live again also sees what was done while it was closed. x86
@@ -222,7 +222,7 @@ impl<T> Deref for Stay<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: By the gate's invariant the value is not replaced while this entry is inside.
+        // SAFETY: By the gate's invariant the value is not replaced while this stay lasts.
         unsafe { &*self.gate.value.get() }
     }
 }
@@ -230,7 +230,7 @@ impl<T> Deref for Stay<'_, T> {
 impl<T> Drop for Stay<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariant this entry holds a reference, given up here.
+        // SAFETY: By the type invariant this stay holds a reference, given up here.
         unsafe { bindings::dm_preserve_ref_put(self.gate.count.get()) };
     }
 }

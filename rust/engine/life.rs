@@ -131,8 +131,10 @@ impl Engine {
         // A completion that has handed its copy back may still hold a reference.
         dm::synchronize_rcu();
         self.flush_work();
+        // Not before: copies that are under way need it.
         self.ground.waker.set(None);
-        // Of what was woken until then.
+        // What was woken until then. A task that is just waking may still queue the copier, which
+        // finds nothing to do.
         self.flush_work();
         self.ground.events.close();
     }

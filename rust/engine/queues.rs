@@ -2,8 +2,8 @@
 
 //! The module's work queues, which all engines share.
 //!
-//! They are the module's, not an engine's, so that an engine may be dropped by its own work item:
-//! destroying a queue waits for its work. Each has its own reason:
+//! They are the module's, not an engine's, so that an engine's parts may be dropped by their own
+//! work items: destroying a queue waits for its work. Each has its own reason:
 //!
 //! - `writes`: the copier and checkpoints, which writes wait for.
 //! - `log`: the logs alone. The others may wait for a log, so its work must never have
@@ -45,7 +45,7 @@ impl Queues {
         })
     }
 
-    /// Waits for all work, which holds the last references to engines that have ended.
+    /// Waits for all work, which holds the last references to parts of engines that have ended.
     pub(crate) fn flush(&self) {
         self.log.flush();
         self.writes.flush();

@@ -125,16 +125,16 @@ impl Session {
     }
 
     /// Writes the broken state to a superblock. Gives the log up if that could be done, or else if
-    /// writes are to pass `regardless`. Returns `None` if there is nothing to do: the store is
-    /// transient, or the log is given up already.
-    pub(super) fn write_broken(&self, regardless: bool) -> Option<Broken> {
+    /// writes are to pass `regardless`, which is asked then. Returns `None` if there is nothing to
+    /// do: the store is transient, or the log is given up already.
+    pub(super) fn write_broken(&self, regardless: impl FnOnce() -> bool) -> Option<Broken> {
         let mut guard = self.superblocks.lock();
         let superblocks = (*guard).as_mut()?;
         if self.log.is_given_up() {
             return None;
         }
         let written = superblocks.write_broken(self.device.store());
-        let is_given_up = written.is_ok() || regardless;
+        let is_given_up = written.is_ok() || regardless();
         if is_given_up {
             self.log.give_up();
         }

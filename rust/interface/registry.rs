@@ -59,7 +59,7 @@ impl Registry {
         Arc::pin_init(init, GFP_KERNEL)
     }
 
-    /// Waits for all work, which holds the last references to engines that have ended.
+    /// Waits for all work, which holds the last references to parts of engines that have ended.
     pub(crate) fn flush(&self) {
         self.queues.flush();
     }

@@ -31,7 +31,9 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 impl Log {
-    /// Appends the contents of copies to the log, and makes records of them.
+    /// Appends the contents of copies to the log, and makes records of them. What there is no room
+    /// for goes on when a record is written, or when a checkpoint has freed some
+    /// ([`Log::retire_soon`]).
     ///
     /// The copies come back as finished ones: with their positions once the record is durable, with
     /// an error if that fails, and without a position if their epoch has ended.
@@ -44,10 +46,12 @@ impl Log {
         self.form_records(&mut inner);
     }
 
-    /// Makes records of what waits, or gives contents back if the log has failed.
-    pub(in crate::engine) fn form_waiting(self: &Arc<Self>) {
+    /// Gives contents back that wait for a record, as the log has failed.
+    pub(in crate::engine) fn give_back_waiting(self: &Arc<Self>) {
         let mut inner = self.inner.lock();
-        self.form_records(&mut inner);
+        if !inner.contents.is_empty() {
+            self.form_records(&mut inner);
+        }
     }
 
     /// Makes records of what waits, as long as they can be written.

@@ -20,7 +20,8 @@ use kernel::workqueue::WorkItem;
 impl GatherDone<Copy> for RecordTag {
     fn done(mut gather: Write, status: Status) {
         gather.data.status = status;
-        // As in `Copy::done`: not the last reference.
+        // Not the last reference: a session ends when no record is in flight, and an engine after
+        // all `done`s (which are RCU read-side sections).
         if let Some(log) = gather.data.log.take() {
             log.written.push(gather);
             log.retire_soon();

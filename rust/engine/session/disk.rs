@@ -20,6 +20,15 @@ pub(in crate::engine) const PIECE_BYTES: usize = 64 << 10;
 /// How often recovery tells how far it is, in milliseconds.
 const PROGRESS_MS: i64 = 5000;
 
+/// Returns what a store's device has failed with, as one error: its own have other meanings here,
+/// such as `ENODEV` (there is no session) and `ENOSPC` (a checkpoint does not fit).
+fn as_eio(error: Error) -> Error {
+    match error {
+        ENOMEM => ENOMEM,
+        _ => EIO,
+    }
+}
+
 /// A store's device, for recovery and checkpoints. What is read is not written by others meanwhile.
 pub(in crate::engine) struct StoreDisk<'a> {
     device: &'a BlockDevice,
@@ -90,7 +99,8 @@ impl<'a> StoreDisk<'a> {
 
     /// Reads into the buffer.
     fn read_piece(&mut self, block: u64, sector: u64, bytes: u32) -> Result {
-        self.io.run(self.device, Direction::Read, sector, bytes)?;
+        let read = self.io.run(self.device, Direction::Read, sector, bytes);
+        read.map_err(as_eio)?;
         if let Some(progress) = self.progress.as_mut() {
             progress.count(self.device, block, u64::from(bytes));
         }
@@ -158,12 +168,13 @@ impl Disk for StoreDisk<'_> {
             self.io.copy_in(0, piece)?;
             // CAST: At most a piece.
             let bytes = piece.len() as u32;
-            self.io.run(self.device, Direction::Write, sector, bytes)?;
+            let written = self.io.run(self.device, Direction::Write, sector, bytes);
+            written.map_err(as_eio)?;
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result {
-        self.device.flush()
+        self.device.flush().map_err(as_eio)
     }
 }

@@ -40,8 +40,8 @@ impl Upkeep {
         self.log.fail();
         // Contents that wait for a record come back, also when none is in flight that would see to
         // that.
-        self.log.form_waiting();
-        let regardless = self.device.options().on_error == OnError::Continue;
+        self.log.give_back_waiting();
+        let regardless = || self.device.options().on_error == OnError::Continue;
         let Some(broken) = self.session.write_broken(regardless) else {
             return;
         };

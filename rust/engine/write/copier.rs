@@ -21,8 +21,8 @@
 //! looks at them only after what they wait for:
 //!
 //! - parked bios, and copies that could not settle: when the gate can be entered;
-//! - bios that wait for a region: when an announcement has ended, or they were woken and the log
-//!   has failed;
+//! - bios that wait for a region: when an announcement has ended, or something was noted and
+//!   the log has failed;
 //! - bios that wait for space or for the store: when something was noted in the
 //!   [waker](crate::engine::wake);
 //! - bios that wait for a slot: as many as there are free slots.
@@ -164,11 +164,11 @@ impl Writes {
             }
         }
         self.settle_lost(copier);
-        let woken = self.waker.take_news();
+        let has_news = self.waker.take_news();
         if !copier.regions.is_idle() {
-            self.open_regions(copier, woken);
+            self.open_regions(copier, has_news);
         }
-        if woken {
+        if has_news {
             // Space may have come, the store may have been given up, or the bios have to go back to
             // device-mapper: they find out.
             copier.pending.append(&mut copier.wait_store);

@@ -64,14 +64,14 @@ impl Writes {
             _ => span.len,
         };
         let chunks = self.device.shape().outward(span.start, span.start + len);
-        let Some(entry) = self.state.enter() else {
+        let Some(stay) = self.state.enter() else {
             return self.defer(bio);
         };
-        if entry.marks.find(chunks, false).is_some() && !self.mark_unneeded(&entry, chunks) {
-            drop(entry);
+        if stay.marks.find(chunks, false).is_some() && !self.mark_unneeded(&stay, chunks) {
+            drop(stay);
             return self.defer(bio);
         }
-        *bio.state() = Some(entry.keep());
+        *bio.state() = Some(stay.keep());
         bio.remap(self.device.origin(), span.start)
     }
 
@@ -90,15 +90,15 @@ impl Writes {
             .device
             .shape()
             .outward(span.start, span.start + span.len);
-        let Some(entry) = self.state.enter() else {
+        let Some(stay) = self.state.enter() else {
             return self.defer(bio);
         };
-        if entry.marks.find(chunks, false).is_some() {
+        if stay.marks.find(chunks, false).is_some() {
             let mut window = Chunks {
                 start: chunks.start,
                 end: chunks.end.min(chunks.start + WINDOW),
             };
-            let needed = self.first_needed(&entry, window);
+            let needed = self.first_needed(&stay, window);
             let drop_it = needed == Some(window.start);
             window.end = match needed {
                 Some(_) if drop_it => window.start + 1,
@@ -114,16 +114,16 @@ impl Writes {
             if drop_it {
                 return bio.end(Status::OK);
             }
-            if !self.is_announced(&entry, window) {
-                drop(entry);
+            if !self.is_announced(&stay, window) {
+                drop(stay);
                 return self.defer(bio);
             }
-            if !self.mark_unneeded(&entry, window) {
+            if !self.mark_unneeded(&stay, window) {
                 // No memory for the mark: not discarding is always right.
                 return bio.end(Status::OK);
             }
         }
-        *bio.state() = Some(entry.keep());
+        *bio.state() = Some(stay.keep());
         bio.remap(self.device.origin(), span.start)
     }
 

@@ -104,9 +104,9 @@ impl Writes {
         true
     }
 
-    /// Lets chunks be marked in regions whose announcement is durable. `woken` tells that something
-    /// else has happened that bios which wait for a region may wait for.
-    pub(super) fn open_regions(&self, copier: &mut Copier, woken: bool) {
+    /// Lets chunks be marked in regions whose announcement is durable. `has_news` tells that
+    /// something else has happened that bios which wait for a region may wait for.
+    pub(super) fn open_regions(&self, copier: &mut Copier, has_news: bool) {
         let Some(present) = self.state.enter() else {
             // The opening lets the work run again.
             return;
@@ -128,7 +128,7 @@ impl Writes {
         // Who still has to wait will do so again. As long as nothing has changed for them they are
         // left alone, as they may be many; who was refused, as too many regions were being
         // announced, waits for the end of one of these too.
-        if ended || (woken && failed) {
+        if ended || (has_news && failed) {
             copier.pending.append(&mut copier.regions.waiting);
         }
     }
