@@ -9,8 +9,9 @@
 //! - `/dev/preserve-control` ([`interface::ControlFile`]): ioctls for backup tools.
 //!
 //! A write goes from `interface/live.rs` to `engine/write/map.rs`, which lets it pass or gives it
-//! to the copier, `engine/write/copier.rs`. A read of frozen content goes from `interface/view.rs` or
-//! `interface/control.rs` to `engine/read.rs`. Both decide by the timeline, `history/timeline.rs`.
+//! to the copier, `engine/write/copier.rs`. A read of frozen content goes from `interface/view.rs`
+//! or `interface/control.rs` to `engine/read.rs`. Both decide by the timeline,
+//! `history/timeline.rs`.
 //! `Documentation/design.rst` tells more.
 //!
 //! All unsafe code is in `bindings.rs` and [`dm`]. The crate's root denies it for everybody; these

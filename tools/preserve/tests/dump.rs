@@ -97,7 +97,7 @@ fn each_kind_of_entry_is_shown() {
             json!({ "kind": "narrow", "id": 3 }),
             json!({ "kind": "drop", "id": 1 }),
             json!({ "kind": "forget", "id": 1 }),
-            json!({ "kind": "region", "region": 3, "epoch": 4, "generation": 1 }),
+            json!({ "kind": "region", "region": 3, "epoch": 4, "period": 1 }),
             json!({ "kind": "gone", "chunk": 77, "epoch": 4 }),
         ]
     );

@@ -94,7 +94,7 @@ fn structs() {
         }
     );
     structure!(
-        "RawContent entries",
+        "Content entries",
         0,
         RawContent {
             chunk,

@@ -153,6 +153,7 @@ const GROUPS: &[&[Test]] = &[
     persistent::controls::TESTS,
     persistent::crash::TESTS,
     persistent::errors::TESTS,
+    persistent::full_disk::TESTS,
     persistent::damage::TESTS,
     persistent::activation::TESTS,
     persistent::flush_origin::TESTS,

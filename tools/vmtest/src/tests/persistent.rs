@@ -15,6 +15,7 @@ mod files;
 pub mod flush_origin;
 pub mod flush_store;
 pub mod foreign;
+pub mod full_disk;
 pub mod full_log;
 pub mod growth;
 pub mod io_counts;
