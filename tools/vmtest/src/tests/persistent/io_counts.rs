@@ -51,7 +51,20 @@ struct Cost {
     store_sectors: u64,
 }
 
+/// The counts when they have come to rest: a disk counts an I/O only after its end has been told.
 fn now() -> Result<Cost> {
+    let mut last = counted()?;
+    loop {
+        thread::sleep(Duration::from_millis(50));
+        let now = counted()?;
+        if now == last {
+            return Ok(now);
+        }
+        last = now;
+    }
+}
+
+fn counted() -> Result<Cost> {
     Ok(Cost {
         origin_reads: number("vt-origin", READS)?,
         origin_writes: number("vt-origin", WRITES)?,
