@@ -4,7 +4,8 @@
 //!
 //! 1. The later valid [superblock](crate::store::superblocks) counts.
 //! 2. The checkpoint's image is loaded.
-//! 3. The log is *[replayed](crate::store::replay)* from the image's place, record by record, as
+//! 3. Unless the store was closed, and so its log is empty,
+//!    the log is *[replayed](crate::store::replay)* from the image's place, record by record, as
 //!    long as the next one is whole: it is of this store and session, has the next number and the
 //!    checksum of the header before it, and its own checksum and those of its contents are right.
 //! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each
@@ -21,6 +22,7 @@ use crate::base::EUCLEAN;
 use crate::format::Layout;
 use crate::format::Superblock;
 use crate::format::STATE_BROKEN;
+use crate::format::STATE_CLOSED;
 use crate::maps::Geometry;
 use crate::store::disk::Disk;
 use crate::store::image::ImageReader;
@@ -71,6 +73,12 @@ pub fn recover<C: EpochCopies, D: Disk>(
     let state = load::load(&mut reader, shape, layout, new_copies)?;
     let mut log = LogReader::new(superblock, layout, state.place, 0)?;
     let mut replay = Replay::new(state, layout, shape, sectors, new_copies)?;
+    // The log of a closed store is empty: nothing was written behind its last checkpoint. It need
+    // not even be readable.
+    if superblock.state.get() == STATE_CLOSED {
+        let (state, replayed) = replay.finish(log.place())?;
+        return Ok((Some(state), replayed));
+    }
     while let Some((block, record)) = log.next(disk)? {
         replay.record(block, &record).map_err(|error| match error {
             EFBIG => LARGER,

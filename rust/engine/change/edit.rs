@@ -17,7 +17,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// How many chunks are released before others may run.
-const RELEASED_AT_ONCE: u64 = 1 << 16;
+const RELEASED_AT_ONCE: usize = 1 << 22;
 
 impl Changes {
     /// Returns the chunks of ranges of sectors, rounded outwards or inwards. `EINVAL` for an empty
@@ -93,11 +93,12 @@ impl Changes {
             snapshot.released.prepare(run)?;
             self.session
                 .make_durable(&mut control, &[Entry::Release(id, run)])?;
-            for chunk in run.start..run.end {
-                if chunk % RELEASED_AT_ONCE == 0 {
-                    dm::let_others_run();
-                }
-                snapshot.released.set(chunk);
+            for start in (run.start..run.end).step_by(RELEASED_AT_ONCE) {
+                dm::let_others_run();
+                // CAST: A constant.
+                let end = run.end.min(start.saturating_add(RELEASED_AT_ONCE as u64));
+                // The leaves exist.
+                snapshot.released.set_run(Chunks { start, end })?;
             }
         }
         // Writes that wait for space may not need it any longer.

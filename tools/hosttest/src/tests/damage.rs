@@ -141,6 +141,24 @@ fn superblocks_stand_in_for_one_another() {
     }
 }
 
+/// The log of a closed store is empty, and need not be readable: neither the ring nor a segment.
+#[test]
+fn the_log_of_a_closed_store_is_not_read() {
+    let mut world = busy(7, 20);
+    world.shut_down().unwrap();
+    let layout = world.config.layout;
+    let mut store = world.store.clone();
+    let (_, replayed) = recovered(&mut store).unwrap();
+    assert_eq!((replayed.records, replayed.damaged), (0, false));
+    let of_log = (layout.ring_start..layout.image_start).chain(layout.data_start..store.blocks());
+    for block in of_log {
+        store.bad = Some(block);
+        assert!(recovered(&mut store).is_ok(), "block {block}");
+    }
+    store.bad = Some(layout.image_block(world.superblock.image_area.get()));
+    assert!(recovered(&mut store).is_err(), "the image is read");
+}
+
 /// An image with any byte changed is an error.
 #[test]
 fn i8_images_with_a_changed_byte() {

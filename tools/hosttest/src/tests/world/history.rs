@@ -214,7 +214,7 @@ impl World {
     }
 
     /// Finishes, and writes the last checkpoint.
-    fn shut_down(&mut self) -> Step {
+    pub(crate) fn shut_down(&mut self) -> Step {
         self.finish()?;
         self.origin.sync();
         self.checkpoint(STATE_CLOSED, 0)?;
