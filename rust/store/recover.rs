@@ -4,8 +4,7 @@
 //!
 //! 1. The later valid [superblock](crate::store::superblocks) counts.
 //! 2. The checkpoint's image is loaded.
-//! 3. Unless the store was closed, and so its log is empty,
-//!    the log is *[replayed](crate::store::replay)* from the image's place, record by record, as
+//! 3. The log is *[replayed](crate::store::replay)* from the image's place, record by record, as
 //!    long as the next one is whole: it is of this store and session, has the next number and the
 //!    checksum of the header before it, and its own checksum and those of its contents are right.
 //! 4. At each record that begins an epoch, and at the end, the epoch so far is *settled*: each
@@ -73,22 +72,28 @@ pub fn recover<C: EpochCopies, D: Disk>(
     let state = load::load(&mut reader, shape, layout, new_copies)?;
     let mut log = LogReader::new(superblock, layout, state.place, 0)?;
     let mut replay = Replay::new(state, layout, shape, sectors, new_copies)?;
-    // The log of a closed store is empty: nothing was written behind its last checkpoint. It need
-    // not even be readable.
-    if superblock.state.get() == STATE_CLOSED {
-        let (state, replayed) = replay.finish(log.place())?;
-        return Ok((Some(state), replayed));
-    }
-    while let Some((block, record)) = log.next(disk)? {
+    while let Some((block, record)) = unless_closed(superblock, log.next(disk), None)? {
         replay.record(block, &record).map_err(|error| match error {
             EFBIG => LARGER,
             error => error.into(),
         })?;
     }
     let (state, mut replayed) = replay.finish(log.place())?;
-    replayed.damaged = log.tail().is_damaged(disk)?;
+    replayed.damaged = unless_closed(superblock, log.tail().is_damaged(disk), false)?;
     Ok(match replayed.damaged {
         true => (None, replayed),
         false => (Some(state), replayed),
     })
+}
+
+/// Returns what came of reading the log, or `empty` if that failed and the store was closed. The
+/// log of a closed store is empty, since nothing was written behind its last checkpoint. So it need
+/// not be readable.
+///
+/// Errors: those of reading, but for `EIO` if the store was closed.
+fn unless_closed<T>(superblock: &Superblock, read: Result<T>, empty: T) -> Result<T> {
+    match read {
+        Err(EIO) if superblock.state.get() == STATE_CLOSED => Ok(empty),
+        read => read,
+    }
 }
