@@ -30,7 +30,7 @@
 
 #![forbid(unsafe_code)]
 
-pub(super) mod begin;
+mod begin;
 mod checkpoint;
 pub(super) mod disk;
 mod durable;

@@ -124,6 +124,8 @@ impl Upkeep {
             // The store is transient or given up; there was no memory. The flag needs none. Freeing
             // its copies has to wait for the next change.
             oldest.set_dropped();
+            // Writes may wait that it needs no longer.
+            self.waker.look_again();
         }
         self.device.counters().invalidated.add(1);
         let advice = match self.log.is_given_up() {
@@ -135,8 +137,6 @@ impl Upkeep {
             self.device.live(),
             why.to_str().unwrap_or("")
         );
-        // Writes may wait that it needs no longer.
-        self.waker.look_again();
         self.events.add(Event::Invalid);
     }
 
