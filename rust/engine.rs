@@ -27,7 +27,7 @@
 
 #![forbid(unsafe_code)]
 
-pub(crate) mod boot;
+pub mod boot;
 mod change;
 mod device;
 mod events;
@@ -44,19 +44,19 @@ mod upkeep;
 mod wake;
 mod write;
 
-pub(crate) use device::Device;
-pub(crate) use device::Identity;
-pub(crate) use phase::read_deadline;
-pub(crate) use phase::Phase;
-pub(crate) use queues::Queues;
-pub(crate) use read::Kind;
-pub(crate) use read::Piece;
-pub(crate) use read::ReadBuffer;
-pub(crate) use read::Source;
-pub(crate) use space::Copies;
-pub(crate) use state::Epoch;
-pub(crate) use state::State;
-pub(crate) use state::Timeline;
+pub use device::Device;
+pub use device::Identity;
+pub use phase::read_deadline;
+pub use phase::Phase;
+pub use queues::Queues;
+pub use read::Kind;
+pub use read::Piece;
+pub use read::ReadBuffer;
+pub use read::Source;
+pub use space::Copies;
+pub use state::Epoch;
+pub use state::State;
+pub use state::Timeline;
 
 use crate::dm;
 use crate::dm::WorkQueue;
@@ -90,7 +90,7 @@ use write::Copier;
 use write::Writes;
 
 /// The engine. See the [module's documentation](self).
-pub(crate) struct Engine {
+pub struct Engine {
     ground: Ground,
     log: Arc<Log>,
     session: Arc<Session>,
@@ -190,7 +190,7 @@ impl Engine {
     ///
     /// Errors, as [`Trouble`]: a text if the devices cannot be used, otherwise those of opening and
     /// reading them, `ENOMEM`.
-    pub(crate) fn new(
+    pub fn new(
         identity: Identity,
         shape: Geometry,
         options: Options,
@@ -241,63 +241,63 @@ impl Engine {
     }
 
     /// Returns the device: which devices these are, and their sizes and options.
-    pub(crate) fn device(&self) -> &Device {
+    pub fn device(&self) -> &Device {
         &self.ground.device
     }
 
     /// Returns what is known now.
-    pub(crate) fn state(&self) -> &State {
+    pub fn state(&self) -> &State {
         &self.ground.state
     }
 
     /// Returns which phase the engine is in.
-    pub(crate) fn phases(&self) -> &Phases {
+    pub fn phases(&self) -> &Phases {
         &self.ground.phases
     }
 
     /// Returns the events of the device.
-    pub(crate) fn events(&self) -> &Arc<EventLog> {
+    pub fn events(&self) -> &Arc<EventLog> {
         &self.ground.events
     }
 
     /// Returns the writes of the device.
-    pub(crate) fn writes(&self) -> &Arc<Writes> {
+    pub fn writes(&self) -> &Arc<Writes> {
         &self.writes
     }
 
     /// Returns what users ask for, and what becomes of the store.
-    pub(crate) fn upkeep(&self) -> &Arc<Upkeep> {
+    pub fn upkeep(&self) -> &Arc<Upkeep> {
         &self.upkeep
     }
 
     /// Returns the changes of history for which nothing is given up and nobody is told.
-    pub(crate) fn changes(&self) -> &Changes {
+    pub fn changes(&self) -> &Changes {
         &self.changes
     }
 
     /// Returns the frozen content.
-    pub(crate) fn frozen(&self) -> &Frozen {
+    pub fn frozen(&self) -> &Frozen {
         &self.frozen
     }
 
     /// Returns the number of sectors of the store that can hold contents, and how many of them are
     /// in use.
-    pub(crate) fn store_sectors(&self) -> (u64, u64) {
+    pub fn store_sectors(&self) -> (u64, u64) {
         self.ground.space.sectors(self.ground.device.shape())
     }
 
     /// Returns true if the persistent store has failed.
-    pub(crate) fn has_failed(&self) -> bool {
+    pub fn has_failed(&self) -> bool {
         self.log.has_failed()
     }
 
     /// Returns true while writes wait that should be logged, as the store cannot be written.
-    pub(crate) fn is_failing(&self) -> bool {
+    pub fn is_failing(&self) -> bool {
         self.log.is_failing()
     }
 
     /// Returns the work queue in which reads of frozen content wait for the live device's resume.
-    pub(crate) fn waits(&self) -> &WorkQueue {
+    pub fn waits(&self) -> &WorkQueue {
         &self.ground.queues.waits
     }
 }

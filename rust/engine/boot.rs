@@ -31,7 +31,7 @@ struct Boot {
 /// Finds out which boot this is. Called when the module is loaded.
 ///
 /// Errors: `ENOMEM`.
-pub(crate) fn begin() -> Result {
+pub fn begin() -> Result {
     let text = dm::boot_id_text().inspect_err(|error| {
         pr_warn!(
             "the kernel's boot id cannot be read ({error:?}): stores that were not closed count \
@@ -48,12 +48,12 @@ pub(crate) fn begin() -> Result {
 }
 
 /// Forgets everything. Called when the module is unloaded.
-pub(crate) fn end() {
+pub fn end() {
     BOOT.set(None);
 }
 
 /// Returns the id of this boot; zero if it is not known.
-pub(crate) fn id() -> BootId {
+pub fn id() -> BootId {
     BOOT.get().map_or(BootId::default(), |boot| boot.id)
 }
 

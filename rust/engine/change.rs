@@ -23,7 +23,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// Changes of history. See the [module's documentation](self).
-pub(crate) struct Changes {
+pub struct Changes {
     device: Arc<Device>,
     state: Arc<State>,
     space: Arc<Space>,

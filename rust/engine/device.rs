@@ -23,17 +23,17 @@ use kernel::sync::SpinLock;
 
 /// Which devices an engine belongs to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub struct Identity {
     /// The live device.
-    pub(crate) live: DevT,
+    pub live: DevT,
     /// The origin.
-    pub(crate) origin: DevT,
+    pub origin: DevT,
     /// The store.
-    pub(crate) store: DevT,
+    pub store: DevT,
 }
 
 /// A number that only rises.
-pub(crate) struct Counter(Atomic<u64>);
+pub struct Counter(Atomic<u64>);
 
 impl Counter {
     fn new() -> Self {
@@ -52,21 +52,21 @@ impl Counter {
     }
 
     /// Returns the number.
-    pub(crate) fn get(&self) -> u64 {
+    pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
 /// Things counted since the engine exists.
-pub(crate) struct Counters {
+pub struct Counters {
     /// Writes that had to wait.
-    pub(crate) waited: Counter,
+    pub waited: Counter,
     /// Chunks that could not be read before they were overwritten.
-    pub(crate) gone: Counter,
+    pub gone: Counter,
     /// Snapshots given up.
-    pub(crate) invalidated: Counter,
+    pub invalidated: Counter,
     /// Reads of frozen content that found the store damaged.
-    pub(crate) damaged: Counter,
+    pub damaged: Counter,
 }
 
 /// The two devices that an engine has opened.
@@ -127,7 +127,7 @@ pub(super) struct Uuids {
 
 /// The device. See the [module's documentation](self).
 #[pin_data]
-pub(crate) struct Device {
+pub struct Device {
     opened: Opened,
     uuids: Uuids,
     /// The chunk size; the length in it is that at the beginning, see [`Device::geometry`].
@@ -164,48 +164,48 @@ impl Device {
     }
 
     /// Returns which devices these are.
-    pub(crate) fn identity(&self) -> Identity {
+    pub fn identity(&self) -> Identity {
         self.opened.identity
     }
 
     /// Returns the live device, which messages name.
-    pub(crate) fn live(&self) -> DevT {
+    pub fn live(&self) -> DevT {
         self.opened.identity.live
     }
 
     /// Returns the origin.
-    pub(crate) fn origin(&self) -> &BlockDevice {
+    pub fn origin(&self) -> &BlockDevice {
         &self.opened.origin
     }
 
     /// Returns the store's device.
-    pub(crate) fn store(&self) -> &BlockDevice {
+    pub fn store(&self) -> &BlockDevice {
         &self.opened.store
     }
 
     /// Returns true if snapshots and the record of changes survive.
-    pub(crate) fn is_persistent(&self) -> bool {
+    pub fn is_persistent(&self) -> bool {
         self.uuids.store.is_some()
     }
 
     /// Returns the UUID that changes whenever tracking breaks.
-    pub(crate) fn generation(&self) -> [u8; 16] {
+    pub fn generation(&self) -> [u8; 16] {
         self.uuids.generation
     }
 
     /// Returns the persistent store's UUID; zeroes with a transient store.
-    pub(crate) fn store_uuid(&self) -> [u8; 16] {
+    pub fn store_uuid(&self) -> [u8; 16] {
         self.uuids.store.unwrap_or_default()
     }
 
     /// Returns the chunk size, with the length that the device had at the beginning.
     #[inline]
-    pub(crate) fn shape(&self) -> &Geometry {
+    pub fn shape(&self) -> &Geometry {
         &self.shape
     }
 
     /// Returns the chunk size and the length as it is now.
-    pub(crate) fn geometry(&self) -> Geometry {
+    pub fn geometry(&self) -> Geometry {
         let now = self.shape.with_sectors(self.sectors());
         now.unwrap_or(self.shape)
     }
@@ -221,7 +221,7 @@ impl Device {
     }
 
     /// Returns the options of the table that is active.
-    pub(crate) fn options(&self) -> Options {
+    pub fn options(&self) -> Options {
         *self.options.lock()
     }
 
@@ -231,12 +231,12 @@ impl Device {
     }
 
     /// Returns what has been counted.
-    pub(crate) fn counters(&self) -> &Counters {
+    pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
     /// Returns the first sector in the store of the content at a position.
-    pub(crate) fn store_sector(&self, position: u64) -> u64 {
+    pub fn store_sector(&self, position: u64) -> u64 {
         match self.is_persistent() {
             true => position * BLOCK_SECTORS,
             false => self.shape.sector(position),

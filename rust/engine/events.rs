@@ -101,7 +101,7 @@ struct EventList {
 
 /// The events of an engine.
 #[pin_data]
-pub(crate) struct EventLog {
+pub struct EventLog {
     #[pin]
     log: Mutex<EventList>,
     #[pin]
@@ -138,13 +138,13 @@ impl EventLog {
     }
 
     /// Sends events to this target from now on, beginning with those that have waited for a target.
-    pub(crate) fn set_sink(self: &Arc<Self>, sink: Arc<Events>) {
+    pub fn set_sink(self: &Arc<Self>, sink: Arc<Events>) {
         self.log.lock().sink = Some(sink);
         self.send();
     }
 
     /// Returns the number of the last event.
-    pub(crate) fn number(&self) -> u64 {
+    pub fn number(&self) -> u64 {
         self.log.lock().number
     }
 
@@ -175,7 +175,7 @@ impl EventLog {
     /// number, and which kinds there were.
     ///
     /// Errors: `ETIMEDOUT`, `EINTR`, `ENODEV` when the last target is gone.
-    pub(crate) fn wait(&self, seen: u64, timeout_ms: u32) -> Result<(u64, u32)> {
+    pub fn wait(&self, seen: u64, timeout_ms: u32) -> Result<(u64, u32)> {
         let mut left = msecs_to_jiffies(timeout_ms);
         let mut log = self.log.lock();
         loop {

@@ -33,7 +33,7 @@ use kernel::sync::Arc;
 impl Engine {
     /// Waits until the engine's work has nothing to do. Must not be called from another device's
     /// work, for which this one may be waiting.
-    pub(crate) fn flush_work(&self) {
+    pub fn flush_work(&self) {
         // Each may let the next run.
         self.log.flush_work();
         self.upkeep.flush_work();
@@ -44,7 +44,7 @@ impl Engine {
     /// length. Allocates only if the device has grown.
     ///
     /// Errors: `EBUSY` if the engine was bypassed, those of growing.
-    pub(crate) fn bind(&self, sectors: u64, options: Options) -> Result {
+    pub fn bind(&self, sectors: u64, options: Options) -> Result {
         if self.ground.phases.was_bypassed() {
             pr_err!(
                 "{}: writes have gone past this table since it was loaded: load it again\n",
@@ -81,7 +81,7 @@ impl Engine {
     }
 
     /// Makes the engine active: from now on writes come.
-    pub(crate) fn activate(&self) {
+    pub fn activate(&self) {
         self.keep_held();
         self.ground.phases.set(Phase::Active);
         if self.log.is_failing() {
@@ -90,13 +90,13 @@ impl Engine {
     }
 
     /// Gives back to device-mapper what waits for space, as a noflush suspend of `target` begins.
-    pub(crate) fn requeue_held(&self, target: &Arc<Events>) {
+    pub fn requeue_held(&self, target: &Arc<Events>) {
         self.ground.phases.set_suspending(Some(target.clone()));
         self.ground.waker.look_again();
     }
 
     /// Makes bios wait for space again, as no noflush suspend is under way.
-    pub(crate) fn keep_held(&self) {
+    pub fn keep_held(&self) {
         self.ground.phases.set_suspending(None);
         self.ground.waker.look_again();
     }
@@ -104,7 +104,7 @@ impl Engine {
     /// Suspends the engine after its target: no bio is in flight. Waits until no copy is in flight
     /// either, then closes a persistent store. Copies may outlive their bios, which are submitted
     /// without them if need shrinks.
-    pub(crate) fn deactivate(&self) {
+    pub fn deactivate(&self) {
         self.ground.phases.set(Phase::Suspended);
         self.is_bound.store(false, Release);
         self.writes.wait_for_copies();
@@ -118,14 +118,14 @@ impl Engine {
     /// `is_replaced` by another one that is active. Unless another target of the engine has begun
     /// to become active, the engine is bypassed: it is never active again, since a table may have
     /// been there for a moment that nobody saw.
-    pub(crate) fn note_destroyed(&self, is_replaced: bool) {
+    pub fn note_destroyed(&self, is_replaced: bool) {
         if self.ground.phases.now() == Phase::Suspended && !self.is_bound.load(Acquire) {
             self.ground.phases.set_bypassed(is_replaced);
         }
     }
 
     /// Ends the engine after its last target. The caller keeps a reference.
-    pub(crate) fn shut_down(&self) {
+    pub fn shut_down(&self) {
         self.ground.phases.set(Phase::Dead);
         self.writes.wait_for_copies();
         // A completion that has handed its copy back may still hold a reference.
@@ -141,7 +141,7 @@ impl Engine {
 
     /// Remembers what to believe of a store that is not closed. Nothing is written to the store any
     /// longer, and nobody else has opened it yet.
-    pub(crate) fn remember_end(&self) {
+    pub fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();
         self.session.remember_end(self.ground.phases.was_replaced());

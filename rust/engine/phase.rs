@@ -32,7 +32,7 @@ const NS_PER_MS: u64 = 1_000_000;
 
 /// What an engine is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Phase {
+pub enum Phase {
     /// No target has been resumed yet.
     Setup,
     /// Every write passes through the engine.
@@ -44,13 +44,13 @@ pub(crate) enum Phase {
 }
 
 /// Returns the time up to which a read of frozen content that begins now waits for a resume.
-pub(crate) fn read_deadline() -> u64 {
+pub fn read_deadline() -> u64 {
     dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
 }
 
 /// The phase of an engine, and who waits for the next.
 #[pin_data]
-pub(crate) struct Phases {
+pub struct Phases {
     #[pin]
     phase: Mutex<Phase>,
     #[pin]
@@ -77,7 +77,7 @@ impl Phases {
     }
 
     /// Returns the phase. May sleep.
-    pub(crate) fn now(&self) -> Phase {
+    pub fn now(&self) -> Phase {
         *self.phase.lock()
     }
 
@@ -88,7 +88,7 @@ impl Phases {
     }
 
     /// Returns true if writes have gone past the engine.
-    pub(crate) fn was_bypassed(&self) -> bool {
+    pub fn was_bypassed(&self) -> bool {
         self.was_bypassed.load(Acquire)
     }
 
@@ -109,7 +109,7 @@ impl Phases {
     /// [`dm::monotonic_ns`]).
     ///
     /// Errors: `ENODEV` when they never will, `ETIMEDOUT` at the deadline, `EINTR` for a signal.
-    pub(crate) fn wait_until_active(&self, deadline: u64) -> Result {
+    pub fn wait_until_active(&self, deadline: u64) -> Result {
         let mut phase = self.phase.lock();
         loop {
             match *phase {

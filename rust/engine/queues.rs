@@ -21,22 +21,22 @@ use crate::dm::WorkQueue;
 use kernel::prelude::*;
 
 /// See the [module's documentation](self).
-pub(crate) struct Queues {
+pub struct Queues {
     /// The copier's and the checkpoints'.
-    pub(crate) writes: WorkQueue,
+    pub writes: WorkQueue,
     /// The logs'.
     pub(super) log: WorkQueue,
     /// Where events are sent from.
-    pub(crate) events: WorkQueue,
+    pub events: WorkQueue,
     /// Where reads wait for a resume.
-    pub(crate) waits: WorkQueue,
+    pub waits: WorkQueue,
 }
 
 impl Queues {
     /// Creates the queues. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         Ok(Self {
             writes: WorkQueue::new(c"dm-preserve")?,
             log: WorkQueue::new(c"dm-preserve-log")?,
@@ -46,7 +46,7 @@ impl Queues {
     }
 
     /// Waits for all work, which holds the last references to parts of engines that have ended.
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         self.log.flush();
         self.writes.flush();
         self.events.flush();

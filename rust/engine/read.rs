@@ -47,7 +47,7 @@ use kernel::sync::Arc;
 const READ_BYTES: u64 = 64 << 10;
 
 /// The frozen content of a live device. See the [module's documentation](self).
-pub(crate) struct Frozen {
+pub struct Frozen {
     device: Arc<Device>,
     state: Arc<State>,
     space: Arc<Space>,
@@ -56,7 +56,7 @@ pub(crate) struct Frozen {
 }
 
 /// Where the frozen content of some chunks is.
-pub(crate) enum Source {
+pub enum Source {
     /// Not protected: there is none to be had.
     Hole,
     /// Overwritten without a copy.
@@ -69,7 +69,7 @@ pub(crate) enum Source {
 
 /// What a read of frozen content brought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// Data.
     Data,
     /// Nothing, as it is not protected.
@@ -77,18 +77,18 @@ pub(crate) enum Kind {
 }
 
 /// A piece of frozen content.
-pub(crate) struct Piece {
-    pub(crate) kind: Kind,
+pub struct Piece {
+    pub kind: Kind,
     /// Where the data is in the reader's buffer, in bytes.
-    pub(crate) offset: u32,
+    pub offset: u32,
     /// How many sectors it is.
-    pub(crate) sectors: u64,
+    pub sectors: u64,
 }
 
 /// What a reader brings along: a buffer that a whole chunk fits into, and the headers that it has
 /// seen.
-pub(crate) struct ReadBuffer {
-    pub(crate) io: KBox<Io<()>>,
+pub struct ReadBuffer {
+    pub io: KBox<Io<()>>,
     headers: Headers,
 }
 
@@ -96,7 +96,7 @@ impl ReadBuffer {
     /// Makes a buffer for reads of frozen content. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new(frozen: &Frozen) -> Result<Self> {
+    pub fn new(frozen: &Frozen) -> Result<Self> {
         // CAST: At most 1 MiB.
         let bytes = frozen.device.shape().chunk_bytes().max(READ_BYTES) as usize;
         Ok(Self {
@@ -107,7 +107,7 @@ impl ReadBuffer {
 
     /// Returns true if a bio, which is whole chunks, has brought contents with the right checksums.
     /// The bio is moved on to its end, or behind the first content that is wrong.
-    pub(crate) fn are_right<S>(
+    pub fn are_right<S>(
         &mut self,
         frozen: &Frozen,
         first: Content,
@@ -157,7 +157,7 @@ impl Frozen {
     }
 
     /// Returns the designation that decides which chunks of a snapshot can be read.
-    pub(crate) fn visible(&self, snapshot: &Snapshot) -> Arc<Designation> {
+    pub fn visible(&self, snapshot: &Snapshot) -> Arc<Designation> {
         match snapshot.keep_unprotected {
             true => self.state.designation(),
             false => snapshot.designation.clone(),
@@ -166,7 +166,7 @@ impl Frozen {
 
     /// Returns where the frozen content of the first chunk of `run` is, and the end of the chunks
     /// for which the answer is the same.
-    pub(crate) fn look(
+    pub fn look(
         &self,
         timeline: &Timeline,
         snapshot: &Snapshot,
@@ -200,7 +200,7 @@ impl Frozen {
     ///
     /// Errors: `ENOENT` if the snapshot has been dropped, `EAGAIN` if it cannot be told while the
     /// live device is suspended, `ENODEV` if it cannot be told any longer.
-    pub(crate) fn still_on_origin(&self, id: u64, run: Chunks) -> Result<bool> {
+    pub fn still_on_origin(&self, id: u64, run: Chunks) -> Result<bool> {
         let timeline = self.state.timeline();
         let snapshot = timeline.snapshot(id).ok_or(ENOENT)?;
         if timeline.first_marked(snapshot, run).is_some() {
@@ -219,7 +219,7 @@ impl Frozen {
     ///
     /// Errors: `ENOENT`, `ENODATA` (gone), `EUCLEAN` (the store is damaged there), `EAGAIN` (it is
     /// on the origin, and the live device is suspended), `ENODEV`, and those of the devices.
-    pub(crate) fn read_frozen(
+    pub fn read_frozen(
         &self,
         id: u64,
         start: u64,

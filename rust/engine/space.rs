@@ -140,7 +140,7 @@ impl Drop for EpochSpace {
 
 /// The copies. See the [module's documentation](self).
 #[pin_data]
-pub(crate) struct Copies {
+pub struct Copies {
     #[pin]
     index: SpinLock<Index>,
     #[pin]
@@ -166,13 +166,13 @@ impl Copies {
     }
 
     /// Returns the number of chunks copied.
-    pub(crate) fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         self.index.lock().len()
     }
 
     /// Returns the position of a chunk's content, and the number of chunks from it on whose
     /// contents follow one another there.
-    pub(crate) fn find(&self, chunk: u64) -> Option<(u64, u64)> {
+    pub fn find(&self, chunk: u64) -> Option<(u64, u64)> {
         self.index.lock().find(chunk)
     }
 
@@ -234,7 +234,7 @@ impl Copies {
     }
 
     /// Returns the number of bytes that the index occupies.
-    pub(crate) fn memory(&self) -> u64 {
+    pub fn memory(&self) -> u64 {
         self.index.lock().memory()
     }
 }

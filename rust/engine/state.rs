@@ -34,9 +34,9 @@ use kernel::sync::MutexGuard;
 use kernel::sync::SpinLock;
 
 /// Epochs with our copies.
-pub(crate) type Epoch = history::Epoch<Copies>;
+pub type Epoch = history::Epoch<Copies>;
 /// Timelines with our copies.
-pub(crate) type Timeline = history::Timeline<Copies>;
+pub type Timeline = history::Timeline<Copies>;
 
 /// What a write on the fast path needs: the present epoch.
 pub(super) struct Present {
@@ -75,7 +75,7 @@ pub(super) struct Known {
 
 /// The state. See the [module's documentation](self).
 #[pin_data]
-pub(crate) struct State {
+pub struct State {
     #[pin]
     gate: Gate<Present>,
     #[pin]
@@ -121,7 +121,7 @@ impl State {
 
     /// Leaves the gate, for a write that has completed. Atomic context.
     #[inline]
-    pub(crate) fn leave(&self, ticket: Ticket) {
+    pub fn leave(&self, ticket: Ticket) {
         self.gate.leave(ticket);
     }
 
@@ -132,7 +132,7 @@ impl State {
 
     /// Returns the timeline as it is now.
     #[inline]
-    pub(crate) fn timeline(&self) -> Arc<Timeline> {
+    pub fn timeline(&self) -> Arc<Timeline> {
         self.timeline.lock().clone()
     }
 
@@ -144,7 +144,7 @@ impl State {
     }
 
     /// Returns the designation as it is now.
-    pub(crate) fn designation(&self) -> Arc<Designation> {
+    pub fn designation(&self) -> Arc<Designation> {
         self.designation.lock().clone()
     }
 
@@ -155,7 +155,7 @@ impl State {
     }
 
     /// Returns the next snapshot's id.
-    pub(crate) fn next_id(&self) -> u64 {
+    pub fn next_id(&self) -> u64 {
         self.next_id.load(Relaxed)
     }
 
@@ -165,7 +165,7 @@ impl State {
     }
 
     /// Returns the highest id that is unproven; 0 for none.
-    pub(crate) fn unproven(&self) -> u64 {
+    pub fn unproven(&self) -> u64 {
         self.unproven.load(Acquire)
     }
 
@@ -178,7 +178,7 @@ impl State {
     /// Refuses an unproven snapshot or bookmark. An id of 0 stands for none.
     ///
     /// Errors: `EUCLEAN`.
-    pub(crate) fn ensure_proven(&self, id: u64) -> Result {
+    pub fn ensure_proven(&self, id: u64) -> Result {
         match id > 0 && id <= self.unproven() {
             true => Err(EUCLEAN),
             false => Ok(()),

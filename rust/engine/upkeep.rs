@@ -33,7 +33,7 @@ use kernel::workqueue::Work;
 
 /// What is given up, and who is told. See the [module's documentation](self).
 #[pin_data]
-pub(crate) struct Upkeep {
+pub struct Upkeep {
     device: Arc<Device>,
     state: Arc<State>,
     space: Arc<Space>,

@@ -48,7 +48,7 @@ use waiting::HeldBio;
 
 /// The writes. See the [module's documentation](self).
 #[pin_data]
-pub(crate) struct Writes {
+pub struct Writes {
     device: Arc<Device>,
     state: Arc<State>,
     space: Arc<Space>,
@@ -111,7 +111,7 @@ impl Writes {
     }
 
     /// Returns true if writes wait for space.
-    pub(crate) fn is_blocked(&self) -> bool {
+    pub fn is_blocked(&self) -> bool {
         self.is_blocked.load(Acquire)
     }
 

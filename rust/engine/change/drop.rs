@@ -43,7 +43,7 @@ impl Changes {
     /// Forgets a bookmark.
     ///
     /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of `Session::make_durable`.
-    pub(crate) fn forget_bookmark(&self, id: u64) -> Result {
+    pub fn forget_bookmark(&self, id: u64) -> Result {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
         let new = self.without_bookmark(id)?;

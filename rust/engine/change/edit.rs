@@ -47,7 +47,7 @@ impl Changes {
     ///
     /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device,
     /// `ENOMEM`, those of `Session::make_durable`.
-    pub(crate) fn edit_designation(&self, ranges: &[(u64, u64)], protect: bool) -> Result {
+    pub fn edit_designation(&self, ranges: &[(u64, u64)], protect: bool) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(ranges, protect)?;
         // Not the control lock: the copier may need that, and many ranges take their time.
@@ -77,7 +77,7 @@ impl Changes {
     ///
     /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device,
     /// `ENOENT` for an unknown snapshot, `ENOMEM`, those of `Session::make_durable`.
-    pub(crate) fn release(&self, id: u64, start: u64, len: u64) -> Result {
+    pub fn release(&self, id: u64, start: u64, len: u64) -> Result {
         let _noio = NoIo::enter();
         let runs = self.runs(&[(start, len)], false)?;
         let timeline = self.state.timeline();

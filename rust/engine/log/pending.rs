@@ -24,7 +24,7 @@ pub(in crate::engine) enum Lane {
 
 impl Lane {
     /// Both lanes, in the order in which they go.
-    pub(crate) const ALL: [Self; 2] = [Self::Control, Self::Copier];
+    pub const ALL: [Self; 2] = [Self::Control, Self::Copier];
 
     /// Returns the number of ring blocks that records of the lane must leave free.
     pub(in crate::engine) fn reserve(self) -> u64 {
@@ -37,7 +37,7 @@ impl Lane {
 
 /// Entries that wait for a record. A group is never divided.
 pub(in crate::engine) struct Queue {
-    pub(crate) entries: KVec<Entry>,
+    pub entries: KVec<Entry>,
     /// Number of entries of each group.
     groups: KVec<usize>,
     /// Ticket of the last group added, and of the last one in a record.
@@ -49,7 +49,7 @@ impl Queue {
     /// Makes an empty queue. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(crate) fn new() -> Result<Self> {
+    pub fn new() -> Result<Self> {
         Ok(Self {
             entries: KVec::with_capacity(MAX_WAITING, GFP_KERNEL)?,
             groups: KVec::with_capacity(MAX_WAITING, GFP_KERNEL)?,
@@ -85,7 +85,7 @@ impl Queue {
     }
 
     /// Takes groups off the front, with their entries, which are in a record now.
-    pub(crate) fn remove(&mut self, (groups, entries): (usize, usize)) {
+    pub fn remove(&mut self, (groups, entries): (usize, usize)) {
         let mut left = entries;
         self.entries.retain(|_| {
             let keep = left == 0;

@@ -53,7 +53,7 @@ impl Upkeep {
     ///
     /// Errors: `EIO` if the store has failed or now does, `ENODEV` while the device is not active,
     /// `EFBIG`, `ENOMEM`.
-    pub(crate) fn grow_store(self: &Arc<Self>) -> Result {
+    pub fn grow_store(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         let grown = match self.device.is_persistent() {
             true => self.grow_segments(),
@@ -83,7 +83,7 @@ impl Upkeep {
     ///
     /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed, `ENOMEM`;
     /// others, such as those of the device, with which the store fails now.
-    pub(crate) fn checkpoint_now(self: &Arc<Self>) -> Result {
+    pub fn checkpoint_now(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         if !self.device.is_persistent() {
             return Ok(());

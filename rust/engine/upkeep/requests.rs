@@ -18,7 +18,7 @@ impl Upkeep {
     /// Errors: `ENOENT` for an unknown base, `EUCLEAN` for an unproven one, `EOVERFLOW` if too many
     /// were taken since, `ENODEV` while a device with a persistent store is not active, `EIO` if
     /// that store has failed, `ENOMEM`, those of a checkpoint and of the origin's flush.
-    pub(crate) fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
+    pub fn take_snapshot(self: &Arc<Self>, scope: ScopeWanted, keep: u32) -> Result<u64> {
         let _noio = NoIo::enter();
         let (id, has_dropped) = self.changes.take_snapshot(scope, keep)?;
         if self.log.is_given_up() {
@@ -38,7 +38,7 @@ impl Upkeep {
     ///
     /// Errors: `ENOENT` if there is none with this id, `ENODEV` while a device with a persistent
     /// store is not active, `EIO` if that store has failed, `ENOMEM`, those of a checkpoint.
-    pub(crate) fn drop_snapshot(&self, id: u64) -> Result {
+    pub fn drop_snapshot(&self, id: u64) -> Result {
         self.changes.drop_snapshot(id)?;
         self.events.add(Event::Dropped);
         Ok(())
@@ -49,7 +49,7 @@ impl Upkeep {
     ///
     /// Errors: `ENODEV` while the device is not active, `EIO` if the store has failed, `ENOMEM`;
     /// those of the device, with which the store fails now.
-    pub(crate) fn trust(self: &Arc<Self>) -> Result {
+    pub fn trust(self: &Arc<Self>) -> Result {
         let _noio = NoIo::enter();
         self.session.vouch().inspect_err(|error| {
             if *error != ENOMEM && *error != ENODEV {

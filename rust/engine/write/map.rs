@@ -38,13 +38,13 @@ use crate::maps::Chunks;
 use kernel::sync::Arc;
 
 /// A target whose bios carry their way out of the gate, if they are inside.
-pub(crate) trait Gated: Target<PerBio = Option<Ticket>> {}
+pub trait Gated: Target<PerBio = Option<Ticket>> {}
 
 impl<T: Target<PerBio = Option<Ticket>>> Gated for T {}
 
 impl Writes {
     /// Maps a bio of the live device: sends it to the origin, ends it, or gives it to the copier.
-    pub(crate) fn map<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
+    pub fn map<'a, T: Gated>(self: &'a Arc<Self>, bio: Incoming<'a, T>) -> Mapped<'a> {
         let start = bio.span().start;
         match bio.op() {
             Op::Read | Op::Flush => bio.remap(self.device.origin(), start),
