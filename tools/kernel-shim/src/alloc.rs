@@ -111,6 +111,9 @@ pub mod host {
     }
 
     pub(crate) fn allocate(bytes: usize) -> Result<(), AllocError> {
+        if crate::machine::memory_fails() {
+            return Err(AllocError);
+        }
         let mut usage = USAGE.get();
         // CAST: No size is larger.
         if usage.exact.saturating_add(bytes as i64) > LIMIT.get() {
@@ -314,6 +317,16 @@ impl<T, A: Allocator> Vec<T, A> {
         Ok(vec)
     }
 
+    /// Makes it so long, with more of the same at its end or less.
+    pub fn resize(&mut self, len: usize, value: T, flags: Flags) -> Result<(), AllocError>
+    where
+        T: Clone,
+    {
+        self.reserve(len.saturating_sub(self.inner.len()), flags)?;
+        self.inner.resize(len, value);
+        Ok(())
+    }
+
     /// Removes the last element.
     pub fn pop(&mut self) -> Option<T> {
         self.inner.pop()
@@ -372,6 +385,16 @@ impl<T, A: Allocator> Deref for Vec<T, A> {
 impl<T, A: Allocator> DerefMut for Vec<T, A> {
     fn deref_mut(&mut self) -> &mut [T] {
         &mut self.inner
+    }
+}
+
+impl<T, A: Allocator> IntoIterator for Vec<T, A> {
+    type Item = T;
+    type IntoIter = std::vec::IntoIter<T>;
+
+    fn into_iter(mut self) -> Self::IntoIter {
+        host::charge(self.bytes(), -1);
+        std::mem::take(&mut self.inner).into_iter()
     }
 }
 

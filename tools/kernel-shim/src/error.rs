@@ -45,6 +45,24 @@ pub mod code {
     pub const EOVERFLOW: Error = Error(-75);
     /// Too large.
     pub const EFBIG: Error = Error(-27);
+    /// Interrupted.
+    pub const EINTR: Error = Error(-4);
+    /// Try again.
+    pub const EAGAIN: Error = Error(-11);
+    /// Busy.
+    pub const EBUSY: Error = Error(-16);
+    /// Exists already.
+    pub const EEXIST: Error = Error(-17);
+    /// No such device.
+    pub const ENODEV: Error = Error(-19);
+    /// Out of range.
+    pub const ERANGE: Error = Error(-34);
+    /// No data.
+    pub const ENODATA: Error = Error(-61);
+    /// Not supported.
+    pub const EOPNOTSUPP: Error = Error(-95);
+    /// Timed out.
+    pub const ETIMEDOUT: Error = Error(-110);
 }
 
 impl From<AllocError> for Error {

@@ -5,15 +5,28 @@
 #![forbid(unsafe_code)]
 
 pub mod atomic;
+mod condvar;
+mod lock;
 
 use crate::alloc::host as memory;
 use crate::alloc::AllocError;
 use crate::alloc::Flags;
+use crate::init::PinInit;
+use crate::error::Error;
 use atomic::Acquire;
 use atomic::Atomic;
 use atomic::Relaxed;
 use atomic::Release;
+pub use condvar::CondVar;
+pub use condvar::CondVarTimeoutResult;
+pub use lock::Guard;
+pub use lock::Mutex;
+pub use lock::MutexGuard;
+pub use lock::SpinLock;
+use std::marker::Unsize;
+use std::ops::CoerceUnsized;
 use std::ops::Deref;
+use std::ops::DispatchFromDyn;
 use std::sync::OnceLock;
 
 /// A reference-counted value.
@@ -27,12 +40,28 @@ impl<T> Arc<T> {
     }
 }
 
+impl<T> Arc<T> {
+    /// Allocates, and initialises.
+    ///
+    /// Errors: `ENOMEM`, and those of the initialiser.
+    pub fn pin_init<E>(init: impl PinInit<T, E>, flags: Flags) -> Result<Self, Error>
+    where
+        Error: From<E>,
+    {
+        Ok(Self::new(init.make()?, flags)?)
+    }
+}
+
 impl<T: ?Sized> Arc<T> {
     /// Whether both are references to the same value.
     pub fn ptr_eq(this: &Self, other: &Self) -> bool {
         std::sync::Arc::ptr_eq(&this.0, &other.0)
     }
 }
+
+impl<T: ?Sized + Unsize<U>, U: ?Sized> CoerceUnsized<Arc<U>> for Arc<T> {}
+
+impl<T: ?Sized + Unsize<U>, U: ?Sized> DispatchFromDyn<Arc<U>> for Arc<T> {}
 
 impl<T: ?Sized> Clone for Arc<T> {
     fn clone(&self) -> Self {

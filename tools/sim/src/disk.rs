@@ -15,10 +15,10 @@ use dm_preserve_core::format::BLOCK_BYTES;
 use dm_preserve_core::store::Disk;
 use kernel::prelude::*;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a block holds.
-pub type Data = Rc<Block>;
+pub type Data = Arc<Block>;
 /// A write: blocks and where they go.
 type Blocks = Vec<(u64, Data)>;
 
@@ -47,8 +47,11 @@ enum Became {
 #[derive(Clone)]
 pub struct SimDisk {
     medium: Vec<Data>,
-    /// Completed, not yet on the medium; the last one of a block is what is read.
-    cache: BTreeMap<u64, Vec<Data>>,
+    /// Completed, not yet on the medium, with the number of its completion; the last one of a block
+    /// is what is read.
+    cache: BTreeMap<u64, Vec<(u64, Data)>>,
+    /// Writes that have completed.
+    completed: u64,
     flight: BTreeMap<u64, Blocks>,
     next: u64,
     /// Writes still to succeed before all fail.
@@ -66,8 +69,9 @@ impl SimDisk {
     pub fn new(blocks: u64) -> Self {
         Self {
             // Nobody writes to a block in place, so one is enough.
-            medium: std::iter::repeat_n(Rc::new([0; BLOCK_BYTES]), blocks as usize).collect(),
+            medium: std::iter::repeat_n(Arc::new([0; BLOCK_BYTES]), blocks as usize).collect(),
             cache: BTreeMap::new(),
+            completed: 0,
             flight: BTreeMap::new(),
             next: 0,
             writes_left: None,
@@ -79,7 +83,7 @@ impl SimDisk {
 
     /// It has become larger; what is there now is anything.
     pub fn grow(&mut self, blocks: u64) {
-        let rubbish: Data = Rc::new([0x5a; BLOCK_BYTES]);
+        let rubbish: Data = Arc::new([0x5a; BLOCK_BYTES]);
         self.medium.resize(blocks as usize, rubbish);
     }
 
@@ -96,13 +100,14 @@ impl SimDisk {
     /// What a read returns now.
     pub fn get(&self, at: u64) -> Option<&Data> {
         let cached = self.cache.get(&at).and_then(|versions| versions.last());
+        let cached = cached.map(|(_, data)| data);
         cached.or_else(|| self.medium.get(at as usize))
     }
 
     /// As a test damages it: on the medium at once.
     pub fn set(&mut self, at: u64, data: Block) {
         self.cache.remove(&at);
-        self.medium[at as usize] = Rc::new(data);
+        self.medium[at as usize] = Arc::new(data);
     }
 
     /// Begins a write.
@@ -114,22 +119,47 @@ impl SimDisk {
 
     /// A write completes; `fua`: it is on the medium.
     pub fn complete(&mut self, id: u64, fua: bool) {
+        self.completed += 1;
         for (at, data) in self.flight.remove(&id).unwrap() {
             match fua {
                 true => {
                     self.cache.remove(&at);
                     self.medium[at as usize] = data;
                 }
-                false => self.cache.entry(at).or_default().push(data),
+                false => {
+                    let versions = self.cache.entry(at).or_default();
+                    versions.push((self.completed, data));
+                }
             }
         }
     }
 
+    /// A write has failed: nothing of it is there.
+    pub fn lose(&mut self, id: u64) {
+        self.flight.remove(&id);
+    }
+
+    /// How many writes have completed.
+    pub fn completed(&self) -> u64 {
+        self.completed
+    }
+
     /// Brings the cache to the medium.
     pub fn sync(&mut self) {
-        for (at, mut versions) in std::mem::take(&mut self.cache) {
-            self.medium[at as usize] = versions.pop().unwrap();
-        }
+        self.sync_up_to(u64::MAX);
+    }
+
+    /// Brings to the medium what had completed when [`Self::completed`] was this. That is all that
+    /// a flush promises which began then.
+    pub fn sync_up_to(&mut self, completed: u64) {
+        let medium = &mut self.medium;
+        self.cache.retain(|at, versions| {
+            let count = versions.partition_point(|(number, _)| *number <= completed);
+            if let Some((_, data)) = versions.drain(..count).next_back() {
+                medium[*at as usize] = data;
+            }
+            !versions.is_empty()
+        });
     }
 
     /// What is left when the power goes.
@@ -144,7 +174,7 @@ impl SimDisk {
             ..Self::new(0)
         };
         for (at, versions) in &self.cache {
-            for data in versions {
+            for (_, data) in versions {
                 after.survive(&[(*at, data.clone())], fate, rng);
             }
         }
@@ -187,7 +217,7 @@ impl SimDisk {
                     to.copy_from_slice(from);
                 }
             }
-            self.medium[*at as usize] = Rc::new(block);
+            self.medium[*at as usize] = Arc::new(block);
         }
         match prefix == sectors {
             true => Became::Kept,
@@ -217,7 +247,7 @@ impl Disk for SimDisk {
             if at >= self.blocks() {
                 return Err(EIO);
             }
-            let id = self.submit(vec![(at, Rc::new(part.try_into().unwrap()))]);
+            let id = self.submit(vec![(at, Arc::new(part.try_into().unwrap()))]);
             self.complete(id, false);
         }
         Ok(())
@@ -237,7 +267,7 @@ mod tests {
     use super::*;
 
     fn block(fill: u8) -> Data {
-        Rc::new([fill; BLOCK_BYTES])
+        Arc::new([fill; BLOCK_BYTES])
     }
 
     /// Every outcome that a crash may have is had, and what is durable stays.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Atomic values, with orderings that are types.
+//! Atomic values, with orderings that are types. Each access is a point at which the
+//! [machine](crate::machine) may go on elsewhere.
 
 #![forbid(unsafe_code)]
 
+use crate::machine;
 use std::sync::atomic;
 
 /// No ordering.
@@ -142,21 +144,25 @@ impl<T: AtomicType> Atomic<T> {
 
     /// Loads.
     pub fn load<O: AcquireOrRelaxed>(&self, _: O) -> T {
+        machine::point();
         T::load(&self.0, O::STD)
     }
 
     /// Stores.
     pub fn store<O: ReleaseOrRelaxed>(&self, value: T, _: O) {
+        machine::point();
         T::store(&self.0, value, O::STD);
     }
 
     /// Exchanges.
     pub fn xchg<O: Ordering>(&self, value: T, _: O) -> T {
+        machine::point();
         T::swap(&self.0, value, O::STD)
     }
 
     /// Exchanges if the value is `old`; the result is what was there.
     pub fn cmpxchg<O: Ordering>(&self, old: T, new: T, _: O) -> Result<T, T> {
+        machine::point();
         T::exchange(&self.0, old, new, O::STD)
     }
 }
@@ -164,16 +170,19 @@ impl<T: AtomicType> Atomic<T> {
 impl<T: AtomicAdd> Atomic<T> {
     /// Adds.
     pub fn add(&self, value: T, _: Relaxed) {
+        machine::point();
         T::fetch_add(&self.0, value, Relaxed::STD);
     }
 
     /// Adds, and returns what was there before.
     pub fn fetch_add<O: Ordering>(&self, value: T, _: O) -> T {
+        machine::point();
         T::fetch_add(&self.0, value, O::STD)
     }
 
     /// Subtracts, and returns what was there before.
     pub fn fetch_sub<O: Ordering>(&self, value: T, _: O) -> T {
+        machine::point();
         T::fetch_sub(&self.0, value, O::STD)
     }
 }

@@ -7,7 +7,7 @@
 use std::cell::Cell;
 use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 use crate::Medium;
 use dm_preserve_core::format::BLOCK_BYTES;
@@ -15,11 +15,11 @@ use sim::SimDisk;
 
 /// Writes and flushes still to come before the power goes: the last one is under way then.
 #[derive(Clone)]
-pub(super) struct Power(Rc<Cell<u64>>);
+pub(super) struct Power(StdArc<Cell<u64>>);
 
 impl Power {
     pub(super) fn new(left: u64) -> Self {
-        Self(Rc::new(Cell::new(left)))
+        Self(StdArc::new(Cell::new(left)))
     }
 
     /// How many there were, if there is enough for all.
@@ -53,7 +53,7 @@ pub(super) enum Fault {
 
 /// A disk as a medium of so many bytes.
 pub(super) struct Wire {
-    pub(super) disk: Rc<RefCell<SimDisk>>,
+    pub(super) disk: StdArc<RefCell<SimDisk>>,
     pub(super) bytes: u64,
     pub(super) power: Power,
     /// Blocks with a fault.
@@ -153,7 +153,7 @@ impl Medium for Wire {
             let start = block * BLOCK_BYTES;
             let (from, to) = (first.max(start), last.min(start + BLOCK_BYTES - 1));
             data[from - start..=to - start].copy_from_slice(&bytes[from - first..=to - first]);
-            (block as u64, Rc::new(data))
+            (block as u64, StdArc::new(data))
         });
         let blocks = blocks.collect();
         let id = disk.submit(blocks);

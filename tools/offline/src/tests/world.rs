@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 use super::wire::bytes_of;
 use super::wire::disk_of;
@@ -231,7 +231,7 @@ impl Disks {
     /// Lets `work` have store and origin, as long as there is power.
     pub(super) fn with<T>(&mut self, power: &Power, work: impl FnOnce(Wire, Wire) -> T) -> T {
         let wire = |disk: &SimDisk, bytes: usize| Wire {
-            disk: Rc::new(RefCell::new(disk.clone())),
+            disk: StdArc::new(RefCell::new(disk.clone())),
             bytes: bytes as u64,
             power: power.clone(),
             faults: Vec::new(),

@@ -18,7 +18,7 @@ use dm_preserve_core::store::Disk;
 use dm_preserve_core::store::ImageWriter;
 use dm_preserve_core::store::LogPosition;
 use kernel::prelude::*;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
@@ -72,7 +72,7 @@ impl Disk for Between<'_> {
 impl World {
     fn write_block(&mut self, at: u64, block: &Block) -> Step {
         self.disk_op()?;
-        let id = self.store.submit(vec![(at, Rc::new(*block))]);
+        let id = self.store.submit(vec![(at, StdArc::new(*block))]);
         self.disk_op()?;
         self.store.complete(id, false);
         Ok(())

@@ -11,19 +11,19 @@ use dm_preserve_core::store::EpochCopies;
 use kernel::prelude::*;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 pub(crate) struct SimCopies {
     index: RefCell<Index>,
     owned: RefCell<Vec<u64>>,
     /// Where its segments go when nobody refers to it any longer.
-    returned: Rc<RefCell<Vec<u64>>>,
+    returned: StdArc<RefCell<Vec<u64>>>,
     /// For a trap: chunks that are not added.
     refused: BTreeSet<u64>,
 }
 
 impl SimCopies {
-    pub(crate) fn new(chunk_blocks: u64, returned: &Rc<RefCell<Vec<u64>>>) -> Self {
+    pub(crate) fn new(chunk_blocks: u64, returned: &StdArc<RefCell<Vec<u64>>>) -> Self {
         Self {
             index: RefCell::new(Index::new(chunk_blocks)),
             owned: RefCell::default(),

@@ -25,7 +25,7 @@ use sim::SimDisk;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 /// What a history is like.
 #[derive(Clone)]
@@ -147,7 +147,7 @@ pub(crate) struct World {
     pub(crate) logbook: LogEnd,
     pub(crate) segments: Segments,
     /// Segments that nobody refers to any longer.
-    pub(crate) returned: Rc<RefCell<Vec<u64>>>,
+    pub(crate) returned: StdArc<RefCell<Vec<u64>>>,
     /// The epoch whose contents go to the current segment.
     pub(crate) current: Option<u64>,
     pub(crate) timeline: Arc<Timeline<SimCopies>>,

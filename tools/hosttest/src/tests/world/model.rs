@@ -12,7 +12,7 @@ use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::store::Checkpoint;
 use sim::Data;
 use sim::SimDisk;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 /// A chunk's content, by blocks.
 pub(crate) type Content = Vec<Data>;
@@ -37,8 +37,8 @@ pub(crate) struct Snap {
     pub(crate) epoch: u64,
     pub(crate) live: bool,
     pub(crate) keep_unprotected: bool,
-    pub(crate) at: Rc<Instant>,
-    pub(crate) base: Option<Rc<Instant>>,
+    pub(crate) at: StdArc<Instant>,
+    pub(crate) base: Option<StdArc<Instant>>,
     pub(crate) released: Vec<bool>,
     pub(crate) narrowed: bool,
 }
@@ -63,7 +63,7 @@ impl Snap {
 /// See the [module's documentation](self).
 #[derive(Clone)]
 pub(crate) struct Model {
-    pub(crate) hot: Rc<Vec<u64>>,
+    pub(crate) hot: StdArc<Vec<u64>>,
     pub(crate) protected: Vec<bool>,
     /// By id.
     pub(crate) snaps: Vec<Snap>,
@@ -103,7 +103,7 @@ impl Model {
         reset: Option<bool>,
     ) {
         self.epoch += 1;
-        let at = Rc::new(Instant {
+        let at = StdArc::new(Instant {
             content,
             protected: self.protected.clone(),
             chunks: self.chunks,

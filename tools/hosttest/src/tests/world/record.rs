@@ -19,7 +19,7 @@ use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::Formed;
 use dm_preserve_core::store::LogPosition;
 use sim::Data;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 fn one(chunk: u64) -> Chunks {
     Chunks {
@@ -63,7 +63,7 @@ impl World {
         rest: Vec<Data>,
         what: What,
     ) {
-        let mut blocks = vec![(formed.block, Rc::new(head))];
+        let mut blocks = vec![(formed.block, StdArc::new(head))];
         blocks.extend((formed.block + 1..).zip(rest));
         self.trail.push(Trail {
             sequence: formed.sequence,

@@ -32,7 +32,7 @@ use kernel::sync::Arc;
 use sim::Rng;
 use sim::SimDisk;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 use zerocopy::FromBytes;
@@ -79,7 +79,7 @@ pub(crate) fn format(config: &Config, store: SimDisk, uuid: u8) -> Step<World> {
         (0..step).for_each(|n| origin.set(chunk * step + n, block));
     }
     let model = Model {
-        hot: Rc::new(config.hot.clone()),
+        hot: StdArc::new(config.hot.clone()),
         protected: vec![config.default; config.hot.len()],
         snaps: Vec::new(),
         next_id: 1,
@@ -101,7 +101,7 @@ pub(crate) fn format(config: &Config, store: SimDisk, uuid: u8) -> Step<World> {
         layout: config.layout,
         state: first_state(config),
         replayed: Replayed::default(),
-        returned: Rc::default(),
+        returned: StdArc::default(),
         model,
     };
     // What a crash leaves before there is a superblock need not be recovered.

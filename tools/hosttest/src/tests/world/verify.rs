@@ -30,7 +30,7 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 /// What is known from outside of a device.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ pub(crate) struct Recovered {
     pub(crate) layout: Layout,
     pub(crate) state: Checkpoint<SimCopies>,
     pub(crate) replayed: Replayed,
-    pub(crate) returned: Rc<RefCell<Vec<u64>>>,
+    pub(crate) returned: StdArc<RefCell<Vec<u64>>>,
     /// What the device is now known to be.
     pub(crate) model: Model,
 }
@@ -77,7 +77,7 @@ impl Known {
             Some(Trap::AskPresentMarks) => self.marked_in_image(store, &superblock, &layout)?,
             _ => (u64::MAX, BTreeSet::new()),
         };
-        let returned = Rc::new(RefCell::new(Vec::new()));
+        let returned = StdArc::new(RefCell::new(Vec::new()));
         let calls = Cell::new(0);
         let new_copies = || {
             calls.set(calls.get() + 1);
@@ -122,7 +122,7 @@ impl Known {
         let calls = Cell::new(0);
         let new_copies = || {
             calls.set(calls.get() + 1);
-            let copies = SimCopies::new(self.chunk_blocks, &Rc::default());
+            let copies = SimCopies::new(self.chunk_blocks, &StdArc::default());
             Ok(Arc::new(copies, GFP_KERNEL)?)
         };
         let shape = Geometry::new(superblock.origin_sectors.get(), self.chunk_blocks * 8).unwrap();

@@ -21,7 +21,7 @@ use dm_preserve_core::maps::region;
 use dm_preserve_core::store::EpochCopies;
 use dm_preserve_core::store::RING_RESERVE;
 use sim::Data;
-use std::rc::Rc;
+use std::sync::Arc as StdArc;
 
 const MAX_WRITES: usize = 6;
 
@@ -45,7 +45,7 @@ impl World {
         for sector in block.chunks_exact_mut(512) {
             sector[..8].copy_from_slice(&self.version.to_le_bytes());
         }
-        let data: Data = Rc::new(block);
+        let data: Data = StdArc::new(block);
         self.writes.push(UserWrite {
             chunks: blocks.clone().map(|at| at / step).collect(),
             data: blocks.map(|at| (at, data.clone())).collect(),

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The history of a device: lives, each from what the one before has left, or a crash in it.
+
+#![forbid(unsafe_code)]
+
+use crate::config::Config;
+use crate::crash;
+use crate::crash::Point;
+use crate::crash::LIMIT;
+use crate::device::Device;
+use crate::device::Disks;
+use crate::oracle::Oracle;
+use crate::totals::Totals;
+use crate::users::Users;
+use dm_shim::drive;
+use dm_shim::on_close;
+use kernel::machine;
+use kernel::machine::Setup;
+use sim::Rng;
+use std::cell::RefCell;
+use std::panic::catch_unwind;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+/// What a life has left.
+struct Left {
+    disks: Disks,
+    known: Oracle,
+    points: Vec<Point>,
+    written: u64,
+}
+
+/// Runs the history of a seed.
+///
+/// Errors: what is wrong, and where.
+pub fn run(config: &Config) -> Result<Totals, String> {
+    let result = catch_unwind(AssertUnwindSafe(|| run_lives(config)));
+    drive::watch(None);
+    on_close(None);
+    result.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| text.to_string()));
+        Err(format!("panic: {}", text.unwrap_or_default()))
+    })
+}
+
+fn run_lives(config: &Config) -> Result<Totals, String> {
+    let mut totals = Totals::default();
+    let mut rng = Rng::new(config.seed);
+    let (mut disks, mut known) = (Disks::new(config), Oracle::new(config));
+    let mut written = 0;
+    for life in 0..config.lives {
+        let in_life = |what: String| format!("life {life}: {what}");
+        let left = live(config, disks, known, written, rng.next()).map_err(in_life)?;
+        totals.lives += 1;
+        totals.writes += left.written - written;
+        totals.snapshots += left.known.next_id - 1;
+        written = left.written;
+        (disks, known) = (left.disks, left.known);
+        // The device goes on after its removal, or after one of the crashes.
+        let goes_on = rng.below(2 * left.points.len().max(1) as u64) as usize;
+        for (n, point) in left.points.iter().enumerate() {
+            let in_crash = |what: String| format!("life {life}, crash {n}: {what}");
+            let recovered = crash::recover(config, point, rng.next()).map_err(in_crash)?;
+            totals.recoveries += 1;
+            totals.hard += u64::from(recovered.is_hard);
+            if n == goes_on {
+                (disks, known) = (recovered.disks, recovered.known);
+            }
+        }
+    }
+    Ok(totals)
+}
+
+/// A life: the device is made, used and removed.
+fn live(
+    config: &Config,
+    disks: Disks,
+    known: Oracle,
+    written: u64,
+    seed: u64,
+) -> Result<Left, String> {
+    let setup = Setup {
+        seed,
+        odds: config.odds,
+        limit: LIMIT,
+    };
+    let config = config.clone();
+    machine::run(setup, move || {
+        let device = Device::create(&config, disks, seed)?;
+        let known = crash::compare(&config, &device, &known)?;
+        let known = Rc::new(RefCell::new(known));
+        let points = crash::collect(&config, &device.origin, &device.store, &known);
+        let users = Users::new(&config, &device, known.clone(), written);
+        users.run();
+        drive::watch(None);
+        let mut points = points.take();
+        note_given_up(&device, &known, &mut points);
+        let known = crash::compare(&config, &device, &known.borrow().clone())?;
+        let written = users.written();
+        drop(users);
+        let disks = device.remove();
+        Ok(Left {
+            disks,
+            known,
+            points,
+            written,
+        })
+    })
+}
+
+/// Takes note of what the engine has given up in a life by itself: from then on it may be gone.
+fn note_given_up(device: &Device, known: &Rc<RefCell<Oracle>>, points: &mut [Point]) {
+    let timeline = device.mapped.engine.state().timeline();
+    let mut oracle = known.borrow_mut();
+    let gone: Vec<u64> = oracle
+        .snaps
+        .keys()
+        .copied()
+        .filter(|id| timeline.snapshot(*id).is_none_or(|entry| entry.is_dropped()))
+        .collect();
+    let all = points.iter_mut().map(|point| &mut point.known);
+    for known in all.chain([&mut *oracle]) {
+        for id in &gone {
+            if let Some(snap) = known.snaps.get_mut(id) {
+                snap.may_be_gone = true;
+            }
+        }
+    }
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What users do with a device: write, and ask for things.
+
+#![forbid(unsafe_code)]
+
+use crate::config::Config;
+use crate::device::Device;
+use crate::mapped::Mapped;
+use crate::mapped::UserIo;
+use crate::oracle;
+use crate::oracle::Instant;
+use crate::oracle::Oracle;
+use crate::oracle::Snap;
+use crate::verify;
+use dm_preserve_core::uapi::args::ScopeWanted;
+use dm_shim::drive::Drive;
+use dm_shim::on_close;
+use dm_shim::Op;
+use dm_shim::Parts;
+use dm_shim::Span;
+use kernel::machine;
+use kernel::prelude::*;
+use sim::Data;
+use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::sync::Arc as StdArc;
+
+/// How the error of a read ends that would have to wait for the device's resume.
+const SUSPENDED: &str = "Error(-11)";
+
+/// What all users of a device share.
+pub(crate) struct Users {
+    pub(crate) config: Config,
+    pub(crate) mapped: StdArc<Mapped>,
+    origin: StdArc<Drive>,
+    pub(crate) oracle: Rc<RefCell<Oracle>>,
+    /// Those who have not done all that they want.
+    left: Cell<u64>,
+    /// Those of them who write.
+    writing: Cell<u64>,
+    /// Tells writes apart.
+    writes: Cell<u64>,
+}
+
+impl Users {
+    /// The users of a device that is in use.
+    pub(crate) fn new(
+        config: &Config,
+        device: &Device,
+        oracle: Rc<RefCell<Oracle>>,
+        written: u64,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            config: config.clone(),
+            mapped: device.mapped.clone(),
+            origin: device.origin.clone(),
+            oracle,
+            left: Cell::new(0),
+            writing: Cell::new(0),
+            writes: Cell::new(written),
+        })
+    }
+
+    /// Returns how many blocks have been written.
+    pub(crate) fn written(&self) -> u64 {
+        self.writes.get()
+    }
+
+    /// Lets all of them do what they want, and waits.
+    pub(crate) fn run(self: &Rc<Self>) {
+        self.begin("requests", Self::ask);
+        self.writing.set(self.config.writers);
+        for _ in 0..self.config.writers {
+            self.begin("writer", |this| {
+                this.write();
+                this.writing.set(this.writing.get() - 1);
+            });
+        }
+        self.begin("reader", Self::read);
+        self.begin("relief", Self::relieve);
+        while self.left.get() > 0 {
+            machine::park(machine::key(&**self), None);
+        }
+    }
+
+    fn begin(self: &Rc<Self>, name: &'static str, what: fn(&Self)) {
+        self.left.set(self.left.get() + 1);
+        let this = self.clone();
+        machine::spawn(name, move || {
+            what(&this);
+            this.left.set(this.left.get() - 1);
+            machine::wake(machine::key(&*this));
+        });
+    }
+
+    fn is_once_in(n: u64) -> bool {
+        machine::below(n) == 0
+    }
+
+    fn pause(longest: u64) {
+        machine::sleep(1 + machine::below(longest));
+    }
+
+    /// Returns a hot chunk, by its place in the list.
+    fn some_hot(&self) -> usize {
+        machine::below(self.config.hot.len() as u64) as usize
+    }
+
+    /// Returns a run of hot chunks that are neighbours, by their places.
+    fn some_run(&self) -> std::ops::Range<usize> {
+        let first = self.some_hot();
+        let longest = 1 + machine::below(8) as usize;
+        let mut end = first + 1;
+        while end < self.config.hot.len()
+            && end - first < longest
+            && self.config.hot[end] == self.config.hot[end - 1] + 1
+        {
+            end += 1;
+        }
+        first..end
+    }
+
+    /// Returns the sectors of a run.
+    fn sectors(&self, run: &std::ops::Range<usize>) -> (u64, u64) {
+        let chunk_sectors = self.config.chunk_sectors();
+        (self.config.hot[run.start] * chunk_sectors, run.len() as u64 * chunk_sectors)
+    }
+
+    /// Returns a block that nobody has written before.
+    fn some_data(&self) -> Data {
+        let number = self.writes.get() + 1;
+        self.writes.set(number);
+        let mut block = [0; 4096];
+        for sector in block.chunks_mut(512) {
+            sector[..8].copy_from_slice(&number.to_le_bytes());
+        }
+        StdArc::new(block)
+    }
+
+    /// Writes, discards and flushes.
+    fn write(&self) {
+        for _ in 0..machine::below(self.config.writes) {
+            let run = self.some_run();
+            let (mut start, mut len) = self.sectors(&run);
+            if Self::is_once_in(3) {
+                // Less than whole chunks.
+                start += 8 * machine::below(self.config.chunk_blocks);
+                len = 8;
+            }
+            let op = match machine::below(20) {
+                0 => Op::Discard,
+                1 | 2 => Op::WriteZeroes,
+                3 => Op::Flush,
+                4 => Op::Read,
+                _ => Op::Write,
+            };
+            let data = match op {
+                Op::Write => (0..len / 8).map(|_| self.some_data()).collect(),
+                _ => Vec::new(),
+            };
+            let is_nowait = Self::is_once_in(20);
+            let parts = Parts {
+                op,
+                span: Span {
+                    start,
+                    len: match op {
+                        Op::Flush => 0,
+                        _ => len,
+                    },
+                },
+                data,
+                is_forced: Self::is_once_in(8),
+                is_nowait,
+            };
+            let is_done = UserIo::run(&self.mapped, parts);
+            assert!(is_done || is_nowait, "a {op:?} has failed");
+            if Self::is_once_in(4) {
+                Self::pause(100_000);
+            }
+        }
+    }
+
+    /// Reads snapshots while they may be dropped.
+    fn read(&self) {
+        for _ in 0..machine::below(6) {
+            Self::pause(400_000);
+            let timeline = self.mapped.engine.state().timeline();
+            let live = self.oracle.borrow().live();
+            let Some(id) = live.get(machine::below(live.len().max(1) as u64) as usize) else {
+                continue;
+            };
+            let Some(entry) = timeline.snapshot(*id).cloned() else {
+                continue;
+            };
+            let snap = self.oracle.borrow().snaps[id].clone();
+            let result = verify::snapshot(&self.config, &self.mapped, &timeline, &entry, &snap);
+            // It may have gone meanwhile, or chunks of it been released.
+            let was_there = self.oracle.borrow().snaps.get(id).is_some_and(|now| {
+                !now.may_be_gone && now.released == snap.released
+            });
+            match result {
+                Err(what) if was_there && self.is_there(*id) && !what.ends_with(SUSPENDED) => {
+                    panic!("snapshot {id}, read in use: {what}");
+                }
+                _ => (),
+            }
+        }
+    }
+
+    fn is_there(&self, id: u64) -> bool {
+        self.mapped.engine.state().timeline().snapshot(id).is_some()
+    }
+
+    /// Asks for one thing after another.
+    fn ask(&self) {
+        for _ in 0..machine::below(self.config.requests) {
+            Self::pause(300_000);
+            match machine::below(16) {
+                0..=4 => self.take(),
+                5..=6 => self.drop(),
+                7 => self.forget(),
+                8..=9 => self.edit(),
+                10..=11 => self.release(),
+                12..=13 => {
+                    let made = self.mapped.engine.upkeep().checkpoint_now();
+                    assert!(made.is_ok(), "a checkpoint: {made:?}");
+                }
+                _ => self.suspend(),
+            }
+        }
+    }
+
+    /// Drops snapshots while writes wait for space, for which a suspend may wait.
+    fn relieve(&self) {
+        while self.writing.get() > 0 {
+            Self::pause(2_000_000);
+            if self.mapped.engine.writes().is_blocked() {
+                self.drop();
+            }
+        }
+    }
+
+    fn take(&self) {
+        let base = self.some_base();
+        let scope = match base {
+            Some(id) => ScopeWanted::Incremental(Some(id)),
+            None => ScopeWanted::Full,
+        };
+        let keep = 1 + machine::below(4);
+        self.expect_closing(base);
+        {
+            // What goes for it may be gone when it is there.
+            let mut oracle = self.oracle.borrow_mut();
+            let live = oracle.live();
+            let too_many = (live.len() as u64 + 1).saturating_sub(keep) as usize;
+            for id in &live[..too_many] {
+                oracle.snaps.get_mut(id).unwrap().may_be_gone = true;
+            }
+        }
+        // CAST: At most 4.
+        let taken = self.mapped.engine.upkeep().take_snapshot(scope, keep as u32);
+        on_close(None);
+        match taken {
+            Ok(id) => {
+                let mut oracle = self.oracle.borrow_mut();
+                assert_eq!(id, oracle.next_id);
+                assert!(oracle.taking.is_some(), "the gate was not closed");
+                oracle.taken(id, &self.config);
+            }
+            Err(ENOENT | EOVERFLOW) => self.oracle.borrow_mut().taking = None,
+            Err(error) => panic!("taking a snapshot: {error:?}"),
+        }
+    }
+
+    /// Returns what a snapshot may be incremental to.
+    fn some_base(&self) -> Option<u64> {
+        let all: Vec<u64> = self.oracle.borrow().snaps.keys().copied().collect();
+        match machine::below(3) {
+            0 => all.get(machine::below(all.len().max(1) as u64) as usize).copied(),
+            _ => None,
+        }
+    }
+
+    /// Has the instant noted when the gate has been closed by the present task.
+    fn expect_closing(&self, base: Option<u64>) {
+        let task = machine::current();
+        let (config, origin) = (self.config.clone(), self.origin.clone());
+        let oracle = self.oracle.clone();
+        let base = base.and_then(|id| Some(self.oracle.borrow().snaps.get(&id)?.at.clone()));
+        on_close(Some(Rc::new(move || {
+            if machine::current() != task {
+                return;
+            }
+            let protected = oracle.borrow().protected.clone();
+            let image = oracle::image(&config, &origin);
+            oracle.borrow_mut().taking = Some(Snap {
+                at: Rc::new(Instant { image, protected }),
+                base: base.clone(),
+                released: BTreeSet::new(),
+                keep_unprotected: config.options.keep_unprotected,
+                may_be_gone: false,
+                is_dropped: false,
+            });
+        })));
+    }
+
+    fn drop(&self) {
+        let live = self.oracle.borrow().live();
+        let Some(id) = live.get(machine::below(live.len().max(1) as u64) as usize) else {
+            return;
+        };
+        self.oracle.borrow_mut().snaps.get_mut(id).unwrap().may_be_gone = true;
+        match self.mapped.engine.upkeep().drop_snapshot(*id) {
+            Ok(()) => self.oracle.borrow_mut().snaps.get_mut(id).unwrap().is_dropped = true,
+            // Given up already, or there will be another time.
+            Err(ENOENT | ENODEV) => (),
+            Err(error) => panic!("dropping a snapshot: {error:?}"),
+        }
+    }
+
+    fn forget(&self) {
+        let oracle = self.oracle.borrow();
+        let dropped = oracle.snaps.iter().filter(|(_, snap)| snap.is_dropped);
+        let dropped: Vec<u64> = dropped.map(|(id, _)| *id).collect();
+        drop(oracle);
+        let Some(id) = dropped.first() else {
+            return;
+        };
+        match self.mapped.engine.changes().forget_bookmark(*id) {
+            Ok(()) | Err(ENOENT) => {
+                self.oracle.borrow_mut().snaps.remove(id);
+            }
+            Err(error) => panic!("forgetting a bookmark: {error:?}"),
+        }
+    }
+
+    fn edit(&self) {
+        let run = self.some_run();
+        let range = self.sectors(&run);
+        let protect = Self::is_once_in(2);
+        let mut after = self.oracle.borrow().protected.clone();
+        after[run].fill(protect);
+        self.oracle.borrow_mut().edited = Some(after.clone());
+        let edited = self.mapped.engine.changes().edit_designation(&[range], protect);
+        assert!(edited.is_ok(), "an edit: {edited:?}");
+        let mut oracle = self.oracle.borrow_mut();
+        oracle.edited = None;
+        oracle.protected = after;
+    }
+
+    fn release(&self) {
+        let live = self.oracle.borrow().live();
+        let Some(id) = live.get(machine::below(live.len().max(1) as u64) as usize) else {
+            return;
+        };
+        let run = self.some_run();
+        let (start, len) = self.sectors(&run);
+        let mut oracle = self.oracle.borrow_mut();
+        oracle.snaps.get_mut(id).unwrap().released.extend(run);
+        drop(oracle);
+        match self.mapped.engine.changes().release(*id, start, len) {
+            Ok(()) | Err(ENOENT) => (),
+            Err(error) => panic!("a release: {error:?}"),
+        }
+    }
+
+    fn suspend(&self) {
+        self.mapped.suspend(Self::is_once_in(2));
+        Self::pause(50_000);
+        let sectors = self.config.shape().sectors();
+        let resumed = self.mapped.resume(sectors, self.config.options);
+        assert!(resumed.is_ok(), "a resume: {resumed:?}");
+    }
+}
