@@ -90,12 +90,29 @@ impl Session {
         Ok(())
     }
 
+    /// Flushes the origin before its store is closed.
+    ///
+    /// Errors: those of the device, as `EIO`: the store stays open then, as after a power cut.
+    fn flush_origin(&self) -> Result {
+        self.device.origin().flush().map_err(|error| {
+            pr_err!(
+                "{}: the origin cannot be flushed: {error:?}\n",
+                self.device.live()
+            );
+            EIO
+        })
+    }
+
     fn save(
         &self,
         superblocks: &mut Superblocks,
         known: &Checkpoint<Copies>,
         state: u32,
     ) -> Result {
+        if state == STATE_CLOSED {
+            // A power cut after it is closed must not make the fingerprint another one.
+            self.flush_origin()?;
+        }
         if superblocks.is_unsure {
             // It may be the one that counts: its image must not be overwritten before that is
             // known.
@@ -116,13 +133,6 @@ impl Session {
         superblock.state = U32::new(state);
         superblock.origin_sectors = U64::new(known.sectors);
         if state == STATE_CLOSED {
-            // A power cut after this must not make the fingerprint another one.
-            if let Err(error) = self.device.origin().flush() {
-                pr_warn!(
-                    "{}: the origin cannot be flushed: {error:?}\n",
-                    self.device.live()
-                );
-            }
             let print =
                 origin_fingerprint(self.device.origin(), known.sectors, &mut superblocks.io);
             superblocks.superblock.fingerprint = U32::new(print);

@@ -111,13 +111,16 @@ pub(in crate::engine) fn open_store(
         content_end: 0,
         ..checkpoint.place
     };
-    let mut superblocks = Superblocks::found(superblock, layout, place, io);
+    let mut superblocks = Superblocks::found(superblock, layout, place, io)?;
     superblocks.image_is_exact = is_exact;
     Ok(OpenedStore {
         superblocks,
         checkpoint,
     })
 }
+
+/// How often a part of the origin is read for its fingerprint before it counts as unreadable.
+const FINGERPRINT_TRIES: u32 = 4;
 
 /// What [`load`] has found: the superblock that counts, its layout, what is known, and whether the
 /// image alone is that.
@@ -269,7 +272,7 @@ fn begin_anew(
         superblock.image_area = before.image_area;
     }
     let checkpoint = blank_checkpoint(shape, default_protected)?;
-    let mut superblocks = Superblocks::found(superblock, layout, checkpoint.place, io);
+    let mut superblocks = Superblocks::found(superblock, layout, checkpoint.place, io)?;
     // The ring of a store that was ours has records, or zeroes; and what is left of that store must
     // not look other than it is before the first superblock is written.
     superblocks.is_ring_unknown = before.is_none();
@@ -315,8 +318,12 @@ pub(super) fn origin_fingerprint(origin: &BlockDevice, sectors: u64, io: &mut Io
     fingerprint::fingerprint(sectors, |start, len| {
         // CAST: At most `HEAD_SECTORS`, which is a piece.
         let bytes = (len * SECTOR_BYTES) as usize;
-        let read = io.run(origin, Direction::Read, start, bytes as u32);
-        read.ok().map(|()| io.checksum(0, bytes))
+        // A read that fails once would cost all snapshots.
+        let is_read = (0..FINGERPRINT_TRIES).any(|_| {
+            let read = io.run(origin, Direction::Read, start, bytes as u32);
+            read.is_ok()
+        });
+        is_read.then(|| io.checksum(0, bytes))
     })
 }
 

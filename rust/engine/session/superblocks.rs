@@ -45,17 +45,21 @@ pub(in crate::engine) struct Superblocks {
     /// Where the next session's log begins.
     pub(in crate::engine) place: LogPosition,
     pub(in crate::engine) io: KBox<Io<()>>,
+    /// The block that is written: a superblock is there before it is known whether there is memory.
+    block: Buffer,
 }
 
 impl Superblocks {
-    /// Describes a store that has been found: nothing has been written yet.
+    /// Describes a store that has been found: nothing has been written yet. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
     pub(super) fn found(
         superblock: Superblock,
         layout: Layout,
         place: LogPosition,
         io: KBox<Io<()>>,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        Ok(Self {
             superblock,
             layout,
             image_is_exact: false,
@@ -68,7 +72,8 @@ impl Superblocks {
             boot_before: superblock.boot,
             place,
             io,
-        }
+            block: Buffer::new()?,
+        })
     }
 
     /// Zeroes the ring of a store that was blank. If the ring held anything but records and zeroes,
@@ -103,19 +108,18 @@ impl Superblocks {
     /// and so is the image that it refers to.
     ///
     /// After a failure the next one has the same number, and so goes to the two places in the same
-    /// order.
+    /// order. Needs no memory: whoever has changed the superblock could not take that back, and the
+    /// next image would go to where the one is that counts.
     ///
-    /// Errors: those of the device, as `EIO`, `ENOMEM`.
+    /// Errors: those of the device, as `EIO`.
     pub(in crate::engine) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
-        let mut buffer = Buffer::new()?;
         if !core::mem::replace(&mut self.is_unsure, true) {
             self.superblock.sequence += U64::new(1);
         }
-        let superblock = self.superblock;
-        let block = buffer.block()?;
-        superblock.to_block(block);
-        let mut disk = self.disk(device);
-        for at in superblock.places() {
+        let block = self.block.block()?;
+        self.superblock.to_block(block);
+        let mut disk = StoreDisk::new(device, &mut self.io);
+        for at in self.superblock.places() {
             disk.write(at, block)?;
             disk.flush()?;
         }
@@ -126,19 +130,17 @@ impl Superblocks {
     /// Writes the broken state to the superblocks. One superblock that can still be written is
     /// enough, as it is later than the other.
     ///
-    /// Errors: those of the device, as `EIO`, if neither can be written, `ENOMEM`.
+    /// Errors: those of the device, as `EIO`, if neither can be written.
     pub(in crate::engine) fn write_broken(&mut self, device: &BlockDevice) -> Result {
         self.superblock.state = U32::new(STATE_BROKEN);
         self.image_is_exact = false;
         let sequence = self.superblock.sequence.get() + 1;
         self.superblock.sequence = U64::new(sequence);
-        let mut buffer = Buffer::new()?;
-        let superblock = self.superblock;
-        let block = buffer.block()?;
-        superblock.to_block(block);
-        let mut disk = self.disk(device);
+        let block = self.block.block()?;
+        self.superblock.to_block(block);
+        let mut disk = StoreDisk::new(device, &mut self.io);
         let mut written = Err(EIO);
-        for at in superblock.places() {
+        for at in self.superblock.places() {
             let this = disk.write(at, block).and_then(|()| disk.flush());
             written = written.or(this);
         }

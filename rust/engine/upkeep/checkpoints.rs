@@ -21,32 +21,34 @@ const CHECKPOINT_RETRY_MS: u32 = 100;
 /// How often a checkpoint that lacks memory is tried while a device waits to be resumed.
 const CHECKPOINT_RETRIES: u32 = 100;
 
+/// Does something until it lacks no memory, within a bound: what has been recovered is worth the
+/// wait. May sleep, for ten seconds at most.
+///
+/// Errors: those of `what`.
+fn retried<T>(what: impl Fn() -> Result<T>) -> Result<T> {
+    for _ in 0..CHECKPOINT_RETRIES {
+        match what() {
+            Err(ENOMEM) => {
+                dm::sleep_ms(CHECKPOINT_RETRY_MS);
+            }
+            done => return done,
+        }
+    }
+    what()
+}
+
 impl Upkeep {
     /// A table becomes active: what is known is made durable, if it is not, and a session begins.
     /// An error means that the store cannot be used; writes will pass all the same.
     pub(in crate::engine) fn open_store(self: &Arc<Self>) {
-        let begun = self.session.begin();
+        let begun = retried(|| self.session.begin());
         let saved = begun.and_then(|exact| match exact {
             true => Ok(()),
-            false => self.first_checkpoint(),
+            false => retried(|| self.checkpoint_now()),
         });
         if let Err(error) = saved {
             self.store_failed(error);
         }
-    }
-
-    /// Makes a session's first checkpoint. Retries for some time while there is no memory: what has
-    /// been recovered is worth the wait.
-    fn first_checkpoint(self: &Arc<Self>) -> Result {
-        for _ in 0..CHECKPOINT_RETRIES {
-            match self.checkpoint_now() {
-                Err(ENOMEM) => {
-                    dm::sleep_ms(CHECKPOINT_RETRY_MS);
-                }
-                saved => return saved,
-            }
-        }
-        self.checkpoint_now()
     }
 
     /// Starts using the space that was added to the store's device. Does not interrupt I/O.

@@ -12,6 +12,21 @@ use sim::Rng;
 
 /// Blocks of 4 KiB in a chunk, at most.
 const MAX_CHUNK_BLOCKS: u64 = 4;
+/// Chunks by which a device may grow.
+pub(crate) const GROWTH: u64 = 6;
+
+/// What goes wrong in a history, for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Faults {
+    /// Nothing.
+    None,
+    /// The origin cannot be read, written or flushed now and then.
+    Origin,
+    /// The store cannot be read, written or flushed now and then, or at all.
+    Store,
+    /// There is no memory now and then.
+    Memory,
+}
 
 /// See the [module's documentation](self).
 #[derive(Clone, Debug)]
@@ -20,9 +35,9 @@ pub struct Config {
     pub seed: u64,
     /// Blocks in a chunk.
     pub chunk_blocks: u64,
-    /// Chunks of the device.
+    /// Chunks of the device at first.
     pub chunks: u64,
-    /// The chunks that are written and looked at.
+    /// The chunks that are written and looked at; the last ones come when the device grows.
     pub hot: Vec<u64>,
     /// Blocks of the store.
     pub store_blocks: u64,
@@ -38,6 +53,10 @@ pub struct Config {
     pub odds: u64,
     /// Of 65536: after so many operations of a drive the power may go.
     pub crashes: u64,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// The device and its store may grow.
+    pub grows: bool,
     /// How often the device is made anew from what is there.
     pub lives: u64,
 }
@@ -57,6 +76,7 @@ impl Config {
                 1030 + rng.below(4)
             }
         };
+        hot.extend(chunks..chunks + GROWTH);
         let odds = [600, 3000, 10_000, 30_000][rng.below(4) as usize];
         Self {
             seed,
@@ -65,7 +85,7 @@ impl Config {
             hot,
             store_blocks: 420 + rng.below(900),
             options: Options {
-                transient: false,
+                transient: rng.once_in(8),
                 keep_unprotected: rng.once_in(6),
                 default_protected: rng.below(5) > 0,
                 reset_protection: rng.once_in(8),
@@ -84,13 +104,20 @@ impl Config {
             requests: 4 + rng.below(20),
             odds,
             crashes: 65536 / (4 + rng.below(20)),
+            faults: match rng.below(8) {
+                0 => Faults::Origin,
+                1 | 2 => Faults::Store,
+                3 => Faults::Memory,
+                _ => Faults::None,
+            },
+            grows: rng.once_in(4),
             lives: 1 + rng.below(3),
         }
     }
 
-    /// Returns the device's shape.
-    pub fn shape(&self) -> Geometry {
-        Geometry::new(self.chunks * self.chunk_sectors(), self.chunk_sectors()).unwrap()
+    /// Returns the shape of a device of so many sectors.
+    pub fn shape(&self, sectors: u64) -> Geometry {
+        Geometry::new(sectors, self.chunk_sectors()).unwrap()
     }
 
     /// Returns the sectors of a chunk.
@@ -98,7 +125,7 @@ impl Config {
         self.chunk_blocks * 8
     }
 
-    /// Returns the blocks of the origin.
+    /// Returns the blocks of the origin at first.
     pub fn origin_blocks(&self) -> u64 {
         self.chunks * self.chunk_blocks
     }

@@ -5,13 +5,14 @@
 #![forbid(unsafe_code)]
 
 use crate::config::Config;
-use crate::device::Device;
+use crate::config::Faults;
 use crate::device::Disks;
+use crate::device::Machine;
+use crate::mapped::Mapped;
 use crate::oracle;
 use crate::oracle::Oracle;
 use crate::verify;
 use dm_shim::drive;
-use dm_shim::drive::Drive;
 use kernel::machine;
 use kernel::machine::Setup;
 use sim::Fate;
@@ -37,7 +38,7 @@ pub(crate) struct Point {
 /// What came of a recovery.
 pub(crate) struct Recovered {
     pub(crate) disks: Disks,
-    pub(crate) known: Oracle,
+    pub(crate) known: Option<Oracle>,
     /// A write was torn, or one kept that was begun after one that was lost.
     pub(crate) is_hard: bool,
 }
@@ -45,13 +46,14 @@ pub(crate) struct Recovered {
 /// Collects moments, after some of the operations of the drives.
 pub(crate) fn collect(
     config: &Config,
-    origin: &StdArc<Drive>,
-    store: &StdArc<Drive>,
+    machine: &Machine,
+    mapped: &StdArc<Mapped>,
     known: &Rc<RefCell<Oracle>>,
 ) -> Rc<RefCell<Vec<Point>>> {
     let points = Rc::new(RefCell::new(Vec::new()));
     let (list, known) = (points.clone(), known.clone());
-    let (origin, store, crashes) = (origin.clone(), store.clone(), config.crashes);
+    let (origin, store) = (machine.origin.clone(), machine.store.clone());
+    let (mapped, crashes) = (mapped.clone(), config.crashes);
     drive::watch(Some(Rc::new(move || {
         if (machine::random() & 0xffff) >= crashes || list.borrow().len() >= MAX_POINTS {
             return;
@@ -60,7 +62,8 @@ pub(crate) fn collect(
             origin: origin.disk().clone(),
             store: store.disk().clone(),
         };
-        let known = known.borrow().clone();
+        let mut known = known.borrow().clone();
+        known.has_failed = mapped.engine.has_failed();
         list.borrow_mut().push(Point { disks, known });
     })));
     points
@@ -90,25 +93,53 @@ pub(crate) fn recover(config: &Config, point: &Point, seed: u64) -> Result<Recov
     };
     let (config, known) = (config.clone(), point.known.clone());
     machine::run(setup, move || {
-        let device = Device::create(&config, disks, seed)?;
-        let known = compare(&config, &device, &known)?;
-        let disks = device.remove();
+        let machine = Machine::boot(disks, seed)?;
+        let mapped = machine.create(&config)?;
+        let known = compare(&config, &machine, &mapped, &known)?;
+        machine.remove(mapped);
         Ok(Recovered {
-            disks,
+            disks: machine.shut_down(),
             known,
             is_hard,
         })
     })
 }
 
-/// Compares a device that has just been made with what is known.
+/// Compares a device that has just been made with what is known. Returns what is known then; `None`
+/// if what is there must not be relied on.
 ///
 /// Errors: what is wrong.
-pub(crate) fn compare(config: &Config, device: &Device, known: &Oracle) -> Result<Oracle, String> {
-    if device.mapped.engine.state().unproven() > 0 {
-        let trusted = device.mapped.engine.upkeep().trust();
+pub(crate) fn compare(
+    config: &Config,
+    machine: &Machine,
+    mapped: &Mapped,
+    known: &Oracle,
+) -> Result<Option<Oracle>, String> {
+    let generation = mapped.engine.device().generation();
+    if known.generation.is_some_and(|before| before != generation) {
+        // An origin that cannot be read looks like one that others have written to.
+        let may_begin_anew = known.has_failed
+            || config.options.transient
+            || config.faults == Faults::Origin;
+        if !may_begin_anew {
+            return Err("begins anew, though the store has not failed".into());
+        }
+        return Ok(Some(Oracle {
+            generation: Some(generation),
+            ..Oracle::new(config)
+        }));
+    }
+    if mapped.engine.state().unproven() > 0 {
+        if known.has_failed {
+            // Who keeps notes knows that it must not be trusted.
+            return Ok(None);
+        }
+        let trusted = mapped.engine.upkeep().trust();
         trusted.map_err(|error| format!("trust: {error:?}"))?;
     }
-    let now = oracle::image(config, &device.origin);
-    verify::recovered(config, &device.mapped, known, &now)
+    let now = oracle::image(config, &machine.origin);
+    let mut found = verify::recovered(config, mapped, known, &now)?;
+    found.generation = Some(generation);
+    found.has_failed = mapped.engine.has_failed();
+    Ok(Some(found))
 }

@@ -41,58 +41,63 @@ impl Disks {
     }
 }
 
-/// A device that is in use.
-pub(crate) struct Device {
-    pub(crate) mapped: StdArc<Mapped>,
+/// The drives of a machine that has booted, and the module.
+pub(crate) struct Machine {
     pub(crate) origin: StdArc<Drive>,
     pub(crate) store: StdArc<Drive>,
     queues: Arc<Queues>,
 }
 
-impl Device {
-    /// Boots a machine with these drives, loads the module, and makes the device.
+impl Machine {
+    /// Boots a machine with these drives, and loads the module.
     ///
-    /// Errors: those of the engine, as text.
-    pub(crate) fn create(config: &Config, disks: Disks, boot: u64) -> Result<Self, String> {
+    /// Errors: those of loading the module, as text.
+    pub(crate) fn boot(disks: Disks, boot: u64) -> Result<Self, String> {
         dm_shim::set_boot_id(boot);
         boot::begin().map_err(|error| format!("boot: {error:?}"))?;
-        let origin = drive::plug_in(ORIGIN, disks.origin);
-        let store = drive::plug_in(STORE, disks.store);
         let queues = Queues::new().and_then(|queues| Ok(Arc::new(queues, GFP_KERNEL)?));
-        let queues = queues.map_err(|error| format!("queues: {error:?}"))?;
+        Ok(Self {
+            origin: drive::plug_in(ORIGIN, disks.origin),
+            store: drive::plug_in(STORE, disks.store),
+            queues: queues.map_err(|error| format!("queues: {error:?}"))?,
+        })
+    }
+
+    /// Makes the device.
+    ///
+    /// Errors: those of the engine, as text.
+    pub(crate) fn create(&self, config: &Config) -> Result<StdArc<Mapped>, String> {
         let identity = Identity {
             live: LIVE,
             origin: ORIGIN,
             store: STORE,
         };
-        let engine = Engine::new(identity, config.shape(), config.options, queues.clone());
+        let sectors = self.origin.sectors();
+        let shape = config.shape(sectors);
+        let engine = Engine::new(identity, shape, config.options, self.queues.clone());
         let engine = engine.map_err(|trouble| match trouble {
             Trouble::Because(why) => format!("refused: {}", why.to_string_lossy()),
             Trouble::Error(error) => format!("refused: {error:?}"),
         })?;
         let events = Arc::new(Events::new(), GFP_KERNEL).map_err(|_| "memory")?;
         let mapped = Mapped::new(engine, events);
-        let resumed = mapped.resume(config.shape().sectors(), config.options);
+        let resumed = mapped.resume(sectors, config.options);
         resumed.map_err(|error| format!("resume: {error:?}"))?;
-        Ok(Self {
-            mapped,
-            origin,
-            store,
-            queues,
-        })
+        Ok(mapped)
     }
 
-    /// Removes the device and unloads the module. Returns what is on the drives then.
-    pub(crate) fn remove(self) -> Disks {
-        self.mapped.suspend(false);
-        self.mapped.remove();
-        drop(self.mapped);
+    /// Removes the device. Nobody uses it any longer.
+    pub(crate) fn remove(&self, mapped: StdArc<Mapped>) {
+        mapped.suspend(false);
+        mapped.remove();
+        drop(mapped);
         self.queues.flush();
+    }
+
+    /// Unloads the module. Returns what is on the drives.
+    pub(crate) fn shut_down(self) -> Disks {
         boot::end();
-        let disks = Disks {
-            origin: self.origin.disk().clone(),
-            store: self.store.disk().clone(),
-        };
-        disks
+        let (origin, store) = (self.origin.disk().clone(), self.store.disk().clone());
+        Disks { origin, store }
     }
 }

@@ -8,8 +8,9 @@ use crate::config::Config;
 use crate::crash;
 use crate::crash::Point;
 use crate::crash::LIMIT;
-use crate::device::Device;
 use crate::device::Disks;
+use crate::device::Machine;
+use crate::mapped::Mapped;
 use crate::oracle::Oracle;
 use crate::totals::Totals;
 use crate::users::Users;
@@ -65,8 +66,8 @@ fn run_lives(config: &Config) -> Result<Totals, String> {
             let recovered = crash::recover(config, point, rng.next()).map_err(in_crash)?;
             totals.recoveries += 1;
             totals.hard += u64::from(recovered.is_hard);
-            if n == goes_on {
-                (disks, known) = (recovered.disks, recovered.known);
+            if let (true, Some(there)) = (n == goes_on, recovered.known) {
+                (disks, known) = (recovered.disks, there);
             }
         }
     }
@@ -88,31 +89,46 @@ fn live(
     };
     let config = config.clone();
     machine::run(setup, move || {
-        let device = Device::create(&config, disks, seed)?;
-        let known = crash::compare(&config, &device, &known)?;
-        let known = Rc::new(RefCell::new(known));
-        let points = crash::collect(&config, &device.origin, &device.store, &known);
-        let users = Users::new(&config, &device, known.clone(), written);
+        let machine = Machine::boot(disks, seed)?;
+        let mapped = machine.create(&config)?;
+        let there = crash::compare(&config, &machine, &mapped, &known)?;
+        let known = Rc::new(RefCell::new(there.ok_or("the store is not trusted")?));
+        let points = crash::collect(&config, &machine, &mapped, &known);
+        let users = Users::new(&config, &machine, &mapped, known.clone(), written);
         users.run();
         drive::watch(None);
         let mut points = points.take();
-        note_given_up(&device, &known, &mut points);
-        let known = crash::compare(&config, &device, &known.borrow().clone())?;
+        note_given_up(&mapped, &known, &mut points);
+        let mut known = known.borrow().clone();
+        known.has_failed = mapped.engine.has_failed();
+        let there = crash::compare(&config, &machine, &mapped, &known)?;
         let written = users.written();
         drop(users);
-        let disks = device.remove();
+        machine.remove(mapped);
+        let known = again(&config, &machine, there.unwrap_or(known))?;
         Ok(Left {
-            disks,
+            disks: machine.shut_down(),
             known,
-            points,
+            points: match config.options.transient {
+                true => Vec::new(),
+                false => points,
+            },
             written,
         })
     })
 }
 
+/// Makes the device once more in the same boot, compares, and removes it.
+fn again(config: &Config, machine: &Machine, known: Oracle) -> Result<Oracle, String> {
+    let mapped = machine.create(config)?;
+    let there = crash::compare(config, machine, &mapped, &known);
+    machine.remove(mapped);
+    there?.ok_or("a store of the same boot is not trusted".into())
+}
+
 /// Takes note of what the engine has given up in a life by itself: from then on it may be gone.
-fn note_given_up(device: &Device, known: &Rc<RefCell<Oracle>>, points: &mut [Point]) {
-    let timeline = device.mapped.engine.state().timeline();
+fn note_given_up(mapped: &Mapped, known: &Rc<RefCell<Oracle>>, points: &mut [Point]) {
+    let timeline = mapped.engine.state().timeline();
     let mut oracle = known.borrow_mut();
     let gone: Vec<u64> = oracle
         .snaps

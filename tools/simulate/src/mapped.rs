@@ -45,6 +45,8 @@ pub(crate) struct Mapped {
     events: Arc<Events>,
     is_suspended: AtomicBool,
     under_way: AtomicU64,
+    /// The length of the table.
+    sectors: AtomicU64,
     kept: Mutex<Vec<Kept>>,
 }
 
@@ -56,6 +58,7 @@ impl Mapped {
             events,
             is_suspended: AtomicBool::new(true),
             under_way: AtomicU64::new(0),
+            sectors: AtomicU64::new(0),
             kept: Mutex::new(Vec::new()),
         })
     }
@@ -72,12 +75,18 @@ impl Mapped {
         self.engine.events().set_sink(self.events.clone());
         self.events.set_suspended(false);
         self.engine.activate();
+        self.sectors.store(sectors, Relaxed);
         self.is_suspended.store(false, Relaxed);
         let kept = std::mem::take(&mut *self.kept.lock().unwrap());
         for (parts, io) in kept {
             self.map(parts, io);
         }
         Ok(())
+    }
+
+    /// Returns the device's length.
+    pub(crate) fn sectors(&self) -> u64 {
+        self.sectors.load(Relaxed)
     }
 
     /// Suspends the device. With `noflush` bios that wait may come back, and are kept.

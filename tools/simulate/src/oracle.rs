@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-/// The hot chunks' content: a list of blocks for each.
+/// The hot chunks' content: a list of blocks for each, which is empty beyond the device's end.
 pub(crate) type Image = Vec<Vec<Data>>;
 
 /// Returns what a drive has for the hot chunks.
@@ -23,7 +23,7 @@ pub(crate) fn image(config: &Config, origin: &Drive) -> Image {
     let chunk = |chunk: &u64| {
         let first = chunk * config.chunk_blocks;
         let blocks = first..first + config.chunk_blocks;
-        blocks.map(|at| disk.get(at).unwrap().clone()).collect()
+        blocks.filter_map(|at| disk.get(at).cloned()).collect()
     };
     config.hot.iter().map(chunk).collect()
 }
@@ -75,6 +75,10 @@ pub(crate) struct Oracle {
     pub(crate) taking: Option<Snap>,
     /// The id that the next snapshot has.
     pub(crate) next_id: u64,
+    /// The UUID that changes when tracking breaks.
+    pub(crate) generation: Option<[u8; 16]>,
+    /// The store has failed.
+    pub(crate) has_failed: bool,
 }
 
 impl Oracle {
@@ -86,6 +90,8 @@ impl Oracle {
             snaps: BTreeMap::new(),
             taking: None,
             next_id: 1,
+            generation: None,
+            has_failed: false,
         }
     }
 

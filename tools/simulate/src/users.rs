@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 use crate::config::Config;
-use crate::device::Device;
+use crate::config::Faults;
+use crate::config::GROWTH;
+use crate::device::Machine;
 use crate::mapped::Mapped;
 use crate::mapped::UserIo;
 use crate::oracle;
@@ -26,6 +28,7 @@ use std::cell::Cell;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc as StdArc;
 
 /// How the error of a read ends that would have to wait for the device's resume.
@@ -36,6 +39,7 @@ pub(crate) struct Users {
     pub(crate) config: Config,
     pub(crate) mapped: StdArc<Mapped>,
     origin: StdArc<Drive>,
+    store: StdArc<Drive>,
     pub(crate) oracle: Rc<RefCell<Oracle>>,
     /// Those who have not done all that they want.
     left: Cell<u64>,
@@ -49,14 +53,16 @@ impl Users {
     /// The users of a device that is in use.
     pub(crate) fn new(
         config: &Config,
-        device: &Device,
+        machine: &Machine,
+        mapped: &StdArc<Mapped>,
         oracle: Rc<RefCell<Oracle>>,
         written: u64,
     ) -> Rc<Self> {
         Rc::new(Self {
             config: config.clone(),
-            mapped: device.mapped.clone(),
-            origin: device.origin.clone(),
+            mapped: mapped.clone(),
+            origin: machine.origin.clone(),
+            store: machine.store.clone(),
             oracle,
             left: Cell::new(0),
             writing: Cell::new(0),
@@ -81,6 +87,7 @@ impl Users {
         }
         self.begin("reader", Self::read);
         self.begin("relief", Self::relieve);
+        self.begin("faults", Self::fail);
         while self.left.get() > 0 {
             machine::park(machine::key(&**self), None);
         }
@@ -145,6 +152,9 @@ impl Users {
         for _ in 0..machine::below(self.config.writes) {
             let run = self.some_run();
             let (mut start, mut len) = self.sectors(&run);
+            if start + len > self.mapped.sectors() {
+                continue;
+            }
             if Self::is_once_in(3) {
                 // Less than whole chunks.
                 start += 8 * machine::below(self.config.chunk_blocks);
@@ -176,7 +186,8 @@ impl Users {
                 is_nowait,
             };
             let is_done = UserIo::run(&self.mapped, parts);
-            assert!(is_done || is_nowait, "a {op:?} has failed");
+            let may_fail = is_nowait || self.config.faults == Faults::Origin;
+            assert!(is_done || may_fail, "a {op:?} has failed");
             if Self::is_once_in(4) {
                 Self::pause(100_000);
             }
@@ -202,6 +213,7 @@ impl Users {
                 !now.may_be_gone && now.released == snap.released
             });
             match result {
+                Err(_) if self.config.faults != Faults::None => (),
                 Err(what) if was_there && self.is_there(*id) && !what.ends_with(SUSPENDED) => {
                     panic!("snapshot {id}, read in use: {what}");
                 }
@@ -214,11 +226,48 @@ impl Users {
         self.mapped.engine.state().timeline().snapshot(id).is_some()
     }
 
+    /// Has something go wrong for a while.
+    fn fail(&self) {
+        for _ in 0..machine::below(3) {
+            Self::pause(1_500_000);
+            self.set_faults(1 + machine::below(if Self::is_once_in(3) { 65536 } else { 3000 }));
+            Self::pause(1_500_000);
+            self.set_faults(0);
+        }
+    }
+
+    fn set_faults(&self, odds: u64) {
+        let faults = match self.config.faults {
+            Faults::None => return,
+            Faults::Memory => return machine::fail_memory(odds.min(3000)),
+            Faults::Origin => &self.origin.faults,
+            Faults::Store => &self.store.faults,
+        };
+        for kind in [&faults.reads, &faults.writes, &faults.flushes] {
+            let is_hit = odds == 0 || Self::is_once_in(2);
+            if is_hit {
+                kind.store(odds, Relaxed);
+            }
+        }
+        faults.slow.store(odds / 8, Relaxed);
+    }
+
+    /// Returns true if a request may fail like this.
+    fn may_fail(&self, error: Error) -> bool {
+        let has_failed = self.mapped.engine.has_failed() && [EIO, ENODEV].contains(&error);
+        match self.config.faults {
+            Faults::None => false,
+            Faults::Origin => error == EIO || has_failed,
+            Faults::Store => error == EIO || has_failed,
+            Faults::Memory => error == ENOMEM || has_failed,
+        }
+    }
+
     /// Asks for one thing after another.
     fn ask(&self) {
         for _ in 0..machine::below(self.config.requests) {
             Self::pause(300_000);
-            match machine::below(16) {
+            match machine::below(17) {
                 0..=4 => self.take(),
                 5..=6 => self.drop(),
                 7 => self.forget(),
@@ -226,8 +275,10 @@ impl Users {
                 10..=11 => self.release(),
                 12..=13 => {
                     let made = self.mapped.engine.upkeep().checkpoint_now();
-                    assert!(made.is_ok(), "a checkpoint: {made:?}");
+                    let is_right = made.err().is_none_or(|error| self.may_fail(error));
+                    assert!(is_right, "a checkpoint: {made:?}");
                 }
+                14 if self.config.grows => self.grow_store(),
                 _ => self.suspend(),
             }
         }
@@ -271,6 +322,8 @@ impl Users {
                 oracle.taken(id, &self.config);
             }
             Err(ENOENT | EOVERFLOW) => self.oracle.borrow_mut().taking = None,
+            // Its record may be there all the same.
+            Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("taking a snapshot: {error:?}"),
         }
     }
@@ -317,6 +370,7 @@ impl Users {
             Ok(()) => self.oracle.borrow_mut().snaps.get_mut(id).unwrap().is_dropped = true,
             // Given up already, or there will be another time.
             Err(ENOENT | ENODEV) => (),
+            Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("dropping a snapshot: {error:?}"),
         }
     }
@@ -333,6 +387,7 @@ impl Users {
             Ok(()) | Err(ENOENT) => {
                 self.oracle.borrow_mut().snaps.remove(id);
             }
+            Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("forgetting a bookmark: {error:?}"),
         }
     }
@@ -340,15 +395,24 @@ impl Users {
     fn edit(&self) {
         let run = self.some_run();
         let range = self.sectors(&run);
+        if range.0 + range.1 > self.mapped.sectors() {
+            return;
+        }
         let protect = Self::is_once_in(2);
         let mut after = self.oracle.borrow().protected.clone();
         after[run].fill(protect);
         self.oracle.borrow_mut().edited = Some(after.clone());
         let edited = self.mapped.engine.changes().edit_designation(&[range], protect);
-        assert!(edited.is_ok(), "an edit: {edited:?}");
         let mut oracle = self.oracle.borrow_mut();
-        oracle.edited = None;
-        oracle.protected = after;
+        match edited {
+            Ok(()) => {
+                oracle.edited = None;
+                oracle.protected = after;
+            }
+            // Its record may be there all the same.
+            Err(error) if self.may_fail(error) => (),
+            Err(error) => panic!("an edit: {error:?}"),
+        }
     }
 
     fn release(&self) {
@@ -358,11 +422,15 @@ impl Users {
         };
         let run = self.some_run();
         let (start, len) = self.sectors(&run);
+        if start + len > self.mapped.sectors() {
+            return;
+        }
         let mut oracle = self.oracle.borrow_mut();
         oracle.snaps.get_mut(id).unwrap().released.extend(run);
         drop(oracle);
         match self.mapped.engine.changes().release(*id, start, len) {
             Ok(()) | Err(ENOENT) => (),
+            Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("a release: {error:?}"),
         }
     }
@@ -370,8 +438,26 @@ impl Users {
     fn suspend(&self) {
         self.mapped.suspend(Self::is_once_in(2));
         Self::pause(50_000);
-        let sectors = self.config.shape().sectors();
-        let resumed = self.mapped.resume(sectors, self.config.options);
-        assert!(resumed.is_ok(), "a resume: {resumed:?}");
+        if self.config.grows && Self::is_once_in(3) {
+            let grown = self.config.origin_blocks() + GROWTH * self.config.chunk_blocks;
+            self.origin.grow(grown);
+        }
+        loop {
+            match self.mapped.resume(self.origin.sectors(), self.config.options) {
+                Ok(()) => return,
+                Err(error) if self.may_fail(error) => Self::pause(50_000),
+                Err(error) => panic!("a resume: {error:?}"),
+            }
+        }
+    }
+
+    fn grow_store(&self) {
+        let blocks = self.store.sectors() / 8 + machine::below(300);
+        self.store.grow(blocks);
+        match self.mapped.engine.upkeep().grow_store() {
+            Ok(()) => (),
+            Err(error) if self.may_fail(error) => (),
+            Err(error) => panic!("growing the store: {error:?}"),
+        }
     }
 }

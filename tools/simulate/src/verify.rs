@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::Config;
+use crate::config::Faults;
 use crate::mapped::Mapped;
 use crate::oracle::Image;
 use crate::oracle::Oracle;
@@ -100,6 +101,9 @@ pub(crate) fn snapshot(
     let frozen = mapped.engine.frozen();
     let mut buffer = ReadBuffer::new(frozen).map_err(|error| format!("buffer: {error:?}"))?;
     for hot in 0..config.hot.len() {
+        if snap.at.image[hot].is_empty() {
+            continue;
+        }
         match chunk(config, mapped, entry.id, hot, &mut buffer) {
             Ok(Some(data)) if data != snap.at.image[hot] => {
                 return Err(format!("I1: wrong content of chunk {}", config.hot[hot]));
@@ -111,7 +115,7 @@ pub(crate) fn snapshot(
                 return Err(format!("chunk {} is not protected, and is shown", config.hot[hot]));
             }
             Ok(_) => (),
-            Err(ENODATA) if !snap.wants(hot) => (),
+            Err(ENODATA) if !snap.wants(hot) || config.faults == Faults::Origin => (),
             Err(ENOENT) if snap.may_be_gone => return Ok(()),
             Err(error) => {
                 return Err(format!("I1: chunk {}: {error:?}", config.hot[hot]));
@@ -167,7 +171,9 @@ fn marks(
     }
     for (image, epoch) in later {
         for (hot, chunk) in config.hot.iter().enumerate() {
-            if image[hot] != snap.at.image[hot] && !timeline.marked(*chunk, entry.epoch, epoch) {
+            let (before, after) = (&snap.at.image[hot], &image[hot]);
+            let has_changed = !before.is_empty() && before != after;
+            if has_changed && !timeline.marked(*chunk, entry.epoch, epoch) {
                 return Err(format!("I3: chunk {chunk} has changed up to {epoch}, but no mark"));
             }
         }
