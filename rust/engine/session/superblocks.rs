@@ -38,6 +38,10 @@ pub(in crate::engine) struct Superblocks {
     pub(super) is_ring_unknown: bool,
     /// The superblock may be on the disk or not: writing it failed.
     pub(super) is_unsure: bool,
+    /// Writing the first of the two superblocks failed: the next one has the same number.
+    is_repeated: bool,
+    /// Where a superblock is that surely says that the store is broken.
+    broken_at: Option<u64>,
     /// It has failed; that has been told.
     pub(in crate::engine) is_failing: bool,
     /// The boot id that the store had when it was found.
@@ -68,6 +72,8 @@ impl Superblocks {
             has_tried: false,
             is_ring_unknown: false,
             is_unsure: false,
+            is_repeated: false,
+            broken_at: None,
             is_failing: false,
             boot_before: superblock.boot,
             place,
@@ -104,47 +110,63 @@ impl Superblocks {
         StoreDisk::new(device, &mut self.io)
     }
 
-    /// Writes both superblocks, one after the other, so that at any moment one of them is whole,
-    /// and so is the image that it refers to.
-    ///
-    /// After a failure the next one has the same number, and so goes to the two places in the same
-    /// order. Needs no memory: whoever has changed the superblock could not take that back, and the
-    /// next image would go to where the one is that counts.
+    /// Gives the superblock the next number. That decides which place is written first: the one that
+    /// may hold no valid superblock, since the other may be all there is. So a number whose first
+    /// place could not be written is used again.
+    fn take_number(&mut self) {
+        if !core::mem::replace(&mut self.is_repeated, true) {
+            let sequence = self.superblock.sequence.get() + 1;
+            self.superblock.sequence = U64::new(sequence);
+        }
+    }
+
+    /// Writes the superblock to one place, durably.
     ///
     /// Errors: those of the device, as `EIO`.
-    pub(in crate::engine) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
-        if !core::mem::replace(&mut self.is_unsure, true) {
-            self.superblock.sequence += U64::new(1);
-        }
+    fn write_to(&mut self, device: &BlockDevice, at: u64) -> Result {
         let block = self.block.block()?;
         self.superblock.to_block(block);
         let mut disk = StoreDisk::new(device, &mut self.io);
+        disk.write(at, block)?;
+        disk.flush()?;
+        if self.superblock.places().first() == Some(&at) {
+            self.is_repeated = false;
+        }
+        Ok(())
+    }
+
+    /// Writes both superblocks, one after the other, so that at any moment one of them is whole,
+    /// and so is the image that it refers to.
+    ///
+    /// Needs no memory: whoever has changed the superblock could not take that back, and the next
+    /// image would go to where the one is that counts.
+    ///
+    /// Errors: those of the device, as `EIO`.
+    pub(in crate::engine) fn write_superblocks(&mut self, device: &BlockDevice) -> Result {
+        self.is_unsure = true;
+        self.take_number();
         for at in self.superblock.places() {
-            disk.write(at, block)?;
-            disk.flush()?;
+            self.write_to(device, at)?;
         }
         self.is_unsure = false;
         Ok(())
     }
 
     /// Writes the broken state to the superblocks. One superblock that can still be written is
-    /// enough, as it is later than the other.
+    /// enough, as it is later than the other. Where it is already it stays, unless it is in both
+    /// places: a write that is torn would leave the other one.
     ///
-    /// Errors: those of the device, as `EIO`, if neither can be written.
+    /// Errors: those of the device, as `EIO`, if it is in neither place.
     pub(in crate::engine) fn write_broken(&mut self, device: &BlockDevice) -> Result {
         self.superblock.state = U32::new(STATE_BROKEN);
         self.image_is_exact = false;
-        let sequence = self.superblock.sequence.get() + 1;
-        self.superblock.sequence = U64::new(sequence);
-        let block = self.block.block()?;
-        self.superblock.to_block(block);
-        let mut disk = StoreDisk::new(device, &mut self.io);
-        let mut written = Err(EIO);
+        self.take_number();
         for at in self.superblock.places() {
-            let this = disk.write(at, block).and_then(|()| disk.flush());
-            written = written.or(this);
+            if self.broken_at != Some(at) && self.write_to(device, at).is_ok() {
+                self.broken_at = self.broken_at.or(Some(at));
+            }
         }
-        written
+        self.broken_at.map(|_| ()).ok_or(EIO)
     }
 
     /// Returns what to remember of an engine that ends now. `None` for a store that is closed, or

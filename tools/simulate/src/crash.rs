@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc as StdArc;
 
 /// Points at which a run of the machine must have ended.
-pub(crate) const LIMIT: u64 = 20_000_000;
+pub(crate) const LIMIT: u64 = 4_000_000;
 /// Most crashes of a life that are looked at.
 const MAX_POINTS: usize = 60;
 
@@ -31,6 +31,8 @@ const MAX_POINTS: usize = 60;
 pub(crate) struct Point {
     /// What is on the drives, in their caches, and on its way.
     disks: Disks,
+    /// The time, in nanoseconds.
+    pub(crate) at: u64,
     /// What is known then.
     pub(crate) known: Oracle,
 }
@@ -64,7 +66,8 @@ pub(crate) fn collect(
         };
         let mut known = known.borrow().clone();
         known.has_failed = mapped.engine.has_failed();
-        list.borrow_mut().push(Point { disks, known });
+        let at = machine::now();
+        list.borrow_mut().push(Point { disks, at, known });
     })));
     points
 }

@@ -18,11 +18,15 @@ use dm_shim::drive;
 use dm_shim::on_close;
 use kernel::machine;
 use kernel::machine::Setup;
+use kernel::pr_info;
 use sim::Rng;
 use std::cell::RefCell;
 use std::panic::catch_unwind;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
+
+/// How long nobody uses a device before it is looked at, in nanoseconds.
+const REST_NS: u64 = 5_000_000_000;
 
 /// What a life has left.
 struct Left {
@@ -53,6 +57,7 @@ fn run_lives(config: &Config) -> Result<Totals, String> {
     let mut written = 0;
     for life in 0..config.lives {
         let in_life = |what: String| format!("life {life}: {what}");
+        pr_info!("=== life {life}");
         let left = live(config, disks, known, written, rng.next()).map_err(in_life)?;
         totals.lives += 1;
         totals.writes += left.written - written;
@@ -63,6 +68,7 @@ fn run_lives(config: &Config) -> Result<Totals, String> {
         let goes_on = rng.below(2 * left.points.len().max(1) as u64) as usize;
         for (n, point) in left.points.iter().enumerate() {
             let in_crash = |what: String| format!("life {life}, crash {n}: {what}");
+            pr_info!("=== life {life}, crash {n}, at {}", point.at);
             let recovered = crash::recover(config, point, rng.next()).map_err(in_crash)?;
             totals.recoveries += 1;
             totals.hard += u64::from(recovered.is_hard);
@@ -97,6 +103,8 @@ fn live(
         let users = Users::new(&config, &machine, &mapped, known.clone(), written);
         users.run();
         drive::watch(None);
+        // The engine may still be busy with what has gone wrong.
+        machine::sleep(REST_NS);
         let mut points = points.take();
         note_given_up(&mapped, &known, &mut points);
         let mut known = known.borrow().clone();

@@ -149,6 +149,7 @@ impl Users {
 
     /// Writes, discards and flushes.
     fn write(&self) {
+        let chunk_sectors = self.config.chunk_sectors();
         for _ in 0..machine::below(self.config.writes) {
             let run = self.some_run();
             let (mut start, mut len) = self.sectors(&run);
@@ -185,7 +186,10 @@ impl Users {
                 is_forced: Self::is_once_in(8),
                 is_nowait,
             };
+            let number = self.writes.get();
+            pr_info!("user: {op:?} at chunk {} begins ({number})", start / chunk_sectors);
             let is_done = UserIo::run(&self.mapped, parts);
+            pr_info!("user: {op:?} at chunk {} ends: {is_done}", start / chunk_sectors);
             let may_fail = is_nowait || self.config.faults == Faults::Origin;
             assert!(is_done || may_fail, "a {op:?} has failed");
             if Self::is_once_in(4) {
@@ -223,7 +227,8 @@ impl Users {
     }
 
     fn is_there(&self, id: u64) -> bool {
-        self.mapped.engine.state().timeline().snapshot(id).is_some()
+        let timeline = self.mapped.engine.state().timeline();
+        timeline.snapshot(id).is_some_and(|entry| !entry.is_dropped())
     }
 
     /// Has something go wrong for a while.
@@ -237,6 +242,7 @@ impl Users {
     }
 
     fn set_faults(&self, odds: u64) {
+        pr_info!("faults: {odds} of 65536, {:?}", self.config.faults);
         let faults = match self.config.faults {
             Faults::None => return,
             Faults::Memory => return machine::fail_memory(odds.min(3000)),
@@ -288,8 +294,10 @@ impl Users {
     fn relieve(&self) {
         while self.writing.get() > 0 {
             Self::pause(2_000_000);
-            if self.mapped.engine.writes().is_blocked() {
-                self.drop();
+            let timeline = self.mapped.engine.state().timeline();
+            let oldest = timeline.snapshots().first().map(|oldest| oldest.id);
+            if let (true, Some(id)) = (self.mapped.engine.writes().is_blocked(), oldest) {
+                self.drop_one(id);
             }
         }
     }
@@ -314,6 +322,7 @@ impl Users {
         // CAST: At most 4.
         let taken = self.mapped.engine.upkeep().take_snapshot(scope, keep as u32);
         on_close(None);
+        pr_info!("user: snapshot, {scope:?}: {taken:?}");
         match taken {
             Ok(id) => {
                 let mut oracle = self.oracle.borrow_mut();
@@ -365,9 +374,25 @@ impl Users {
         let Some(id) = live.get(machine::below(live.len().max(1) as u64) as usize) else {
             return;
         };
-        self.oracle.borrow_mut().snaps.get_mut(id).unwrap().may_be_gone = true;
-        match self.mapped.engine.upkeep().drop_snapshot(*id) {
-            Ok(()) => self.oracle.borrow_mut().snaps.get_mut(id).unwrap().is_dropped = true,
+        self.drop_one(*id);
+    }
+
+    fn drop_one(&self, id: u64) {
+        // One that has just been taken may not be known yet.
+        let mut oracle = self.oracle.borrow_mut();
+        let Some(snap) = oracle.snaps.get_mut(&id) else {
+            return;
+        };
+        snap.may_be_gone = true;
+        drop(oracle);
+        let dropped = self.mapped.engine.upkeep().drop_snapshot(id);
+        pr_info!("user: drop {id}: {dropped:?}");
+        match dropped {
+            Ok(()) => {
+                if let Some(snap) = self.oracle.borrow_mut().snaps.get_mut(&id) {
+                    snap.is_dropped = true;
+                }
+            }
             // Given up already, or there will be another time.
             Err(ENOENT | ENODEV) => (),
             Err(error) if self.may_fail(error) => (),
@@ -402,6 +427,7 @@ impl Users {
         let mut after = self.oracle.borrow().protected.clone();
         after[run].fill(protect);
         self.oracle.borrow_mut().edited = Some(after.clone());
+        pr_info!("user: edit {range:?}, {protect}");
         let edited = self.mapped.engine.changes().edit_designation(&[range], protect);
         let mut oracle = self.oracle.borrow_mut();
         match edited {
@@ -428,7 +454,9 @@ impl Users {
         let mut oracle = self.oracle.borrow_mut();
         oracle.snaps.get_mut(id).unwrap().released.extend(run);
         drop(oracle);
-        match self.mapped.engine.changes().release(*id, start, len) {
+        let released = self.mapped.engine.changes().release(*id, start, len);
+        pr_info!("user: release {id}, {start}+{len}: {released:?}");
+        match released {
             Ok(()) | Err(ENOENT) => (),
             Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("a release: {error:?}"),
@@ -437,6 +465,7 @@ impl Users {
 
     fn suspend(&self) {
         self.mapped.suspend(Self::is_once_in(2));
+        pr_info!("user: suspended");
         Self::pause(50_000);
         if self.config.grows && Self::is_once_in(3) {
             let grown = self.config.origin_blocks() + GROWTH * self.config.chunk_blocks;
