@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup packages module tools demo test test-host test-model test-fuzz test-vm test-powercut test-waits test-measure fuzz bench compare profile shell lint install clean
+.PHONY: help setup packages module tools demo test test-host test-model test-simulate test-fuzz test-vm test-powercut test-waits test-measure fuzz simulate bench compare profile shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -42,6 +42,9 @@ test-host: packages ## the tests that need no kernel
 test-model: packages ## the protocol model: all interleavings of small cases
 	@scripts/test model
 
+test-simulate: packages ## some histories of the module's engine in the simulator
+	@scripts/test simulate
+
 test-fuzz: packages ## a few seconds of each fuzz target
 	@scripts/test fuzz
 
@@ -56,6 +59,9 @@ test-waits: setup ## the longest wait of a write under load, in counted instruct
 
 test-measure: setup ## that compare and profile work, on a few writes
 	@scripts/test measure
+
+simulate: packages ## histories of the module's engine, with power cuts, for MINUTES= (10) or HOURS=
+	@scripts/simulate $(if $(HOURS),--hours $(HOURS)) $(if $(MINUTES),--minutes $(MINUTES))
 
 fuzz: packages ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
 	@scripts/fuzz $(FUZZ) $(if $(SECONDS),--seconds $(SECONDS))

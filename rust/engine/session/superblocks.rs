@@ -110,9 +110,9 @@ impl Superblocks {
         StoreDisk::new(device, &mut self.io)
     }
 
-    /// Gives the superblock the next number. That decides which place is written first: the one that
-    /// may hold no valid superblock, since the other may be all there is. So a number whose first
-    /// place could not be written is used again.
+    /// Gives the superblock the next number. That decides which place is written first: the one
+    /// that may hold no valid superblock, since the other may be all there is. So a number whose
+    /// first place could not be written is used again.
     fn take_number(&mut self) {
         if !core::mem::replace(&mut self.is_repeated, true) {
             let sequence = self.superblock.sequence.get() + 1;

@@ -144,11 +144,17 @@ impl<S: 'static> Bio<S> {
         if sectors >= span.len {
             return span.len;
         }
-        assert!(sectors > 0 && sectors % PAGE_SECTORS == 0, "{sectors} sectors kept");
+        assert!(
+            sectors > 0 && sectors % PAGE_SECTORS == 0,
+            "{sectors} sectors kept"
+        );
         let data = match inner.parts.data.is_empty() {
             true => Vec::new(),
             // CAST: A size in memory.
-            false => inner.parts.data.split_off((sectors / PAGE_SECTORS) as usize),
+            false => inner
+                .parts
+                .data
+                .split_off((sectors / PAGE_SECTORS) as usize),
         };
         inner.parts.span.len = sectors;
         let rest = Parts {

@@ -81,8 +81,15 @@ fn happens(odds: &AtomicU64) -> bool {
 
 /// What a drive is asked for.
 pub(crate) enum Request {
-    Read { sector: u64, bytes: u64 },
-    Write { sector: u64, data: Vec<Data>, is_forced: bool },
+    Read {
+        sector: u64,
+        bytes: u64,
+    },
+    Write {
+        sector: u64,
+        data: Vec<Data>,
+        is_forced: bool,
+    },
     Flush,
 }
 
@@ -120,7 +127,9 @@ impl Drive {
     /// Returns what a read of all of it would return now.
     pub fn image(&self) -> Vec<Data> {
         let disk = self.disk();
-        (0..disk.blocks()).filter_map(|at| disk.get(at).cloned()).collect()
+        (0..disk.blocks())
+            .filter_map(|at| disk.get(at).cloned())
+            .collect()
     }
 
     /// Begins a request; `end` is called in an interrupt.
@@ -171,7 +180,9 @@ impl Drive {
         if sector % BLOCK_SECTORS == 0 {
             let first = sector / BLOCK_SECTORS;
             let count = bytes.div_ceil(BLOCK_BYTES as u64);
-            return (first..first + count).map(|at| disk.get(at).cloned()).collect();
+            return (first..first + count)
+                .map(|at| disk.get(at).cloned())
+                .collect();
         }
         // Not whole blocks: piece by piece.
         let mut out = Vec::new();

@@ -59,7 +59,10 @@ impl<T> Gate<T> {
 
     fn discount(&self) {
         let before = self.inside.fetch_sub(1, Relaxed);
-        assert!(before > 0, "BUG: a gate was left more often than it was entered");
+        assert!(
+            before > 0,
+            "BUG: a gate was left more often than it was entered"
+        );
         machine::wake(machine::key(self));
     }
 

@@ -8,7 +8,8 @@
 //! but for those that only weak memory shows. Time passes as tasks run, and jumps when all wait.
 //!
 //! What the kernel's checkers report ends in a panic here: sleeping in atomic context, tasks that
-//! wait for ever, work that does not come to rest. Outside of [`run`] nothing of this has an effect.
+//! wait for ever, work that does not come to rest. Outside of [`run`] nothing of this has an
+//! effect.
 //!
 //! # States of a task
 //!

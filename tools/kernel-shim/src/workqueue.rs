@@ -156,7 +156,7 @@ macro_rules! new_work {
     ($($name:literal)?) => {
         $crate::init::FromFn(move || {
             ::core::result::Result::<_, ::core::convert::Infallible>::Ok(
-                $crate::workqueue::Work::new()
+                $crate::workqueue::Work::new(),
             )
         })
     };

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! What a seed decides of a history: devices as small as may be, so that everything runs full.
+//!
+//! Each setting has a name and is a number, so that a history can be made simpler one by one, and
+//! had again from a command line.
 
 #![forbid(unsafe_code)]
 
@@ -10,10 +13,10 @@ use dm_preserve_core::uapi::args::OnFull;
 use dm_preserve_core::uapi::args::Options;
 use sim::Rng;
 
-/// Blocks of 4 KiB in a chunk, at most.
-const MAX_CHUNK_BLOCKS: u64 = 4;
 /// Chunks by which a device may grow.
 pub(crate) const GROWTH: u64 = 6;
+/// Chunks of a region.
+const REGION: u64 = 1024;
 
 /// What goes wrong in a history, for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,105 +31,170 @@ pub enum Faults {
     Memory,
 }
 
+/// The settings: their names, and the simplest value of each.
+pub const SETTINGS: &[(&str, u64)] = &[
+    ("lives", 1),
+    ("faults", 0),
+    ("grows", 0),
+    ("writers", 1),
+    ("requests", 2),
+    ("writes", 2),
+    ("regions", 1),
+    ("near", 1),
+    ("chunk_blocks", 1),
+    ("transient", 0),
+    ("keep_unprotected", 0),
+    ("unprotected", 0),
+    ("reset", 0),
+    ("block_on_full", 0),
+    ("block_on_error", 1),
+    ("store_blocks", 1400),
+    ("odds", 600),
+    ("crashes", 2000),
+];
+
 /// See the [module's documentation](self).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// Decides everything.
+    /// Decides everything else.
     pub seed: u64,
-    /// Blocks in a chunk.
-    pub chunk_blocks: u64,
-    /// Chunks of the device at first.
-    pub chunks: u64,
+    /// One for each of [`SETTINGS`].
+    values: Vec<u64>,
     /// The chunks that are written and looked at; the last ones come when the device grows.
-    pub hot: Vec<u64>,
-    /// Blocks of the store.
-    pub store_blocks: u64,
+    pub(crate) hot: Vec<u64>,
     /// The table's options.
-    pub options: Options,
-    /// Tasks that write.
-    pub writers: u64,
-    /// What each of them does, at most.
-    pub writes: u64,
-    /// What is asked of the device, at most.
-    pub requests: u64,
-    /// Of 65536: at so many points another task goes on.
-    pub odds: u64,
-    /// Of 65536: after so many operations of a drive the power may go.
-    pub crashes: u64,
+    pub(crate) options: Options,
     /// What goes wrong.
-    pub faults: Faults,
-    /// The device and its store may grow.
-    pub grows: bool,
-    /// How often the device is made anew from what is there.
-    pub lives: u64,
+    pub(crate) faults: Faults,
 }
 
 impl Config {
     /// That of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed ^ 0x5eed);
-        let chunk_blocks = [1, 1, 2, MAX_CHUNK_BLOCKS][rng.below(4) as usize];
-        // Neighbours, and the border between two regions.
-        let mut hot: Vec<u64> = (0..4 + rng.below(12)).collect();
-        hot.extend([70, 71]);
-        let chunks = match rng.below(3) {
-            0 => 80 + rng.below(4),
-            _ => {
-                hot.extend(1018..1030);
-                1030 + rng.below(4)
-            }
+        let mut one_of = |list: &[u64]| list[rng.below(list.len() as u64) as usize];
+        let some = |one_of: &mut dyn FnMut(&[u64]) -> u64, from: u64, to: u64| {
+            let list: Vec<u64> = (from..to).collect();
+            one_of(&list)
         };
-        hot.extend(chunks..chunks + GROWTH);
-        let odds = [600, 3000, 10_000, 30_000][rng.below(4) as usize];
-        Self {
-            seed,
-            chunk_blocks,
-            chunks,
-            hot,
-            store_blocks: 420 + rng.below(900),
-            options: Options {
-                transient: rng.once_in(8),
-                keep_unprotected: rng.once_in(6),
-                default_protected: rng.below(5) > 0,
-                reset_protection: rng.once_in(8),
-                on_full: match rng.below(2) {
-                    0 => OnFull::Invalidate,
-                    _ => OnFull::Block,
-                },
-                on_error: match rng.below(2) {
-                    0 => OnError::Continue,
-                    _ => OnError::Block,
-                },
-                low_space: 80,
-            },
-            writers: 1 + rng.below(4),
-            writes: 10 + rng.below(40),
-            requests: 4 + rng.below(20),
-            odds,
-            crashes: 65536 / (4 + rng.below(20)),
-            faults: match rng.below(8) {
-                0 => Faults::Origin,
-                1 | 2 => Faults::Store,
-                3 => Faults::Memory,
-                _ => Faults::None,
-            },
-            grows: rng.once_in(4),
-            lives: 1 + rng.below(3),
+        let mut values = Vec::new();
+        for (name, _) in SETTINGS {
+            values.push(match *name {
+                "lives" => one_of(&[1, 2, 3]),
+                "faults" => one_of(&[0, 0, 0, 0, 1, 2, 2, 3]),
+                "grows" => one_of(&[0, 0, 0, 1]),
+                "writers" => one_of(&[1, 2, 3, 4]),
+                "requests" => some(&mut one_of, 4, 24),
+                "writes" => some(&mut one_of, 10, 50),
+                "regions" => one_of(&[1, 2, 2]),
+                "near" => some(&mut one_of, 4, 16),
+                "chunk_blocks" => one_of(&[1, 1, 2, 4]),
+                "transient" => one_of(&[0, 0, 0, 0, 0, 0, 0, 1]),
+                "keep_unprotected" => one_of(&[0, 0, 0, 0, 0, 1]),
+                "unprotected" => one_of(&[0, 0, 0, 0, 1]),
+                "reset" => one_of(&[0, 0, 0, 0, 0, 0, 0, 1]),
+                "block_on_full" | "block_on_error" => one_of(&[0, 1]),
+                "store_blocks" => some(&mut one_of, 420, 1320),
+                "odds" => one_of(&[600, 3000, 10_000, 30_000]),
+                "crashes" => 65536 / some(&mut one_of, 4, 24),
+                _ => 0,
+            });
         }
+        Self::with(seed, values)
+    }
+
+    /// Makes it of its settings.
+    fn with(seed: u64, values: Vec<u64>) -> Self {
+        let mut config = Self {
+            seed,
+            values,
+            hot: Vec::new(),
+            options: Options::DEFAULT,
+            faults: Faults::None,
+        };
+        // Neighbours, and the border between two regions.
+        let mut hot: Vec<u64> = (0..config.get("near").max(1)).collect();
+        hot.extend([70, 71]);
+        if config.get("regions") > 1 {
+            hot.extend(REGION - 6..REGION + 6);
+        }
+        hot.extend(config.chunks()..config.chunks() + GROWTH);
+        config.hot = hot;
+        config.options = Options {
+            transient: config.get("transient") > 0,
+            keep_unprotected: config.get("keep_unprotected") > 0,
+            default_protected: config.get("unprotected") == 0,
+            reset_protection: config.get("reset") > 0,
+            on_full: match config.get("block_on_full") {
+                0 => OnFull::Invalidate,
+                _ => OnFull::Block,
+            },
+            on_error: match config.get("block_on_error") {
+                0 => OnError::Continue,
+                _ => OnError::Block,
+            },
+            low_space: 80,
+        };
+        config.faults = match config.get("faults") {
+            0 => Faults::None,
+            1 => Faults::Origin,
+            2 => Faults::Store,
+            _ => Faults::Memory,
+        };
+        config
+    }
+
+    /// Returns the value of a setting; 0 if there is none with that name.
+    pub fn get(&self, name: &str) -> u64 {
+        let place = SETTINGS.iter().position(|(other, _)| *other == name);
+        place.map_or(0, |place| self.values[place])
+    }
+
+    /// Returns the same with another value; `None` if there is no setting with that name.
+    pub fn set(&self, name: &str, value: u64) -> Option<Self> {
+        let place = SETTINGS.iter().position(|(other, _)| *other == name)?;
+        let mut values = self.values.clone();
+        values[place] = value;
+        Some(Self::with(self.seed, values))
+    }
+
+    /// Returns the command line that has the same history.
+    pub fn command(&self) -> String {
+        let plain = Self::new(self.seed);
+        let mut command = format!("simulate --seed {}", self.seed);
+        for (name, _) in SETTINGS {
+            if self.get(name) != plain.get(name) {
+                command += &format!(" {name}={}", self.get(name));
+            }
+        }
+        command
     }
 
     /// Returns the shape of a device of so many sectors.
-    pub fn shape(&self, sectors: u64) -> Geometry {
+    pub(crate) fn shape(&self, sectors: u64) -> Geometry {
         Geometry::new(sectors, self.chunk_sectors()).unwrap()
     }
 
+    /// Returns the blocks of a chunk.
+    pub(crate) fn chunk_blocks(&self) -> u64 {
+        self.get("chunk_blocks").next_power_of_two()
+    }
+
     /// Returns the sectors of a chunk.
-    pub fn chunk_sectors(&self) -> u64 {
-        self.chunk_blocks * 8
+    pub(crate) fn chunk_sectors(&self) -> u64 {
+        self.chunk_blocks() * 8
+    }
+
+    /// Returns the chunks of the device at first.
+    fn chunks(&self) -> u64 {
+        match self.get("regions") {
+            1 => 80 + self.seed % 4,
+            _ => REGION + 7 + self.seed % 4,
+        }
     }
 
     /// Returns the blocks of the origin at first.
-    pub fn origin_blocks(&self) -> u64 {
-        self.chunks * self.chunk_blocks
+    pub(crate) fn origin_blocks(&self) -> u64 {
+        self.chunks() * self.chunk_blocks()
     }
 }

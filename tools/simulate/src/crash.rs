@@ -55,7 +55,7 @@ pub(crate) fn collect(
     let points = Rc::new(RefCell::new(Vec::new()));
     let (list, known) = (points.clone(), known.clone());
     let (origin, store) = (machine.origin.clone(), machine.store.clone());
-    let (mapped, crashes) = (mapped.clone(), config.crashes);
+    let (mapped, crashes) = (mapped.clone(), config.get("crashes"));
     drive::watch(Some(Rc::new(move || {
         if (machine::random() & 0xffff) >= crashes || list.borrow().len() >= MAX_POINTS {
             return;
@@ -121,9 +121,8 @@ pub(crate) fn compare(
     let generation = mapped.engine.device().generation();
     if known.generation.is_some_and(|before| before != generation) {
         // An origin that cannot be read looks like one that others have written to.
-        let may_begin_anew = known.has_failed
-            || config.options.transient
-            || config.faults == Faults::Origin;
+        let may_begin_anew =
+            known.has_failed || config.options.transient || config.faults == Faults::Origin;
         if !may_begin_anew {
             return Err("begins anew, though the store has not failed".into());
         }

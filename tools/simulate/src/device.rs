@@ -36,7 +36,7 @@ impl Disks {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
             origin: SimDisk::new(config.origin_blocks()),
-            store: SimDisk::new(config.store_blocks),
+            store: SimDisk::new(config.get("store_blocks")),
         }
     }
 }

@@ -55,7 +55,7 @@ fn run_lives(config: &Config) -> Result<Totals, String> {
     let mut rng = Rng::new(config.seed);
     let (mut disks, mut known) = (Disks::new(config), Oracle::new(config));
     let mut written = 0;
-    for life in 0..config.lives {
+    for life in 0..config.get("lives") {
         let in_life = |what: String| format!("life {life}: {what}");
         pr_info!("=== life {life}");
         let left = live(config, disks, known, written, rng.next()).map_err(in_life)?;
@@ -90,7 +90,7 @@ fn live(
 ) -> Result<Left, String> {
     let setup = Setup {
         seed,
-        odds: config.odds,
+        odds: config.get("odds"),
         limit: LIMIT,
     };
     let config = config.clone();
@@ -142,7 +142,11 @@ fn note_given_up(mapped: &Mapped, known: &Rc<RefCell<Oracle>>, points: &mut [Poi
         .snaps
         .keys()
         .copied()
-        .filter(|id| timeline.snapshot(*id).is_none_or(|entry| entry.is_dropped()))
+        .filter(|id| {
+            timeline
+                .snapshot(*id)
+                .is_none_or(|entry| entry.is_dropped())
+        })
         .collect();
     let all = points.iter_mut().map(|point| &mut point.known);
     for known in all.chain([&mut *oracle]) {

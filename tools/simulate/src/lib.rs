@@ -20,10 +20,12 @@ mod device;
 mod history;
 mod mapped;
 mod oracle;
+mod shrink;
 mod totals;
 mod users;
 mod verify;
 
 pub use config::Config;
 pub use history::run;
+pub use shrink::shrink;
 pub use totals::Totals;

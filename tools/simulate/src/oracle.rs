@@ -21,8 +21,8 @@ pub(crate) type Image = Vec<Vec<Data>>;
 pub(crate) fn image(config: &Config, origin: &Drive) -> Image {
     let disk = origin.disk();
     let chunk = |chunk: &u64| {
-        let first = chunk * config.chunk_blocks;
-        let blocks = first..first + config.chunk_blocks;
+        let first = chunk * config.chunk_blocks();
+        let blocks = first..first + config.chunk_blocks();
         blocks.filter_map(|at| disk.get(at).cloned()).collect()
     };
     config.hot.iter().map(chunk).collect()
@@ -53,9 +53,10 @@ pub(crate) struct Snap {
 impl Snap {
     /// Returns true if a chunk's content must be there.
     pub(crate) fn wants(&self, hot: usize) -> bool {
-        let changed = self.base.as_ref().is_none_or(|base| {
-            !base.protected[hot] || base.image[hot] != self.at.image[hot]
-        });
+        let changed = self
+            .base
+            .as_ref()
+            .is_none_or(|base| !base.protected[hot] || base.image[hot] != self.at.image[hot]);
         (self.keep_unprotected || self.at.protected[hot])
             && !self.released.contains(&hot)
             && changed

@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt;
 use std::ops::AddAssign;
 
 /// See the [module's documentation](self).
@@ -28,5 +29,16 @@ impl AddAssign for Totals {
         self.snapshots += other.snapshots;
         self.recoveries += other.recoveries;
         self.hard += other.hard;
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} lives, {} blocks written, {} snapshots, {} recoveries ({} after torn or reordered \
+             writes)",
+            self.lives, self.writes, self.snapshots, self.recoveries, self.hard
+        )
     }
 }

@@ -16,6 +16,7 @@ use crate::oracle::Oracle;
 use crate::oracle::Snap;
 use crate::verify;
 use dm_preserve_core::uapi::args::ScopeWanted;
+use dm_preserve_engine::engine::read_deadline;
 use dm_shim::drive::Drive;
 use dm_shim::on_close;
 use dm_shim::Op;
@@ -78,8 +79,8 @@ impl Users {
     /// Lets all of them do what they want, and waits.
     pub(crate) fn run(self: &Rc<Self>) {
         self.begin("requests", Self::ask);
-        self.writing.set(self.config.writers);
-        for _ in 0..self.config.writers {
+        self.writing.set(self.config.get("writers"));
+        for _ in 0..self.config.get("writers") {
             self.begin("writer", |this| {
                 this.write();
                 this.writing.set(this.writing.get() - 1);
@@ -88,6 +89,7 @@ impl Users {
         self.begin("reader", Self::read);
         self.begin("relief", Self::relieve);
         self.begin("faults", Self::fail);
+        self.begin("listener", Self::listen);
         while self.left.get() > 0 {
             machine::park(machine::key(&**self), None);
         }
@@ -133,7 +135,10 @@ impl Users {
     /// Returns the sectors of a run.
     fn sectors(&self, run: &std::ops::Range<usize>) -> (u64, u64) {
         let chunk_sectors = self.config.chunk_sectors();
-        (self.config.hot[run.start] * chunk_sectors, run.len() as u64 * chunk_sectors)
+        (
+            self.config.hot[run.start] * chunk_sectors,
+            run.len() as u64 * chunk_sectors,
+        )
     }
 
     /// Returns a block that nobody has written before.
@@ -150,7 +155,7 @@ impl Users {
     /// Writes, discards and flushes.
     fn write(&self) {
         let chunk_sectors = self.config.chunk_sectors();
-        for _ in 0..machine::below(self.config.writes) {
+        for _ in 0..machine::below(self.config.get("writes")) {
             let run = self.some_run();
             let (mut start, mut len) = self.sectors(&run);
             if start + len > self.mapped.sectors() {
@@ -158,7 +163,7 @@ impl Users {
             }
             if Self::is_once_in(3) {
                 // Less than whole chunks.
-                start += 8 * machine::below(self.config.chunk_blocks);
+                start += 8 * machine::below(self.config.chunk_blocks());
                 len = 8;
             }
             let op = match machine::below(20) {
@@ -187,9 +192,15 @@ impl Users {
                 is_nowait,
             };
             let number = self.writes.get();
-            pr_info!("user: {op:?} at chunk {} begins ({number})", start / chunk_sectors);
+            pr_info!(
+                "user: {op:?} at chunk {} begins ({number})",
+                start / chunk_sectors
+            );
             let is_done = UserIo::run(&self.mapped, parts);
-            pr_info!("user: {op:?} at chunk {} ends: {is_done}", start / chunk_sectors);
+            pr_info!(
+                "user: {op:?} at chunk {} ends: {is_done}",
+                start / chunk_sectors
+            );
             let may_fail = is_nowait || self.config.faults == Faults::Origin;
             assert!(is_done || may_fail, "a {op:?} has failed");
             if Self::is_once_in(4) {
@@ -202,6 +213,12 @@ impl Users {
     fn read(&self) {
         for _ in 0..machine::below(6) {
             Self::pause(400_000);
+            let active = self
+                .mapped
+                .engine
+                .phases()
+                .wait_until_active(read_deadline());
+            assert!(active.is_ok(), "the device is not resumed: {active:?}");
             let timeline = self.mapped.engine.state().timeline();
             let live = self.oracle.borrow().live();
             let Some(id) = live.get(machine::below(live.len().max(1) as u64) as usize) else {
@@ -213,9 +230,12 @@ impl Users {
             let snap = self.oracle.borrow().snaps[id].clone();
             let result = verify::snapshot(&self.config, &self.mapped, &timeline, &entry, &snap);
             // It may have gone meanwhile, or chunks of it been released.
-            let was_there = self.oracle.borrow().snaps.get(id).is_some_and(|now| {
-                !now.may_be_gone && now.released == snap.released
-            });
+            let was_there = self
+                .oracle
+                .borrow()
+                .snaps
+                .get(id)
+                .is_some_and(|now| !now.may_be_gone && now.released == snap.released);
             match result {
                 Err(_) if self.config.faults != Faults::None => (),
                 Err(what) if was_there && self.is_there(*id) && !what.ends_with(SUSPENDED) => {
@@ -226,9 +246,28 @@ impl Users {
         }
     }
 
+    /// Waits for events.
+    fn listen(&self) {
+        let mut seen = 0;
+        for _ in 0..machine::below(5) {
+            match self.mapped.engine.events().wait(seen, 1) {
+                Ok((number, kinds)) => {
+                    assert!(
+                        number > seen && kinds != 0,
+                        "event {number} after {seen}: {kinds}"
+                    );
+                    seen = number;
+                }
+                Err(error) => assert_eq!(error, ETIMEDOUT),
+            }
+        }
+    }
+
     fn is_there(&self, id: u64) -> bool {
         let timeline = self.mapped.engine.state().timeline();
-        timeline.snapshot(id).is_some_and(|entry| !entry.is_dropped())
+        timeline
+            .snapshot(id)
+            .is_some_and(|entry| !entry.is_dropped())
     }
 
     /// Has something go wrong for a while.
@@ -271,7 +310,7 @@ impl Users {
 
     /// Asks for one thing after another.
     fn ask(&self) {
-        for _ in 0..machine::below(self.config.requests) {
+        for _ in 0..machine::below(self.config.get("requests")) {
             Self::pause(300_000);
             match machine::below(17) {
                 0..=4 => self.take(),
@@ -284,7 +323,7 @@ impl Users {
                     let is_right = made.err().is_none_or(|error| self.may_fail(error));
                     assert!(is_right, "a checkpoint: {made:?}");
                 }
-                14 if self.config.grows => self.grow_store(),
+                14 if self.config.get("grows") > 0 => self.grow_store(),
                 _ => self.suspend(),
             }
         }
@@ -320,7 +359,11 @@ impl Users {
             }
         }
         // CAST: At most 4.
-        let taken = self.mapped.engine.upkeep().take_snapshot(scope, keep as u32);
+        let taken = self
+            .mapped
+            .engine
+            .upkeep()
+            .take_snapshot(scope, keep as u32);
         on_close(None);
         pr_info!("user: snapshot, {scope:?}: {taken:?}");
         match taken {
@@ -341,7 +384,9 @@ impl Users {
     fn some_base(&self) -> Option<u64> {
         let all: Vec<u64> = self.oracle.borrow().snaps.keys().copied().collect();
         match machine::below(3) {
-            0 => all.get(machine::below(all.len().max(1) as u64) as usize).copied(),
+            0 => all
+                .get(machine::below(all.len().max(1) as u64) as usize)
+                .copied(),
             _ => None,
         }
     }
@@ -428,7 +473,11 @@ impl Users {
         after[run].fill(protect);
         self.oracle.borrow_mut().edited = Some(after.clone());
         pr_info!("user: edit {range:?}, {protect}");
-        let edited = self.mapped.engine.changes().edit_designation(&[range], protect);
+        let edited = self
+            .mapped
+            .engine
+            .changes()
+            .edit_designation(&[range], protect);
         let mut oracle = self.oracle.borrow_mut();
         match edited {
             Ok(()) => {
@@ -467,12 +516,15 @@ impl Users {
         self.mapped.suspend(Self::is_once_in(2));
         pr_info!("user: suspended");
         Self::pause(50_000);
-        if self.config.grows && Self::is_once_in(3) {
-            let grown = self.config.origin_blocks() + GROWTH * self.config.chunk_blocks;
+        if self.config.get("grows") > 0 && Self::is_once_in(3) {
+            let grown = self.config.origin_blocks() + GROWTH * self.config.chunk_blocks();
             self.origin.grow(grown);
         }
         loop {
-            match self.mapped.resume(self.origin.sectors(), self.config.options) {
+            match self
+                .mapped
+                .resume(self.origin.sectors(), self.config.options)
+            {
                 Ok(()) => return,
                 Err(error) if self.may_fail(error) => Self::pause(50_000),
                 Err(error) => panic!("a resume: {error:?}"),

@@ -32,7 +32,10 @@ pub(crate) fn recovered(
     let mut found = known.clone();
     if mapped.engine.state().next_id() == known.next_id + 1 {
         let id = known.next_id;
-        found.taking.as_ref().ok_or(format!("snapshot {id} was never taken"))?;
+        found
+            .taking
+            .as_ref()
+            .ok_or(format!("snapshot {id} was never taken"))?;
         found.taken(id, config);
     } else if mapped.engine.state().next_id() != known.next_id {
         let next = mapped.engine.state().next_id();
@@ -76,7 +79,11 @@ fn known_ids(timeline: &Timeline, known: &Oracle) -> Result<(), String> {
 /// Returns which hot chunks are protected: as before the edit that was under way, or as after it.
 fn designation(config: &Config, mapped: &Mapped, known: &Oracle) -> Result<Vec<bool>, String> {
     let designation = mapped.engine.state().designation();
-    let now: Vec<bool> = config.hot.iter().map(|chunk| designation.get(*chunk)).collect();
+    let now: Vec<bool> = config
+        .hot
+        .iter()
+        .map(|chunk| designation.get(*chunk))
+        .collect();
     let is_known = now == known.protected || known.edited.as_ref() == Some(&now);
     match is_known {
         true => Ok(now),
@@ -112,7 +119,10 @@ pub(crate) fn snapshot(
                 return Err(format!("I1: chunk {} is not protected", config.hot[hot]));
             }
             Ok(Some(_)) if !snap.at.protected[hot] && !snap.keep_unprotected => {
-                return Err(format!("chunk {} is not protected, and is shown", config.hot[hot]));
+                return Err(format!(
+                    "chunk {} is not protected, and is shown",
+                    config.hot[hot]
+                ));
             }
             Ok(_) => (),
             Err(ENODATA) if !snap.wants(hot) || config.faults == Faults::Origin => (),
@@ -140,7 +150,10 @@ pub(crate) fn chunk(
     let mut blocks = Vec::new();
     let mut at = start;
     while at < end {
-        let piece = mapped.engine.frozen().read_frozen(id, at, end - at, buffer)?;
+        let piece = mapped
+            .engine
+            .frozen()
+            .read_frozen(id, at, end - at, buffer)?;
         if piece.kind == Kind::Hole {
             return Ok(None);
         }
@@ -174,7 +187,9 @@ fn marks(
             let (before, after) = (&snap.at.image[hot], &image[hot]);
             let has_changed = !before.is_empty() && before != after;
             if has_changed && !timeline.marked(*chunk, entry.epoch, epoch) {
-                return Err(format!("I3: chunk {chunk} has changed up to {epoch}, but no mark"));
+                return Err(format!(
+                    "I3: chunk {chunk} has changed up to {epoch}, but no mark"
+                ));
             }
         }
     }

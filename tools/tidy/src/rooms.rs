@@ -40,8 +40,8 @@ pub const USERS_OF_DM: &[&str] = &[
     "rust/base.rs",
 ];
 
-/// The roots: the kernel's, and that of the library for user space.
-pub const ROOTS: &[&str] = &["rust/dm_preserve.rs", "rust/lib.rs"];
+/// The roots: the kernel's, that of the library for user space, and that of the engine as one.
+pub const ROOTS: &[&str] = &["rust/dm_preserve.rs", "rust/lib.rs", "rust/engine_lib.rs"];
 
 /// The roots' room.
 pub const ROOT: &str = "dm_preserve";

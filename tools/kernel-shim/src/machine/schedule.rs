@@ -162,7 +162,10 @@ impl Schedule {
             return;
         };
         if has_ended {
-            assert!(hot.atomic.get() == task.start_atomic(), "a task ends in atomic context");
+            assert!(
+                hot.atomic.get() == task.start_atomic(),
+                "a task ends in atomic context"
+            );
             return Worker::end(worker);
         }
         task.atomic = hot.atomic.get();

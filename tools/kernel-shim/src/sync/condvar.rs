@@ -80,7 +80,7 @@ macro_rules! new_condvar {
     ($($name:literal)?) => {
         $crate::init::FromFn(move || {
             ::core::result::Result::<_, ::core::convert::Infallible>::Ok(
-                $crate::sync::CondVar::new()
+                $crate::sync::CondVar::new(),
             )
         })
     };

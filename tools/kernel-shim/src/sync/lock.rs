@@ -148,9 +148,9 @@ macro_rules! new_mutex {
     ($value:expr $(, $name:literal)?) => {{
         let value = $value;
         $crate::init::FromFn(move || {
-            ::core::result::Result::<_, ::core::convert::Infallible>::Ok(
-                $crate::sync::Mutex::new(value)
-            )
+            ::core::result::Result::<_, ::core::convert::Infallible>::Ok($crate::sync::Mutex::new(
+                value,
+            ))
         })
     }};
 }
@@ -162,7 +162,7 @@ macro_rules! new_spinlock {
         let value = $value;
         $crate::init::FromFn(move || {
             ::core::result::Result::<_, ::core::convert::Infallible>::Ok(
-                $crate::sync::SpinLock::new(value)
+                $crate::sync::SpinLock::new(value),
             )
         })
     }};
