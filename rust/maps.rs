@@ -5,6 +5,7 @@
 //! The lowest room: it uses no other one. Sizes here follow from what is set, not from the device.
 //!
 //! - [`Geometry`], [`Chunks`]: sectors and chunks;
+//! - [`Word`]: 64 chunks at once;
 //! - [`Bitmap`]: marks, regions, released chunks;
 //! - [`Protection`]: which chunks are protected;
 //! - [`Index`]: the positions of copies in the store.
@@ -17,6 +18,7 @@ mod index;
 mod protection;
 pub mod region;
 mod runs;
+mod word;
 
 pub use bitmap::copy_bits;
 pub use bitmap::Bitmap;
@@ -35,3 +37,6 @@ pub use runs::LIST_CHUNKS;
 pub use runs::MAX_POSITION;
 pub use runs::MAX_RUN;
 pub use runs::MAX_RUNS;
+pub use word::mask;
+pub use word::Word;
+pub use word::WORD_BITS;
