@@ -23,6 +23,7 @@ mod word;
 pub use bitmap::copy_bits;
 pub use bitmap::Bitmap;
 pub use bitmap::LEAF_BITS;
+pub use chunk::merged;
 pub use chunk::Chunks;
 pub use chunk::Geometry;
 pub use chunk::MAX_CHUNK_SECTORS;

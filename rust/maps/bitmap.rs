@@ -216,15 +216,6 @@ impl Bitmap {
         Some(0)
     }
 
-    /// Sets a bit like [`Bitmap::set`], but adds its leaf if that can be allocated without
-    /// sleeping.
-    pub fn set_nowait(&self, bit: u64) -> Option<bool> {
-        if self.leaf(bit).is_none() {
-            self.add_leaf(bit, GFP_NOWAIT).ok()?;
-        }
-        self.set(bit)
-    }
-
     /// Returns the first bit of the run that is set, if `wanted`, or that is not set.
     pub fn find(&self, run: Chunks, wanted: bool) -> Option<u64> {
         let mut bit = run.start;
