@@ -123,8 +123,7 @@ impl Snapshot {
         self.wanted(chunk, bit).bits & bit != 0
     }
 
-    /// Returns the word around a chunk of what [`Snapshot::wants`]. Only the bits of `asked` count,
-    /// in this word and in those that are the same.
+    /// Returns the word around a chunk of what [`Snapshot::wants`]. Only the bits of `asked` count.
     pub fn wanted(&self, chunk: u64, asked: u64) -> Word {
         if self.is_dropped() {
             return Word::uniform(false, u64::MAX);

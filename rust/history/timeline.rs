@@ -165,17 +165,14 @@ impl<C> Timeline<C> {
             if found != 0 {
                 return Some(start + u64::from(found.trailing_zeros()));
             }
-            at = match asked {
-                u64::MAX => needed.end,
-                // What is the same in other words has not been asked of all their chunks.
-                _ => start.saturating_add(WORD_BITS),
-            };
+            // What goes on behind this word is the same for all chunks, asked of here or not.
+            at = needed.end;
         }
         None
     }
 
-    /// Returns which chunks of `asked`, in the word around a chunk, are needed. The same bits of
-    /// all words up to the word's end are.
+    /// Returns which chunks of `asked`, in the word around a chunk, are needed. If that goes on
+    /// behind this word, it is the same for all chunks up to the end.
     ///
     /// Goes from the newest snapshot back, so that the number of snapshots does not matter. Usually
     /// the newest one wants the chunks, or an epoch since one of the newest has marks, which answer

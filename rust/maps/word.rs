@@ -12,7 +12,8 @@ pub const WORD_BITS: u64 = 64;
 pub struct Word {
     /// The bits, the first chunk's lowest.
     pub bits: u64,
-    /// All words up to this chunk, a multiple of 64 or the greatest number, have the same bits.
+    /// All words up to this chunk, a multiple of 64 or the greatest number, have the same bits. If
+    /// that is more than this one, all bits are alike.
     pub end: u64,
 }
 
