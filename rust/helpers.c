@@ -24,6 +24,7 @@ void dm_preserve_preempt_disable(void) { preempt_disable(); }
 void dm_preserve_preempt_enable(void) { preempt_enable(); }
 void dm_preserve_smp_rmb(void) { smp_rmb(); }
 void dm_preserve_cond_resched(void) { cond_resched(); }
+bool dm_preserve_is_killed(void) { return fatal_signal_pending(current); }
 u32 dm_preserve_disk_devt(struct gendisk *disk) { return disk_devt(disk); }
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk) { return &disk_to_dev(disk)->kobj; }
 u32 dm_preserve_kobj_devt(struct kobject *kobj) { return kobj_to_dev(kobj)->devt; }

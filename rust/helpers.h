@@ -14,6 +14,7 @@
 #include <linux/part_stat.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/workqueue.h>
 
 static const u32 DM_PRESERVE_CONST_REQ_FUA = (__force u32)REQ_FUA;
@@ -50,6 +51,7 @@ void dm_preserve_preempt_disable(void);
 void dm_preserve_preempt_enable(void);
 void dm_preserve_smp_rmb(void);
 void dm_preserve_cond_resched(void);
+bool dm_preserve_is_killed(void);
 u32 dm_preserve_disk_devt(struct gendisk *disk);
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk);
 u32 dm_preserve_kobj_devt(struct kobject *kobj);

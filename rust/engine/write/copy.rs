@@ -305,7 +305,9 @@ impl Writes {
             }
         } else {
             // Asked before the mark: what nobody needs any longer is not lost.
-            let needed = self.state.timeline().needs(run.start);
+            let needed = self
+                .state
+                .look_at_timeline(|timeline| timeline.needs(run.start));
             if present.marks.set(run.start) == Some(false) && needed {
                 copier.lost += 1;
             }
