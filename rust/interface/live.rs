@@ -19,6 +19,7 @@ use crate::dm::Target;
 use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Identity;
+use crate::format::BLOCK_BYTES;
 use crate::interface::registry;
 use crate::interface::status::Figures;
 use crate::interface::sysfs::Files;
@@ -77,8 +78,12 @@ impl Target for Live {
         if u64::from(origin.block_bytes.max(store.block_bytes)) > chunk_bytes {
             return Err(table.fail(c"The chunk size is smaller than a device's logical block"));
         }
-        if store.block_bytes > origin.block_bytes {
-            return Err(table.fail(c"The store's logical block is larger than the origin's"));
+        // CAST: A size in memory.
+        if !line.options.transient && store.block_bytes as usize > BLOCK_BYTES {
+            return Err(table.fail(
+                c"A persistent store must have logical blocks of 4 KiB or less: use another device \
+                  as the store, or transient",
+            ));
         }
         if store.sectors < line.chunk_sectors {
             return Err(table.fail(c"The store is smaller than one chunk"));

@@ -9,6 +9,7 @@
 mod bad_ioctl;
 mod bad_message;
 mod bad_table;
+mod blocks;
 mod bookmarks;
 mod concurrent;
 mod designation;
@@ -130,6 +131,7 @@ const GROUPS: &[&[Test]] = &[
     bad_table::TESTS,
     bad_message::TESTS,
     bad_ioctl::TESTS,
+    blocks::TESTS,
     unprivileged::TESTS,
     nowait::TESTS,
     zeroes::TESTS,
