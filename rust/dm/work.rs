@@ -73,21 +73,21 @@ unsafe impl Sync for WorkQueue {}
 
 impl WorkQueue {
     /// Creates a queue that is not bound to a CPU (`WQ_UNBOUND`), and makes progress under memory
-    /// pressure (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name` is shown in the kernel's tools.
-    /// Errors: `ENOMEM`.
-    pub fn new(name: &'static CStr) -> Result<Self> {
+    /// pressure (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name`, or its first 31 characters, is
+    /// shown in the kernel's tools. Errors: `ENOMEM`.
+    pub fn new(name: &CStr) -> Result<Self> {
         Self::with_flags(name, bindings::wq_flags_WQ_MEM_RECLAIM)
     }
 
     /// As [`Self::new`], without a thread in reserve: for work that freeing memory never waits for.
     /// Errors: `ENOMEM`.
-    pub fn new_unhurried(name: &'static CStr) -> Result<Self> {
+    pub fn new_unhurried(name: &CStr) -> Result<Self> {
         Self::with_flags(name, 0)
     }
 
-    fn with_flags(name: &'static CStr, flags: bindings::wq_flags) -> Result<Self> {
+    fn with_flags(name: &CStr, flags: bindings::wq_flags) -> Result<Self> {
         let flags = flags | bindings::wq_flags_WQ_UNBOUND;
-        // SAFETY: The format takes one string, which is valid and nul-terminated.
+        // SAFETY: The format takes one string, which is valid and nul-terminated, and is copied.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
         };

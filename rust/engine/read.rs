@@ -108,12 +108,7 @@ impl ReadBuffer {
 
     /// Returns true if a bio, which is whole chunks, has brought contents with the right checksums.
     /// The bio is moved on to its end, or behind the first content that is wrong.
-    pub fn are_right<S>(
-        &mut self,
-        frozen: &Frozen,
-        first: Content,
-        bio: &mut Bio<S>,
-    ) -> bool {
+    pub fn are_right<S>(&mut self, frozen: &Frozen, first: Content, bio: &mut Bio<S>) -> bool {
         let contents = bio.span().len / frozen.device.shape().chunk_sectors();
         // CAST: At most 1 MiB.
         let bytes = frozen.device.shape().chunk_bytes() as u32;

@@ -8,9 +8,11 @@ use crate::dm::errors::EUCLEAN;
 use crate::dm::sysfs::Directory;
 use crate::dm::Completed;
 use crate::dm::Constructor;
+use crate::dm::DevT;
 use crate::dm::Ended;
 use crate::dm::Events;
 use crate::dm::Incoming;
+use crate::dm::Layers;
 use crate::dm::Mapped;
 use crate::dm::StatusKind;
 use crate::dm::StatusWriter;
@@ -71,6 +73,7 @@ impl Target for Live {
         if origin.devt == store.devt {
             return Err(table.fail(c"The origin and the store must not be the same device"));
         }
+        refuse_layers_on_itself(table, origin.devt, store.devt)?;
         if table.len() > origin.sectors {
             return Err(table.fail(c"The origin is smaller than the target"));
         }
@@ -184,6 +187,30 @@ impl Target for Live {
             );
         })
     }
+}
+
+/// Refuses an origin or a store that lies on the live device itself, in any number of layers: what
+/// is written there would come here again, and a suspended device would wait for itself.
+///
+/// Errors: those of [`Constructor::fail`], `ENOMEM`.
+fn refuse_layers_on_itself(table: &mut Constructor<'_>, origin: DevT, store: DevT) -> Result {
+    let layers = match Layers::new() {
+        Ok(layers) => layers,
+        Err(error) => {
+            let live = table.devt();
+            pr_warn!("{live}: cannot tell what the origin and the store lie on: {error:?}\n");
+            return Ok(());
+        }
+    };
+    if layers.lies_on(origin, table.devt())? {
+        return Err(table.fail(c"The origin lies on the live device itself"));
+    }
+    if layers.lies_on(store, table.devt())? {
+        return Err(table.fail(
+            c"The store lies on the live device itself, maybe in a file of it: it must be elsewhere",
+        ));
+    }
+    Ok(())
 }
 
 /// Returns a hint for the user about an error of a message.

@@ -90,8 +90,17 @@ fn larger_blocks(_: &Env) -> Result<()> {
     let kind = Spec::mb(1).kind;
     let origin = NullBlk::new("vt-origin", 2)?;
     let store = NullBlk::with("vt-store", 80, BLOCKS_4K)?;
-    let create =
-        || Live::create("vt-live", kind, SECTORS, origin.path(), store.path(), 8, &[]);
+    let create = || {
+        Live::create(
+            "vt-live",
+            kind,
+            SECTORS,
+            origin.path(),
+            store.path(),
+            8,
+            &[],
+        )
+    };
     let live = create()?;
     let disk = live.disk()?;
     disk.stamp_all(SECTORS, 1)?;

@@ -30,6 +30,7 @@ mod reload;
 mod roundtrip;
 mod samples;
 mod several;
+mod stacked;
 mod stale;
 mod store_errors;
 mod suspended;
@@ -126,6 +127,7 @@ const GROUPS: &[&[Test]] = &[
     designation::TESTS,
     bookmarks::TESTS,
     several::TESTS,
+    stacked::TESTS,
     stale::TESTS,
     events::TESTS,
     bad_table::TESTS,
