@@ -60,11 +60,11 @@ impl SharedQueues {
     /// Waits until nothing is queued or running, here or in an engine's own queues, which are
     /// destroyed by then. No engine must be in use, nor be made, any longer; but work may still
     /// hold parts of some.
-    pub fn flush(&self) {
+    pub fn drain(&self) {
         // Parts of an engine queue events, and a read that waited may hold the last engine.
-        self.waits.flush();
+        self.waits.drain();
         self.reaper.wait();
-        self.events.flush();
+        self.events.drain();
     }
 }
 

@@ -59,8 +59,8 @@ impl Registry {
     }
 
     /// Waits for all work, which holds the last references to parts of engines that have ended.
-    pub(crate) fn flush(&self) {
-        self.queues.flush();
+    pub(crate) fn drain(&self) {
+        self.queues.drain();
     }
 }
 

@@ -58,7 +58,7 @@ impl Reaper {
             self.all_destroyed.wait(&mut queues);
         }
         drop(queues);
-        self.queue.flush();
+        self.queue.drain();
     }
 }
 
