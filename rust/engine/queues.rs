@@ -60,7 +60,7 @@ impl SharedQueues {
     /// Waits until nothing is queued or running, here or in an engine's own queues, which are
     /// destroyed by then. No engine must be in use, nor be made, any longer; but work may still
     /// hold parts of some.
-    pub fn drain(&self) {
+    pub fn drain_all(&self) {
         // Parts of an engine queue events, and a read that waited may hold the last engine.
         self.waits.drain();
         self.reaper.wait();

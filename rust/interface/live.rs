@@ -207,7 +207,7 @@ fn refuse_layers_on_itself(table: &mut Constructor<'_>, origin: DevT, store: Dev
     }
     if layers.lies_on(store, table.devt())? {
         return Err(table.fail(
-            c"The store lies on the live device itself, maybe in a file of it: it must be elsewhere",
+            c"The store lies on the live device itself, or in a file of it: use another device",
         ));
     }
     Ok(())

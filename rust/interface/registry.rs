@@ -59,8 +59,8 @@ impl Registry {
     }
 
     /// Waits for all work, which holds the last references to parts of engines that have ended.
-    pub(crate) fn drain(&self) {
-        self.queues.drain();
+    pub(crate) fn end_work(&self) {
+        self.queues.drain_all();
     }
 }
 
