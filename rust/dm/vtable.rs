@@ -98,6 +98,9 @@ impl<T: Target> VTable<T> {
                 // CAST: A small struct.
                 // SAFETY: As above.
                 unsafe { (*raw).per_io_data_size = size_of::<PerBio<T::PerBio>>() as u32 };
+                // A bio that `map` takes is accounted when it is submitted (`Bio::submit`).
+                // SAFETY: As above.
+                unsafe { (*raw).set_accounts_remapped_io(true) };
                 Ok(())
             }
             Err(error) => {

@@ -11,6 +11,7 @@ mod bad_message;
 mod bad_table;
 mod blocks;
 mod bookmarks;
+mod cgroup;
 mod concurrent;
 mod designation;
 mod events;
@@ -147,6 +148,7 @@ const GROUPS: &[&[Test]] = &[
     suspended::TESTS,
     vanish::TESTS,
     random::TESTS,
+    cgroup::TESTS,
     concurrent::TESTS,
     prefix::TESTS,
     filesystem::TESTS,
