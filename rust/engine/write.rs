@@ -118,6 +118,13 @@ impl Writes {
         self.is_blocked.load(Acquire)
     }
 
+    /// Returns true if a write waits here. Device-mapper does not count it as in flight: it does
+    /// when it is submitted. Waits for the copier, rounds of its work at most.
+    pub fn holds_bios(&self) -> bool {
+        // In this order: the copier takes what is there, and gives nothing back.
+        !self.incoming.lock().is_empty() || self.copier.lock().holds_bios()
+    }
+
     /// Waits until no copy is in flight.
     pub(super) fn wait_for_copies(&self) {
         let mut copier = self.copier.lock();

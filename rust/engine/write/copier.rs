@@ -102,8 +102,7 @@ impl Writes {
     /// Lets the copier take what has come for it: bios, copies, durable entries of the log. Any
     /// context.
     pub(super) fn kick(self: &Arc<Self>) {
-        // When it is queued already it will see what there is to do.
-        let _ = self.queues.writes.enqueue(self.clone());
+        self.queues.writes.enqueue(self.clone());
     }
 
     fn run_copier(self: &Arc<Self>) {
