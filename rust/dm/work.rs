@@ -22,6 +22,7 @@ use kernel::workqueue::Work;
 /// # Examples
 ///
 /// ```
+/// use crate::dm::sleep_ms;
 /// use crate::dm::WorkQueue;
 /// use kernel::impl_has_work;
 /// use kernel::new_work;
@@ -48,6 +49,7 @@ use kernel::workqueue::Work;
 ///     type Pointer = Arc<Counter>;
 ///
 ///     fn run(this: Arc<Counter>) {
+///         sleep_ms(2);
 ///         if this.runs.fetch_add(1, Relaxed) + 1 < 10 {
 ///             let queue = this.queue.clone();
 ///             // Not queued now, as it runs.
