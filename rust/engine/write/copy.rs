@@ -331,7 +331,9 @@ impl Writes {
         if !self.is_stale(&io) {
             self.upkeep.give_up_oldest(c"out of memory for its index");
         }
-        // Its space stays taken, as a part may be in the index.
+        // Its space stays taken, as a part may be in the index. The epoch's segments may go with
+        // this reference: not before replay can do without its record.
+        self.log.settled(io.data.slot);
         io.data.copies = None;
         self.abandon(copier, io);
     }
