@@ -114,7 +114,10 @@ impl Writes {
             let is_needed = timeline.needs(window.start);
             let other = timeline.find_needed(window, !is_needed);
             // The first chunk may have been marked since it was asked about.
-            (is_needed, other.map_or(window.end, |other| other.max(window.start + 1)))
+            (
+                is_needed,
+                other.map_or(window.end, |other| other.max(window.start + 1)),
+            )
         });
         if is_needed {
             return part(Verdict::Needed, end);

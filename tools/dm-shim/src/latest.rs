@@ -56,7 +56,7 @@ impl<T> Latest<T> {
     }
 
     /// Replaces the value. The result has to be dropped in process context.
-    pub fn replace(&self, new: Arc<T>) -> Replaced<T> {
+    pub fn exchange(&self, new: Arc<T>) -> Replaced<T> {
         machine::point();
         let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         let value = std::mem::replace(&mut *value, new);
