@@ -51,6 +51,10 @@ pub const SETTINGS: &[(&str, u64)] = &[
     ("store_blocks", 1400),
     ("odds", 600),
     ("crashes", 2000),
+    ("keep", 4),
+    ("longest", 1),
+    ("slow_origin", 0),
+    ("slow_store", 0),
 ];
 
 /// See the [module's documentation](self).
@@ -97,6 +101,9 @@ impl Config {
                 "store_blocks" => some(&mut one_of, 420, 1320),
                 "odds" => one_of(&[600, 3000, 10_000, 30_000]),
                 "crashes" => 65536 / some(&mut one_of, 4, 24),
+                "keep" => one_of(&[1, 2, 4]),
+                "longest" => one_of(&[1, 2, 8]),
+                "slow_origin" | "slow_store" => one_of(&[0, 0, 3000, 40_000]),
                 _ => 0,
             });
         }

@@ -78,6 +78,9 @@ impl Users {
 
     /// Lets all of them do what they want, and waits.
     pub(crate) fn run(self: &Rc<Self>) {
+        let slow = |drive: &Drive, odds| drive.faults.slow.store(odds, Relaxed);
+        slow(&self.origin, self.config.get("slow_origin"));
+        slow(&self.store, self.config.get("slow_store"));
         self.begin("requests", Self::ask);
         self.writing.set(self.config.get("writers"));
         for _ in 0..self.config.get("writers") {
@@ -121,7 +124,7 @@ impl Users {
     /// Returns a run of hot chunks that are neighbours, by their places.
     fn some_run(&self) -> std::ops::Range<usize> {
         let first = self.some_hot();
-        let longest = 1 + machine::below(8) as usize;
+        let longest = 1 + machine::below(self.config.get("longest").max(1)) as usize;
         let mut end = first + 1;
         while end < self.config.hot.len()
             && end - first < longest
@@ -229,6 +232,9 @@ impl Users {
             };
             let snap = self.oracle.borrow().snaps[id].clone();
             let result = verify::snapshot(&self.config, &self.mapped, &timeline, &entry, &snap);
+            if let Err(what) = &result {
+                assert!(!what.contains(verify::WRONG), "snapshot {id}, read in use: {what}");
+            }
             // It may have gone meanwhile, or chunks of it been released.
             let was_there = self
                 .oracle
@@ -294,7 +300,8 @@ impl Users {
                 kind.store(odds, Relaxed);
             }
         }
-        faults.slow.store(odds / 8, Relaxed);
+        let is_store = self.config.faults == Faults::Store;
+        faults.has_own_errors.store(is_store && Self::is_once_in(2), Relaxed);
     }
 
     /// Returns true if a request may fail like this.
@@ -347,7 +354,7 @@ impl Users {
             Some(id) => ScopeWanted::Incremental(Some(id)),
             None => ScopeWanted::Full,
         };
-        let keep = 1 + machine::below(4);
+        let keep = 1 + machine::below(self.config.get("keep").max(1));
         self.expect_closing(base);
         {
             // What goes for it may be gone when it is there.
