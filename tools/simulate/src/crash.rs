@@ -26,6 +26,13 @@ pub(crate) const LIMIT: u64 = 4_000_000;
 /// Most crashes of a life that are looked at.
 const MAX_POINTS: usize = 60;
 
+/// How a store is refused whose superblocks were both being written, in vain, when the power went:
+/// nothing in it is shown.
+const NO_SUPERBLOCK: [&str; 2] = [
+    "refused: The store holds something else: if it may go, wipe its first 8 KiB",
+    "refused: Both superblocks of the store are damaged: see preserve check",
+];
+
 /// A moment at which the power may go.
 #[derive(Clone)]
 pub(crate) struct Point {
@@ -97,7 +104,16 @@ pub(crate) fn recover(config: &Config, point: &Point, seed: u64) -> Result<Recov
     let (config, known) = (config.clone(), point.known.clone());
     machine::run(setup, move || {
         let machine = Machine::boot(disks, seed)?;
-        let mapped = machine.create(&config)?;
+        let mapped = match machine.create(&config) {
+            Err(why) if known.has_failed && NO_SUPERBLOCK.contains(&why.as_str()) => {
+                return Ok(Recovered {
+                    disks: machine.shut_down(),
+                    known: None,
+                    is_hard,
+                });
+            }
+            mapped => mapped?,
+        };
         let known = compare(&config, &machine, &mapped, &known)?;
         machine.remove(mapped);
         Ok(Recovered {

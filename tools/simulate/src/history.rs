@@ -102,17 +102,17 @@ fn live(
         let points = crash::collect(&config, &machine, &mapped, &known);
         let users = Users::new(&config, &machine, &mapped, known.clone(), written);
         users.run();
-        drive::watch(None);
         // The engine may still be busy with what has gone wrong.
         machine::sleep(REST_NS);
-        let mut points = points.take();
-        note_given_up(&mapped, &known, &mut points);
+        note_given_up(&mapped, &known, &mut points.borrow_mut());
         let mut known = known.borrow().clone();
         known.has_failed = mapped.engine.has_failed();
         let there = crash::compare(&config, &machine, &mapped, &known)?;
         let written = users.written();
         drop(users);
         machine.remove(mapped);
+        drive::watch(None);
+        let points = points.take();
         let known = again(&config, &machine, there.unwrap_or(known))?;
         Ok(Left {
             disks: machine.shut_down(),

@@ -46,6 +46,8 @@ pub(crate) struct Users {
     left: Cell<u64>,
     /// Those of them who write.
     writing: Cell<u64>,
+    /// The hot chunk that somebody has last done something with, by its place in the list.
+    last: Cell<usize>,
     /// Tells writes apart.
     writes: Cell<u64>,
 }
@@ -67,6 +69,7 @@ impl Users {
             oracle,
             left: Cell::new(0),
             writing: Cell::new(0),
+            last: Cell::new(0),
             writes: Cell::new(written),
         })
     }
@@ -116,14 +119,14 @@ impl Users {
         machine::sleep(1 + machine::below(longest));
     }
 
-    /// Returns a hot chunk, by its place in the list.
-    fn some_hot(&self) -> usize {
-        machine::below(self.config.hot.len() as u64) as usize
-    }
-
     /// Returns a run of hot chunks that are neighbours, by their places.
     fn some_run(&self) -> std::ops::Range<usize> {
-        let first = self.some_hot();
+        // Often where others have just been.
+        let first = match Self::is_once_in(2) {
+            true => self.last.get(),
+            false => machine::below(self.config.hot.len() as u64) as usize,
+        };
+        self.last.set(first);
         let longest = 1 + machine::below(self.config.get("longest").max(1)) as usize;
         let mut end = first + 1;
         while end < self.config.hot.len()
@@ -281,7 +284,7 @@ impl Users {
         for _ in 0..machine::below(3) {
             Self::pause(1_500_000);
             self.set_faults(1 + machine::below(if Self::is_once_in(3) { 65536 } else { 3000 }));
-            Self::pause(1_500_000);
+            Self::pause(if Self::is_once_in(3) { 20_000_000 } else { 1_500_000 });
             self.set_faults(0);
         }
     }
@@ -317,6 +320,9 @@ impl Users {
 
     /// Asks for one thing after another.
     fn ask(&self) {
+        for _ in 0..self.config.get("edits") {
+            self.edit();
+        }
         for _ in 0..machine::below(self.config.get("requests")) {
             Self::pause(300_000);
             match machine::below(17) {
@@ -381,8 +387,12 @@ impl Users {
                 oracle.taken(id, &self.config);
             }
             Err(ENOENT | EOVERFLOW) => self.oracle.borrow_mut().taking = None,
-            // Its record may be there all the same.
-            Err(error) if self.may_fail(error) => (),
+            // Its record may be there all the same, or it was taken and given up at once.
+            Err(error) if self.may_fail(error) => {
+                if let Some(taking) = self.oracle.borrow_mut().taking.as_mut() {
+                    taking.may_be_gone = true;
+                }
+            }
             Err(error) => panic!("taking a snapshot: {error:?}"),
         }
     }
