@@ -12,6 +12,7 @@ use crate::mapped::Mapped;
 use crate::oracle;
 use crate::oracle::Oracle;
 use crate::verify;
+use dm_preserve_core::uapi::args::OnError;
 use dm_shim::drive;
 use kernel::machine;
 use kernel::machine::Setup;
@@ -114,7 +115,10 @@ pub(crate) fn recover(config: &Config, point: &Point, seed: u64) -> Result<Recov
             }
             mapped => mapped?,
         };
-        let known = compare(&config, &machine, &mapped, &known)?;
+        let known = match is_behind(&config, &mapped, &known) {
+            true => None,
+            false => compare(&config, &machine, &mapped, &known)?,
+        };
         machine.remove(mapped);
         Ok(Recovered {
             disks: machine.shut_down(),
@@ -122,6 +126,14 @@ pub(crate) fn recover(config: &Config, point: &Point, seed: u64) -> Result<Recov
             is_hard,
         })
     })
+}
+
+/// Returns true if a store may not know of what was done after it had failed. Who keeps notes knows
+/// that, whatever it says itself.
+fn is_behind(config: &Config, mapped: &Mapped, known: &Oracle) -> bool {
+    let is_believed = known.generation == Some(mapped.engine.device().generation());
+    let goes_on = config.options.on_error == OnError::Continue;
+    known.has_failed && goes_on && is_believed
 }
 
 /// Compares a device that has just been made with what is known. Returns what is known then; `None`

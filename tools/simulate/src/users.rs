@@ -281,9 +281,11 @@ impl Users {
 
     /// Has something go wrong for a while.
     fn fail(&self) {
-        for _ in 0..machine::below(3) {
+        for _ in 0..1 + machine::below(2) {
             Self::pause(1_500_000);
-            self.set_faults(1 + machine::below(if Self::is_once_in(3) { 65536 } else { 3000 }));
+            let most = [3000, 3000, 65536, 1][machine::below(4) as usize];
+            // Now and then, or each time.
+            self.set_faults(if most > 1 { 1 + machine::below(most) } else { 65536 });
             Self::pause(if Self::is_once_in(3) { 20_000_000 } else { 1_500_000 });
             self.set_faults(0);
         }
