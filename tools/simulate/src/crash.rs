@@ -27,8 +27,8 @@ pub(crate) const LIMIT: u64 = 4_000_000;
 /// Most crashes of a life that are looked at.
 const MAX_POINTS: usize = 60;
 
-/// How a store is refused whose superblocks were both being written, in vain, when the power went:
-/// nothing in it is shown.
+/// How a store is refused whose superblocks were both being written when the power went, for the
+/// first time, or in vain as it has failed: nothing in it is shown.
 const NO_SUPERBLOCK: [&str; 2] = [
     "refused: The store holds something else: if it may go, wipe its first 8 KiB",
     "refused: Both superblocks of the store are damaged: see preserve check",
@@ -53,11 +53,12 @@ pub(crate) struct Recovered {
     pub(crate) is_hard: bool,
 }
 
-/// Collects moments, after some of the operations of the drives.
+/// Collects moments, after some of the operations of the drives. `mapped` is the device, once it is
+/// there.
 pub(crate) fn collect(
     config: &Config,
     machine: &Machine,
-    mapped: &StdArc<Mapped>,
+    mapped: &Rc<RefCell<Option<StdArc<Mapped>>>>,
     known: &Rc<RefCell<Oracle>>,
 ) -> Rc<RefCell<Vec<Point>>> {
     let points = Rc::new(RefCell::new(Vec::new()));
@@ -73,7 +74,8 @@ pub(crate) fn collect(
             store: store.disk().clone(),
         };
         let mut known = known.borrow().clone();
-        known.has_failed = mapped.engine.has_failed();
+        let mapped = mapped.borrow();
+        known.has_failed = mapped.as_ref().is_some_and(|mapped| mapped.engine.has_failed());
         let at = machine::now();
         list.borrow_mut().push(Point { disks, at, known });
     })));
@@ -105,8 +107,9 @@ pub(crate) fn recover(config: &Config, point: &Point, seed: u64) -> Result<Recov
     let (config, known) = (config.clone(), point.known.clone());
     machine::run(setup, move || {
         let machine = Machine::boot(disks, seed)?;
+        let may_have_none = known.has_failed || known.generation.is_none();
         let mapped = match machine.create(&config) {
-            Err(why) if known.has_failed && NO_SUPERBLOCK.contains(&why.as_str()) => {
+            Err(why) if may_have_none && NO_SUPERBLOCK.contains(&why.as_str()) => {
                 return Ok(Recovered {
                     disks: machine.shut_down(),
                     known: None,

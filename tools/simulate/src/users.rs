@@ -217,8 +217,8 @@ impl Users {
 
     /// Reads snapshots while they may be dropped.
     fn read(&self) {
-        for _ in 0..machine::below(6) {
-            Self::pause(400_000);
+        for _ in 0..machine::below(10) {
+            Self::pause(200_000);
             let active = self
                 .mapped
                 .engine
@@ -283,9 +283,12 @@ impl Users {
     fn fail(&self) {
         for _ in 0..1 + machine::below(2) {
             Self::pause(1_500_000);
-            let most = [3000, 3000, 65536, 1][machine::below(4) as usize];
-            // Now and then, or each time.
-            self.set_faults(if most > 1 { 1 + machine::below(most) } else { 65536 });
+            // Now and then, often, or each time.
+            self.set_faults(match machine::below(4) {
+                0 => 1 + machine::below(3000),
+                1 => 1 + machine::below(65536),
+                _ => 65536,
+            });
             Self::pause(if Self::is_once_in(3) { 20_000_000 } else { 1_500_000 });
             self.set_faults(0);
         }
@@ -487,6 +490,10 @@ impl Users {
         if range.0 + range.1 > self.mapped.sectors() {
             return;
         }
+        if self.oracle.borrow().edited.is_some() {
+            // The record of the last one failed, and may be there.
+            return;
+        }
         let protect = Self::is_once_in(2);
         let mut after = self.oracle.borrow().protected.clone();
         after[run].fill(protect);
@@ -497,12 +504,13 @@ impl Users {
             .engine
             .changes()
             .edit_designation(&[range], protect);
-        let mut oracle = self.oracle.borrow_mut();
         match edited {
             Ok(()) => {
+                let mut oracle = self.oracle.borrow_mut();
                 oracle.edited = None;
                 oracle.protected = after;
             }
+            Err(ENOMEM) if self.may_fail(ENOMEM) => self.oracle.borrow_mut().edited = None,
             // Its record may be there all the same.
             Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("an edit: {error:?}"),
