@@ -162,6 +162,9 @@ impl Users {
     fn write(&self) {
         let chunk_sectors = self.config.chunk_sectors();
         for _ in 0..machine::below(self.config.get("writes")) {
+            if (machine::random() & 0xffff) < self.config.get("releases") {
+                self.release();
+            }
             let run = self.some_run();
             let (mut start, mut len) = self.sectors(&run);
             if start + len > self.mapped.sectors() {
@@ -528,12 +531,15 @@ impl Users {
             return;
         }
         let mut oracle = self.oracle.borrow_mut();
-        oracle.snaps.get_mut(id).unwrap().released.extend(run);
+        if let Some(snap) = oracle.snaps.get_mut(id) {
+            snap.released.extend(run);
+        }
         drop(oracle);
         let released = self.mapped.engine.changes().release(*id, start, len);
         pr_info!("user: release {id}, {start}+{len}: {released:?}");
         match released {
-            Ok(()) | Err(ENOENT) => (),
+            // It has gone, or the device has been suspended, meanwhile.
+            Ok(()) | Err(ENOENT | ENODEV) => (),
             Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("a release: {error:?}"),
         }
