@@ -12,7 +12,7 @@
 //! Beside these: [`BlockDevice`] (a device opened by number), [`Io`] (own bios with own pages),
 //! [`Gather`] (a durable write of several of them together), [`List`] and [`IrqStack`] (bios kept
 //! without allocating), [`Gate`] (a value read without a lock and replaced while nobody is inside),
-//! [`WorkQueue`], [`NoIo`], [`Events`], [`sysfs`].
+//! [`Latest`] (one that is replaced at any time), [`WorkQueue`], [`NoIo`], [`Events`], [`sysfs`].
 //!
 //! Nothing here knows what the targets are for. All unsafe code of the module is in these files and
 //! in `bindings.rs`. `Documentation/dm.rst` tells how to write a target with them.
@@ -91,7 +91,10 @@ mod gate;
 mod gather;
 mod global;
 mod io;
+mod kernel_mount;
 mod kobject;
+mod latest;
+mod layers;
 mod list;
 mod noio;
 mod registration;
@@ -123,12 +126,16 @@ pub(crate) use global::Global;
 pub(crate) use io::Direction;
 pub(crate) use io::Io;
 pub(crate) use io::IoDone;
+pub(crate) use latest::Latest;
+pub(crate) use latest::Replaced;
+pub(crate) use layers::Layers;
 pub(crate) use list::IrqStack;
 pub(crate) use list::List;
 pub(crate) use noio::NoIo;
 pub(crate) use registration::Registration;
 pub(crate) use services::crc32c;
 pub(crate) use services::is_admin;
+pub(crate) use services::is_killed;
 pub(crate) use services::let_others_run;
 pub(crate) use services::monotonic_ns;
 pub(crate) use services::now_ns;

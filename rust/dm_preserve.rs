@@ -92,8 +92,9 @@ impl Drop for RegistryGuard {
     fn drop(&mut self) {
         // Nobody uses it: the targets and the device are unregistered. Only work may still run.
         if let Some(registry) = interface::registry::REGISTRY.get() {
-            registry.flush();
+            registry.end_work();
         }
+        // The queues go with it, before what their work may use.
         interface::registry::REGISTRY.set(None);
         engine::boot::end();
     }

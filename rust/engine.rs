@@ -15,13 +15,13 @@
 //! - [`log`]: records on their way to the store;
 //! - [`ground`]: what all of these stand on: [`state`] (what is known now), [`device`] (which
 //!   devices these are), [`space`] (an epoch's copies), [`events`] (what user space is told),
-//!   [`phase`], [`queues`], and [`boot`] (stores that have failed since boot).
+//!   [`phase`], [`queues`] (where work is done), and [`boot`] (stores that have failed since boot).
 //!
 //! # Lock order
 //!
 //! `editor`, or `copier` (the copier's state); then `control`, `superblocks`, the gate (closing
-//! it), the log, and then `timeline`, `designation`, `incoming`, `phase`, and the locks of
-//! [`Copies`] and of the waker. Whoever is inside the gate must not wait for `copier` or `control`.
+//! it), the log, and then `designation`, `incoming`, `phase`, and the locks of [`Copies`] and of the
+//! waker. Whoever is inside the gate must not wait for `copier` or `control`.
 //! Neither `control` nor `copier` is held while waiting for a task that needs it, or over sysfs and
 //! open calls.
 
@@ -48,7 +48,7 @@ pub use device::Device;
 pub use device::Identity;
 pub use phase::read_deadline;
 pub use phase::Phase;
-pub use queues::Queues;
+pub use queues::SharedQueues;
 pub use read::Kind;
 pub use read::Piece;
 pub use read::ReadBuffer;
@@ -76,6 +76,7 @@ use kernel::sync::Arc;
 use log::contents::Returned;
 use log::Log;
 use phase::Phases;
+use queues::Queues;
 use read::Frozen;
 use session::open;
 use session::superblocks::Superblocks;
@@ -194,7 +195,7 @@ impl Engine {
         identity: Identity,
         shape: Geometry,
         options: Options,
-        queues: Arc<Queues>,
+        shared: Arc<SharedQueues>,
     ) -> Result<Arc<Self>, Trouble> {
         let opened = Opened::new(identity)?;
         let waker = Waker::new()?;
@@ -207,9 +208,10 @@ impl Engine {
             device: Arc::pin_init(device, GFP_KERNEL)?,
             state: Arc::pin_init(State::new(known), GFP_KERNEL)?,
             space: found.space,
-            events: EventLog::new(queues.clone())?,
+            events: EventLog::new(shared.clone())?,
             phases: Arc::pin_init(Phases::new(), GFP_KERNEL)?,
-            queues,
+            queues: Queues::new(identity.live, &shared)?,
+            shared,
             waker,
         };
         Ok(Self::on(ground, found.superblocks)?)
@@ -298,6 +300,6 @@ impl Engine {
 
     /// Returns the work queue in which reads of frozen content wait for the live device's resume.
     pub fn waits(&self) -> &WorkQueue {
-        &self.ground.queues.waits
+        &self.ground.shared.waits
     }
 }

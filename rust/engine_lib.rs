@@ -12,6 +12,7 @@
 
 extern crate dm_shim as dm;
 
+use dm_preserve_core::base;
 use dm_preserve_core::format;
 use dm_preserve_core::history;
 use dm_preserve_core::maps;

@@ -24,6 +24,10 @@ void dm_preserve_preempt_disable(void) { preempt_disable(); }
 void dm_preserve_preempt_enable(void) { preempt_enable(); }
 void dm_preserve_smp_rmb(void) { smp_rmb(); }
 void dm_preserve_cond_resched(void) { cond_resched(); }
+bool dm_preserve_is_killed(void) { return fatal_signal_pending(current); }
+/* Of a block device itself, or of the one that a filesystem is on. */
+static u32 dm_preserve_sb_devt(struct super_block *sb) { return sb->s_bdev ? sb->s_bdev->bd_dev : 0; }
+u32 dm_preserve_path_devt(const struct path *path) { return S_ISBLK(d_inode(path->dentry)->i_mode) ? d_inode(path->dentry)->i_rdev : dm_preserve_sb_devt(path->dentry->d_sb); }
 u32 dm_preserve_disk_devt(struct gendisk *disk) { return disk_devt(disk); }
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk) { return &disk_to_dev(disk)->kobj; }
 u32 dm_preserve_kobj_devt(struct kobject *kobj) { return kobj_to_dev(kobj)->devt; }

@@ -11,9 +11,11 @@
 #include <linux/blkdev.h>
 #include <linux/crc32.h>
 #include <linux/module.h>
+#include <linux/namei.h>
 #include <linux/part_stat.h>
 #include <linux/percpu-refcount.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/workqueue.h>
 
 static const u32 DM_PRESERVE_CONST_REQ_FUA = (__force u32)REQ_FUA;
@@ -25,9 +27,11 @@ static const u32 DM_PRESERVE_CONST_REQ_SYNC = (__force u32)REQ_SYNC;
 static const u32 DM_PRESERVE_CONST_REQ_OP_MASK = REQ_OP_MASK;
 static const u8 DM_PRESERVE_CONST_BLK_STS_IOERR = (__force u8)BLK_STS_IOERR;
 static const u8 DM_PRESERVE_CONST_BLK_STS_AGAIN = (__force u8)BLK_STS_AGAIN;
+static const u8 DM_PRESERVE_CONST_BLK_STS_INVAL = (__force u8)BLK_STS_INVAL;
 static const u8 DM_PRESERVE_CONST_BLK_STS_TIMEOUT = (__force u8)BLK_STS_TIMEOUT;
 static const u8 DM_PRESERVE_CONST_BLK_STS_NOTSUPP = (__force u8)BLK_STS_NOTSUPP;
 static const u8 DM_PRESERVE_CONST_BLK_STS_DM_REQUEUE = (__force u8)BLK_STS_DM_REQUEUE;
+static const u32 DM_PRESERVE_CONST_LOOKUP_FOLLOW = LOOKUP_FOLLOW;
 static const u32 DM_PRESERVE_CONST_BLK_OPEN_READ = (__force u32)BLK_OPEN_READ;
 static const u32 DM_PRESERVE_CONST_BLK_OPEN_WRITE = (__force u32)BLK_OPEN_WRITE;
 
@@ -50,6 +54,8 @@ void dm_preserve_preempt_disable(void);
 void dm_preserve_preempt_enable(void);
 void dm_preserve_smp_rmb(void);
 void dm_preserve_cond_resched(void);
+bool dm_preserve_is_killed(void);
+u32 dm_preserve_path_devt(const struct path *path);
 u32 dm_preserve_disk_devt(struct gendisk *disk);
 struct kobject *dm_preserve_disk_kobj(struct gendisk *disk);
 u32 dm_preserve_kobj_devt(struct kobject *kobj);

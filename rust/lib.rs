@@ -9,7 +9,7 @@
 
 #![forbid(unsafe_code)]
 
-mod base;
+pub mod base;
 pub mod format;
 pub mod history;
 pub mod maps;

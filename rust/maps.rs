@@ -5,6 +5,7 @@
 //! The lowest room: it uses no other one. Sizes here follow from what is set, not from the device.
 //!
 //! - [`Geometry`], [`Chunks`]: sectors and chunks;
+//! - [`Word`]: 64 chunks at once;
 //! - [`Bitmap`]: marks, regions, released chunks;
 //! - [`Protection`]: which chunks are protected;
 //! - [`Index`]: the positions of copies in the store.
@@ -17,10 +18,12 @@ mod index;
 mod protection;
 pub mod region;
 mod runs;
+mod word;
 
 pub use bitmap::copy_bits;
 pub use bitmap::Bitmap;
 pub use bitmap::LEAF_BITS;
+pub use chunk::merged;
 pub use chunk::Chunks;
 pub use chunk::Geometry;
 pub use chunk::MAX_CHUNK_SECTORS;
@@ -35,3 +38,6 @@ pub use runs::LIST_CHUNKS;
 pub use runs::MAX_POSITION;
 pub use runs::MAX_RUN;
 pub use runs::MAX_RUNS;
+pub use word::mask;
+pub use word::Word;
+pub use word::WORD_BITS;

@@ -228,17 +228,20 @@ impl<S> Bio<S> {
         unsafe { (*self.bio.as_ptr()).bi_iter.bi_sector = sector };
     }
 
-    /// Sends the bio to `sector` of `device` (`submit_bio_noacct()`). Process context. The device
+    /// Sends the bio to `sector` of `device` (`dm_submit_bio_remap()`). Process context. The device
     /// must stay open until the bio completes; the target that the bio belongs to should own it.
+    ///
+    /// For who submitted it in the first place: it counts for that cgroup, whatever task this is.
+    /// As an I/O of the mapped device it is in flight from now on; its time counts from its
+    /// arrival.
     pub fn submit(mut self, device: &BlockDevice, sector: u64) {
         self.set_device(device, sector);
         let bio = ManuallyDrop::new(self).bio;
         // SAFETY: The bio is valid and ours.
         unsafe { (*bio.as_ptr()).bi_status = 0 };
-        // Not `dm_submit_bio_remap`, which would account the bio a second time, at the same time as
-        // device-mapper does after `map`: that is for targets that set `accounts_remapped_io`.
-        // SAFETY: A clone of device-mapper's, whose ownership passes to the block layer.
-        unsafe { bindings::submit_bio_noacct(bio.as_ptr()) };
+        // SAFETY: A clone of device-mapper's, whose ownership passes to the block layer. No bio of
+        // ours is sent in its place. `vtable.rs` sets `accounts_remapped_io`, as this asks for.
+        unsafe { bindings::dm_submit_bio_remap(bio.as_ptr(), core::ptr::null_mut()) };
     }
 
     /// Ends the bio (`bio_endio()`).

@@ -137,6 +137,14 @@ impl BlockDevice {
         unsafe { bindings::dm_preserve_bdev_nr_sectors(self.as_ptr()) }
     }
 
+    /// The logical block, the least that is read or written, in sectors: a power of two, from 1 on
+    /// (`bdev_logical_block_size()`).
+    pub fn block_sectors(&self) -> u64 {
+        // SAFETY: By the type invariant the device is valid.
+        let bytes = unsafe { bindings::dm_preserve_logical_block_size(self.as_ptr()) };
+        u64::from(bytes >> bindings::SECTOR_SHIFT).max(1)
+    }
+
     /// Makes durable what has been written so far (`blkdev_issue_flush()`). Sleeps. Errors: those
     /// of the device, `EIO` as a rule.
     pub fn flush(&self) -> Result {

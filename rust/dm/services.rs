@@ -53,6 +53,15 @@ pub fn let_others_run() {
     unsafe { bindings::dm_preserve_cond_resched() };
 }
 
+/// Returns true if the current task has been killed, and should not go on for long
+/// (`fatal_signal_pending()`). Process context only.
+///
+/// C header: [`include/linux/sched/signal.h`](srctree/include/linux/sched/signal.h)
+pub fn is_killed() -> bool {
+    // SAFETY: Asks about the current task; always allowed in process context.
+    unsafe { bindings::dm_preserve_is_killed() }
+}
+
 /// Sleeps for some milliseconds (`msleep_interruptible()`); returns false when a signal came before
 /// the end. Process context only.
 ///

@@ -17,6 +17,9 @@ impl Status {
     pub const IO_ERROR: Self = Self(bindings::BLK_STS_IOERR);
     /// Would have to wait, and the submitter does not want to (`BLK_STS_AGAIN`, for `REQ_NOWAIT`).
     pub const AGAIN: Self = Self(bindings::BLK_STS_AGAIN);
+    /// The device cannot take a bio of that shape (`BLK_STS_INVAL`): of pieces that it cannot
+    /// divide into whole blocks, as a rule.
+    pub const INVALID: Self = Self(bindings::BLK_STS_INVAL);
     /// Waited for too long (`BLK_STS_TIMEOUT`).
     pub const TIMEOUT: Self = Self(bindings::BLK_STS_TIMEOUT);
     /// Not supported (`BLK_STS_NOTSUPP`).

@@ -89,6 +89,13 @@ pub trait Target: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Returns the mapped device's logical block in bytes (`dm_io_hints_fn`): a power of two, from
+    /// 512 on. A target that does not implement this has the largest of its devices', whose limits
+    /// are the mapped device's; one that does never sends them less than they take.
+    fn block_bytes(&self) -> u32 {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Writes the status or the table line's arguments (`dm_status_fn`). An error is ignored:
     /// device-mapper sees by itself when the text does not fit.
     fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result;

@@ -98,6 +98,9 @@ impl<T: Target> VTable<T> {
                 // CAST: A small struct.
                 // SAFETY: As above.
                 unsafe { (*raw).per_io_data_size = size_of::<PerBio<T::PerBio>>() as u32 };
+                // A bio that `map` takes is accounted when it is submitted (`Bio::submit`).
+                // SAFETY: As above.
+                unsafe { (*raw).set_accounts_remapped_io(true) };
                 Ok(())
             }
             Err(error) => {
@@ -309,6 +312,19 @@ impl<T: Target> VTable<T> {
         0
     }
 
+    /// # Safety
+    ///
+    /// Called by device-mapper with a constructed target and the limits of its devices.
+    unsafe extern "C" fn io_hints(
+        target: *mut bindings::dm_target,
+        limits: *mut bindings::queue_limits,
+    ) {
+        // SAFETY: The target is constructed.
+        let instance = unsafe { Self::instance(target) };
+        // SAFETY: By the safety requirement, and nobody else uses the limits now.
+        unsafe { (*limits).logical_block_size = instance.target.block_bytes() };
+    }
+
     /// The C structure for `T`, implemented by `module`.
     pub(super) fn target_type(module: &'static ThisModule) -> bindings::target_type {
         bindings::target_type {
@@ -356,6 +372,11 @@ impl<T: Target> VTable<T> {
                 None
             },
             iterate_devices: Some(Self::iterate_devices),
+            io_hints: if T::HAS_BLOCK_BYTES {
+                Some(Self::io_hints)
+            } else {
+                None
+            },
             ..pin_init::zeroed()
         }
     }

@@ -22,6 +22,7 @@ use kernel::workqueue::Work;
 /// # Examples
 ///
 /// ```
+/// use crate::dm::sleep_ms;
 /// use crate::dm::WorkQueue;
 /// use kernel::impl_has_work;
 /// use kernel::new_work;
@@ -31,8 +32,10 @@ use kernel::workqueue::Work;
 /// use kernel::workqueue::Work;
 /// use kernel::workqueue::WorkItem;
 ///
+/// /// Queues itself again until it has run ten times.
 /// #[pin_data]
 /// struct Counter {
+///     queue: Arc<WorkQueue>,
 ///     runs: Atomic<u64>,
 ///     #[pin]
 ///     work: Work<Counter>,
@@ -46,19 +49,26 @@ use kernel::workqueue::Work;
 ///     type Pointer = Arc<Counter>;
 ///
 ///     fn run(this: Arc<Counter>) {
-///         this.runs.add(1, Relaxed);
+///         sleep_ms(2);
+///         if this.runs.fetch_add(1, Relaxed) + 1 < 10 {
+///             let queue = this.queue.clone();
+///             // Not queued now, as it runs.
+///             let _ = queue.enqueue(this);
+///         }
 ///     }
 /// }
 ///
-/// let queue = WorkQueue::new(c"dm-example")?;
+/// let queue = Arc::new(WorkQueue::new(c"dm-example")?, GFP_KERNEL)?;
+/// let its_queue = queue.clone();
 /// let counter = pin_init!(Counter {
+///     queue: its_queue,
 ///     runs: Atomic::new(0),
 ///     work <- new_work!("Counter::work"),
 /// });
 /// let counter = Arc::pin_init(counter, GFP_KERNEL)?;
 /// assert!(queue.enqueue(counter.clone()).is_ok());
-/// queue.flush();
-/// assert_eq!(counter.runs.load(Relaxed), 1);
+/// queue.drain();
+/// assert_eq!(counter.runs.load(Relaxed), 10);
 /// ```
 ///
 /// # Invariants
@@ -73,21 +83,21 @@ unsafe impl Sync for WorkQueue {}
 
 impl WorkQueue {
     /// Creates a queue that is not bound to a CPU (`WQ_UNBOUND`), and makes progress under memory
-    /// pressure (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name` is shown in the kernel's tools.
-    /// Errors: `ENOMEM`.
-    pub fn new(name: &'static CStr) -> Result<Self> {
+    /// pressure (`WQ_MEM_RECLAIM`): `alloc_workqueue()`. `name`, or its first 31 characters, is
+    /// shown in the kernel's tools. Errors: `ENOMEM`.
+    pub fn new(name: &CStr) -> Result<Self> {
         Self::with_flags(name, bindings::wq_flags_WQ_MEM_RECLAIM)
     }
 
     /// As [`Self::new`], without a thread in reserve: for work that freeing memory never waits for.
     /// Errors: `ENOMEM`.
-    pub fn new_unhurried(name: &'static CStr) -> Result<Self> {
+    pub fn new_unhurried(name: &CStr) -> Result<Self> {
         Self::with_flags(name, 0)
     }
 
-    fn with_flags(name: &'static CStr, flags: bindings::wq_flags) -> Result<Self> {
+    fn with_flags(name: &CStr, flags: bindings::wq_flags) -> Result<Self> {
         let flags = flags | bindings::wq_flags_WQ_UNBOUND;
-        // SAFETY: The format takes one string, which is valid and nul-terminated.
+        // SAFETY: The format takes one string, which is valid and nul-terminated, and is copied.
         let queue = unsafe {
             bindings::alloc_workqueue_noprof(c"%s".as_char_ptr(), flags, 0, name.as_char_ptr())
         };
@@ -95,10 +105,11 @@ impl WorkQueue {
         NonNull::new(queue).map(Self).ok_or(ENOMEM)
     }
 
-    /// Waits for all work that is queued or running now (`flush_workqueue()`).
-    pub fn flush(&self) {
+    /// Waits until no work is queued or running (`drain_workqueue()`), work that queues itself
+    /// again included. Nobody but the queue's own work may queue more meanwhile.
+    pub fn drain(&self) {
         // SAFETY: By the type invariant the queue is live.
-        unsafe { bindings::__flush_workqueue(self.0.as_ptr()) };
+        unsafe { bindings::drain_workqueue(self.0.as_ptr()) };
     }
 }
 

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+use crate::base::Apart;
 use crate::dm::BlockDevice;
 use crate::dm::DevT;
 use crate::format::BLOCK_SECTORS;
@@ -135,7 +136,8 @@ pub struct Device {
     sectors: Atomic<u64>,
     #[pin]
     options: SpinLock<Options>,
-    counters: Counters,
+    /// Change with each write that waits, next to what every write reads.
+    counters: Apart<Counters>,
 }
 
 impl Device {
@@ -159,7 +161,7 @@ impl Device {
             shape,
             sectors: Atomic::new(sectors),
             options <- new_spinlock!(options, "Device::options"),
-            counters,
+            counters: Apart(counters),
         })
     }
 

@@ -16,7 +16,7 @@
 #![forbid(unsafe_code)]
 
 use crate::dm::Events;
-use crate::engine::queues::Queues;
+use crate::engine::queues::SharedQueues;
 use crate::uapi;
 use kernel::impl_has_work;
 use kernel::new_condvar;
@@ -108,7 +108,7 @@ pub struct EventLog {
     news: CondVar,
     #[pin]
     work: Work<EventLog>,
-    queues: Arc<Queues>,
+    queues: Arc<SharedQueues>,
 }
 
 impl_has_work! {
@@ -119,7 +119,7 @@ impl EventLog {
     /// Makes an event log without events, which sends them from `queues`. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    pub(super) fn new(queues: Arc<Queues>) -> Result<Arc<Self>> {
+    pub(super) fn new(queues: Arc<SharedQueues>) -> Result<Arc<Self>> {
         let log = EventList {
             number: 0,
             sent: 0,

@@ -8,6 +8,7 @@ use crate::engine::device::Device;
 use crate::engine::events::EventLog;
 use crate::engine::phase::Phases;
 use crate::engine::queues::Queues;
+use crate::engine::queues::SharedQueues;
 use crate::engine::space::Space;
 use crate::engine::state::State;
 use crate::engine::wake::Waker;
@@ -27,6 +28,8 @@ pub(super) struct Ground {
     pub(super) phases: Arc<Phases>,
     /// Where the parts do their work.
     pub(super) queues: Arc<Queues>,
+    /// Where reads of frozen content wait.
+    pub(super) shared: Arc<SharedQueues>,
     /// The only way up.
     pub(super) waker: Arc<Waker>,
 }

@@ -181,8 +181,7 @@ impl Log {
 
     /// Lets the log take in the records that have been written. Any context.
     pub(super) fn retire_soon(self: &Arc<Self>) {
-        // When it is queued already it will see what there is to do.
-        let _ = self.queues.log.enqueue(self.clone());
+        self.queues.log.enqueue(self.clone());
     }
 
     /// Waits until the log's work has nothing to do.

@@ -38,6 +38,7 @@ use crate::history::Snapshot;
 use crate::history::Whereabouts;
 use crate::maps::Chunks;
 use crate::maps::Designation;
+use crate::maps::SECTOR_BYTES;
 use crate::store::Content;
 use crate::store::Headers;
 use kernel::prelude::*;
@@ -221,8 +222,7 @@ impl Frozen {
         sectors: u64,
         buffer: &mut ReadBuffer,
     ) -> Result<Piece> {
-        let sector_bytes = crate::maps::SECTOR_BYTES;
-        let sectors = sectors.min(u64::from(buffer.io.capacity()) / sector_bytes);
+        let sectors = sectors.min(u64::from(buffer.io.capacity()) / SECTOR_BYTES);
         let piece = |kind, sectors| Piece {
             kind,
             offset: 0,
@@ -240,7 +240,7 @@ impl Frozen {
             let (found, run_end) = self.look(&timeline, snapshot, &visible, run);
             let len = end.min(self.device.shape().sector(run_end)) - start;
             // CAST: At most the I/O's capacity.
-            let bytes = (len * sector_bytes) as u32;
+            let bytes = (len * SECTOR_BYTES) as u32;
             match found {
                 Source::Hole => return Ok(piece(Kind::Hole, len)),
                 Source::Gone => return Err(ENODATA),
@@ -249,10 +249,7 @@ impl Frozen {
                     if self.device.is_persistent() {
                         return self.read_contents(content, within, len, buffer);
                     }
-                    let sector = self.device.store_sector(content.position) + within;
-                    let io = &mut buffer.io;
-                    io.run(self.device.store(), Direction::Read, sector, bytes)?;
-                    return Ok(piece(Kind::Data, len));
+                    return self.read_blocks(content, within, len, buffer);
                 }
                 Source::Origin => {
                     let io = &mut buffer.io;
@@ -267,6 +264,33 @@ impl Frozen {
                 }
             }
         }
+    }
+
+    /// Reads contents of a transient store: `len` sectors or fewer, from sector `within` of the
+    /// first content on. Whole blocks of the store's device are read.
+    fn read_blocks(
+        &self,
+        first: Content,
+        within: u64,
+        len: u64,
+        buffer: &mut ReadBuffer,
+    ) -> Result<Piece> {
+        let part_of_block = self.device.store().block_sectors() - 1;
+        let start = within & !part_of_block;
+        let capacity = u64::from(buffer.io.capacity()) / SECTOR_BYTES;
+        let len = len.min(capacity.saturating_sub(within - start));
+        let sectors = (within - start + len + part_of_block) & !part_of_block;
+        let sector = self.device.store_sector(first.position) + start;
+        // CAST: At most the buffer's capacity, which is whole blocks as it is whole chunks.
+        let bytes = (sectors * SECTOR_BYTES) as u32;
+        let io = &mut buffer.io;
+        io.run(self.device.store(), Direction::Read, sector, bytes)?;
+        Ok(Piece {
+            kind: Kind::Data,
+            // CAST: Less than a block.
+            offset: ((within - start) * SECTOR_BYTES) as u32,
+            sectors: len,
+        })
     }
 
     /// Reads contents of a persistent store and checks them: `len` sectors or fewer, from sector
@@ -307,7 +331,7 @@ impl Frozen {
         Ok(Piece {
             kind: Kind::Data,
             // CAST: Within a chunk.
-            offset: (within * crate::maps::SECTOR_BYTES) as u32,
+            offset: (within * SECTOR_BYTES) as u32,
             sectors: len.min(right * chunk_sectors - within),
         })
     }

@@ -5,8 +5,7 @@
 //!
 //! # Lock order
 //!
-//! `editor`, then `control`, then the gate (closing it), then `timeline` and `designation`, each
-//! taken alone. Whoever is inside the gate waits for none of the first two. None is held while
+//! `editor`, then `control`, then the gate (closing it), then `designation`, which is taken alone. Whoever is inside the gate waits for none of the first two. None is held while
 //! waiting for a task that needs it, or over sysfs and open calls.
 
 #![forbid(unsafe_code)]
@@ -14,6 +13,8 @@
 use crate::dm::errors::EUCLEAN;
 use crate::dm::Closed;
 use crate::dm::Gate;
+use crate::dm::Latest;
+use crate::dm::Replaced;
 use crate::dm::Stay;
 use crate::dm::Ticket;
 use crate::engine::space::Copies;
@@ -78,8 +79,7 @@ pub(super) struct Known {
 pub struct State {
     #[pin]
     gate: Gate<Present>,
-    #[pin]
-    timeline: SpinLock<Arc<Timeline>>,
+    timeline: Latest<Timeline>,
     /// The designation as it is now; replaced under the editor lock.
     #[pin]
     designation: SpinLock<Arc<Designation>>,
@@ -104,7 +104,7 @@ impl State {
         };
         try_pin_init!(Self {
             gate <- Gate::new(known.present),
-            timeline <- new_spinlock!(known.timeline, "State::timeline"),
+            timeline: Latest::new(known.timeline),
             designation <- new_spinlock!(known.designation, "State::designation"),
             next_id: Atomic::new(known.next_id),
             unproven: Atomic::new(known.unproven),
@@ -130,17 +130,24 @@ impl State {
         self.gate.close()
     }
 
-    /// Returns the timeline as it is now.
-    #[inline]
+    /// Returns the timeline as it is now. Process context: dropping the last reference to a
+    /// timeline frees epochs, with their space in the store.
     pub fn timeline(&self) -> Arc<Timeline> {
-        self.timeline.lock().clone()
+        self.timeline.get()
     }
 
-    /// Replaces the timeline. The old one lives as long as somebody uses it. The caller holds the
+    /// Calls `look` with the timeline as it is now. Takes no reference, so a write in `map` may ask
+    /// like this; `look` must not sleep.
+    #[inline]
+    pub(super) fn look_at_timeline<R>(&self, look: impl FnOnce(&Timeline) -> R) -> R {
+        self.timeline.look(look)
+    }
+
+    /// Replaces the timeline. The old one lives as long as somebody uses it; dropping the result
+    /// waits for those who look, and has to come when the gate is open. The caller holds the
     /// control lock.
-    pub(super) fn publish(&self, new: Arc<Timeline>) {
-        let old = core::mem::replace(&mut *self.timeline.lock(), new);
-        drop(old);
+    pub(super) fn publish(&self, new: Arc<Timeline>) -> Replaced<Timeline> {
+        self.timeline.replace(new)
     }
 
     /// Returns the designation as it is now.
@@ -198,8 +205,9 @@ impl State {
     /// Returns true if copies of an epoch are kept: if it is the present one, and there is a
     /// snapshot.
     pub(super) fn keeps_copies(&self, epoch: u64) -> bool {
-        let timeline = self.timeline();
-        let present = timeline.present();
-        present.is_some_and(|present| present.id == epoch && present.copies.is_some())
+        self.look_at_timeline(|timeline| {
+            let present = timeline.present();
+            present.is_some_and(|present| present.id == epoch && present.copies.is_some())
+        })
     }
 }

@@ -85,8 +85,7 @@ impl Upkeep {
     /// Starts a checkpoint of a persistent store, in the background. Any context.
     pub(super) fn start_checkpoint(self: &Arc<Self>) {
         if self.device.is_persistent() {
-            // When it is queued already it will see what there is to do.
-            let _ = self.queues.writes.enqueue(self.clone());
+            self.queues.writes.enqueue(self.clone());
         }
     }
 

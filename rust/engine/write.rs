@@ -17,6 +17,7 @@ mod map;
 mod regions;
 mod waiting;
 
+use crate::base::Apart;
 use crate::dm;
 use crate::dm::List;
 use crate::engine::device::Device;
@@ -49,8 +50,10 @@ use waiting::HeldBio;
 /// The writes. See the [module's documentation](self).
 #[pin_data]
 pub struct Writes {
-    device: Arc<Device>,
-    state: Arc<State>,
+    /// Apart, as all writes read it.
+    device: Apart<Arc<Device>>,
+    /// The same.
+    state: Apart<Arc<State>>,
     space: Arc<Space>,
     log: Arc<Log>,
     upkeep: Arc<Upkeep>,
@@ -91,8 +94,8 @@ impl Writes {
         copier: Copier,
     ) -> Result<Arc<Self>> {
         let init = pin_init!(Self {
-            device: ground.device.clone(),
-            state: ground.state.clone(),
+            device: Apart(ground.device.clone()),
+            state: Apart(ground.state.clone()),
             space: ground.space.clone(),
             log,
             upkeep,
@@ -113,6 +116,13 @@ impl Writes {
     /// Returns true if writes wait for space.
     pub fn is_blocked(&self) -> bool {
         self.is_blocked.load(Acquire)
+    }
+
+    /// Returns true if a write waits here. Device-mapper does not count it as in flight: it does
+    /// when it is submitted. Waits for the copier, rounds of its work at most.
+    pub fn holds_bios(&self) -> bool {
+        // In this order: the copier takes what is there, and gives nothing back.
+        !self.incoming.lock().is_empty() || self.copier.lock().holds_bios()
     }
 
     /// Waits until no copy is in flight.

@@ -6,6 +6,8 @@
 
 use crate::maps::Bitmap;
 use crate::maps::Designation;
+use crate::maps::Word;
+use crate::maps::WORD_BITS;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
@@ -117,11 +119,25 @@ impl Snapshot {
     /// Returns true if the snapshot wants the content of a chunk preserved, whether or not the
     /// chunk was overwritten since.
     pub fn wants(&self, chunk: u64) -> bool {
-        !self.is_dropped()
-            && chunk < self.released.len()
-            && (self.keep_unprotected || self.designation.get(chunk))
-            && self.in_scope(chunk)
-            && !self.released.get(chunk)
+        let bit = 1 << (chunk % WORD_BITS);
+        self.wanted(chunk, bit).bits & bit != 0
+    }
+
+    /// Returns the word around a chunk of what [`Snapshot::wants`]. Only the bits of `asked` count.
+    pub fn wanted(&self, chunk: u64, asked: u64) -> Word {
+        if self.is_dropped() {
+            return Word::uniform(false, u64::MAX);
+        }
+        let mut wanted = Word::below(self.released.len(), chunk);
+        if !self.keep_unprotected {
+            wanted = wanted.and(self.designation.around(chunk));
+        }
+        // What is left costs more.
+        if wanted.bits & asked == 0 {
+            return wanted;
+        }
+        let in_scope = self.in_scope(chunk, wanted.bits & asked);
+        wanted.and(in_scope).without(self.released.around(chunk))
     }
 
     /// Puts an incremental scope into effect.
@@ -134,19 +150,28 @@ impl Snapshot {
         matches!(self.scope, Scope::Full) || self.narrowed.load(Acquire)
     }
 
-    fn in_scope(&self, chunk: u64) -> bool {
+    /// Returns the word around a chunk of what is in the scope. Only the bits of `asked` count.
+    fn in_scope(&self, chunk: u64, asked: u64) -> Word {
         match &self.scope {
-            Scope::Full => true,
-            Scope::Incremental { .. } if !self.narrowed.load(Acquire) => true,
+            Scope::Full => Word::uniform(true, u64::MAX),
+            Scope::Incremental { .. } if !self.narrowed.load(Acquire) => {
+                Word::uniform(true, u64::MAX)
+            }
             Scope::Incremental {
                 protected,
                 chunks,
                 marks,
                 ..
             } => {
-                chunk >= *chunks
-                    || !protected.get(chunk)
-                    || marks.iter().any(|marks| marks.get(chunk))
+                let base = Word::below(*chunks, chunk).and(protected.around(chunk));
+                let mut scope = Word::uniform(true, u64::MAX).without(base);
+                for marks in marks.iter() {
+                    if asked & !scope.bits == 0 {
+                        break;
+                    }
+                    scope = scope.or(marks.around(chunk));
+                }
+                scope
             }
         }
     }

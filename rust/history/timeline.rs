@@ -14,8 +14,11 @@
 use crate::history::epoch::Epoch;
 use crate::history::snapshot::Scope;
 use crate::history::snapshot::Snapshot;
+use crate::maps::mask;
 use crate::maps::Chunks;
 use crate::maps::Designation;
+use crate::maps::Word;
+use crate::maps::WORD_BITS;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -143,23 +146,68 @@ impl<C> Timeline<C> {
 
     /// Returns true if a live snapshot needs the content that the origin has for a chunk: rule 2.
     /// Valid only inside the gate, until it is left.
+    pub fn needs(&self, chunk: u64) -> bool {
+        self.needed(chunk, 1 << (chunk % WORD_BITS)).bits != 0
+    }
+
+    /// Returns the first chunk of a run that is needed, if `wanted`, or that is not: as
+    /// [`Timeline::needs`] says, but a word at a time, and many words where they are alike.
+    pub fn find_needed(&self, run: Chunks, wanted: bool) -> Option<u64> {
+        let mut at = run.start;
+        while at < run.end {
+            let start = at - at % WORD_BITS;
+            let asked = mask(start, at, run.end);
+            let needed = self.needed(at, asked);
+            let found = match wanted {
+                true => needed.bits,
+                false => asked & !needed.bits,
+            };
+            if found != 0 {
+                return Some(start + u64::from(found.trailing_zeros()));
+            }
+            // What goes on behind this word is the same for all chunks, asked of here or not.
+            at = needed.end;
+        }
+        None
+    }
+
+    /// Returns which chunks of `asked`, in the word around a chunk, are needed. If that goes on
+    /// behind this word, it is the same for all chunks up to the end.
     ///
     /// Goes from the newest snapshot back, so that the number of snapshots does not matter. Usually
-    /// the newest one wants the chunk, or an epoch since one of the newest has a mark, which
-    /// answers for all older ones. Older snapshots are asked only if none of the newer ones wants
-    /// the chunk and it was not written since.
-    pub fn needs(&self, chunk: u64) -> bool {
+    /// the newest one wants the chunks, or an epoch since one of the newest has marks, which answer
+    /// for all older ones. Older snapshots are asked only of chunks that none of the newer ones
+    /// wants and that were not written since.
+    fn needed(&self, chunk: u64, asked: u64) -> Word {
+        // Those without an answer yet.
+        let mut left = Word {
+            bits: asked,
+            end: u64::MAX,
+        };
+        let mut needed = 0;
         let mut looked_at = u64::MAX;
         for snapshot in self.snapshots.iter().rev() {
-            if self.marked(chunk, snapshot.epoch, looked_at) {
-                return false;
+            for epoch in self.epochs(snapshot.epoch, looked_at) {
+                left = left.without(epoch.marks.around(chunk));
+                if left.bits == 0 {
+                    return Word {
+                        bits: needed,
+                        ..left
+                    };
+                }
             }
-            if snapshot.wants(chunk) {
-                return true;
+            let wanted = snapshot.wanted(chunk, left.bits);
+            needed |= left.bits & wanted.bits;
+            left = left.without(wanted);
+            if left.bits == 0 {
+                break;
             }
             looked_at = snapshot.epoch;
         }
-        false
+        Word {
+            bits: needed,
+            ..left
+        }
     }
 
     /// Returns true if a live snapshot wants the content of a chunk that no closed epoch since has

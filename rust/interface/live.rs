@@ -8,9 +8,11 @@ use crate::dm::errors::EUCLEAN;
 use crate::dm::sysfs::Directory;
 use crate::dm::Completed;
 use crate::dm::Constructor;
+use crate::dm::DevT;
 use crate::dm::Ended;
 use crate::dm::Events;
 use crate::dm::Incoming;
+use crate::dm::Layers;
 use crate::dm::Mapped;
 use crate::dm::StatusKind;
 use crate::dm::StatusWriter;
@@ -19,6 +21,7 @@ use crate::dm::Target;
 use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Identity;
+use crate::format::BLOCK_BYTES;
 use crate::interface::registry;
 use crate::interface::status::Figures;
 use crate::interface::sysfs::Files;
@@ -70,6 +73,7 @@ impl Target for Live {
         if origin.devt == store.devt {
             return Err(table.fail(c"The origin and the store must not be the same device"));
         }
+        refuse_layers_on_itself(table, origin.devt, store.devt)?;
         if table.len() > origin.sectors {
             return Err(table.fail(c"The origin is smaller than the target"));
         }
@@ -77,8 +81,12 @@ impl Target for Live {
         if u64::from(origin.block_bytes.max(store.block_bytes)) > chunk_bytes {
             return Err(table.fail(c"The chunk size is smaller than a device's logical block"));
         }
-        if store.block_bytes > origin.block_bytes {
-            return Err(table.fail(c"The store's logical block is larger than the origin's"));
+        // CAST: A size in memory.
+        if !line.options.transient && store.block_bytes as usize > BLOCK_BYTES {
+            return Err(table.fail(
+                c"A persistent store must have logical blocks of 4 KiB or less: use another device \
+                  as the store, or transient",
+            ));
         }
         if store.sectors < line.chunk_sectors {
             return Err(table.fail(c"The store is smaller than one chunk"));
@@ -179,6 +187,30 @@ impl Target for Live {
             );
         })
     }
+}
+
+/// Refuses an origin or a store that lies on the live device itself, in any number of layers: what
+/// is written there would come here again, and a suspended device would wait for itself.
+///
+/// Errors: those of [`Constructor::fail`], `ENOMEM`.
+fn refuse_layers_on_itself(table: &mut Constructor<'_>, origin: DevT, store: DevT) -> Result {
+    let layers = match Layers::new() {
+        Ok(layers) => layers,
+        Err(error) => {
+            let live = table.devt();
+            pr_warn!("{live}: cannot tell what the origin and the store lie on: {error:?}\n");
+            return Ok(());
+        }
+    };
+    if layers.lies_on(origin, table.devt())? {
+        return Err(table.fail(c"The origin lies on the live device itself"));
+    }
+    if layers.lies_on(store, table.devt())? {
+        return Err(table.fail(
+            c"The store lies on the live device itself, or in a file of it: use another device",
+        ));
+    }
+    Ok(())
 }
 
 /// Returns a hint for the user about an error of a message.

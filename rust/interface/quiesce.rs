@@ -41,7 +41,7 @@ pub(super) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>
         return Err(ENODEV);
     }
     let live = BlockDevice::open(engine.device().live(), false)?;
-    wait_idle(&live, wish)?;
+    wait_idle(engine, &live, wish)?;
     let frozen = match wish.freeze {
         true => Some(live.freeze()?),
         false => None,
@@ -51,10 +51,11 @@ pub(super) fn with<R>(engine: &Engine, wish: Wish, f: impl FnOnce() -> Result<R>
     result
 }
 
-/// Waits until no write has completed, and no request has been in flight, for long enough.
+/// Waits until no write has completed, none has waited for a copy, and no request has been in
+/// flight, for long enough.
 ///
 /// Errors: `ETIMEDOUT`, `EINTR`.
-fn wait_idle(live: &BlockDevice, wish: Wish) -> Result {
+fn wait_idle(engine: &Engine, live: &BlockDevice, wish: Wish) -> Result {
     if wish.idle_ms == 0 {
         return Ok(());
     }
@@ -72,7 +73,7 @@ fn wait_idle(live: &BlockDevice, wish: Wish) -> Result {
         }
         let now = dm::monotonic_ns();
         let completed = live.writes_completed();
-        if completed != writes || live.is_busy() {
+        if completed != writes || engine.writes().holds_bios() || live.is_busy() {
             writes = completed;
             idle_since = now;
         }

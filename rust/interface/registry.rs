@@ -15,7 +15,7 @@ use crate::dm::NoIo;
 use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::engine::Phase;
-use crate::engine::Queues;
+use crate::engine::SharedQueues;
 use crate::maps::Geometry;
 use crate::store::Trouble;
 use crate::uapi::args::Options;
@@ -42,8 +42,7 @@ struct Registered {
 pub(crate) struct Registry {
     #[pin]
     entries: Mutex<KVec<Registered>>,
-    /// Where all engines do their work.
-    queues: Arc<Queues>,
+    queues: Arc<SharedQueues>,
 }
 
 impl Registry {
@@ -51,7 +50,7 @@ impl Registry {
     ///
     /// Errors: `ENOMEM`.
     pub(crate) fn new() -> Result<Arc<Self>> {
-        let queues = Arc::new(Queues::new()?, GFP_KERNEL)?;
+        let queues = SharedQueues::new()?;
         let init = pin_init!(Self {
             entries <- new_mutex!(KVec::new(), "Registry::entries"),
             queues,
@@ -60,8 +59,8 @@ impl Registry {
     }
 
     /// Waits for all work, which holds the last references to parts of engines that have ended.
-    pub(crate) fn flush(&self) {
-        self.queues.flush();
+    pub(crate) fn end_work(&self) {
+        self.queues.drain_all();
     }
 }
 

@@ -27,6 +27,7 @@ use crate::engine::Source;
 use crate::history::Snapshot;
 use crate::interface::registry;
 use crate::maps::Chunks;
+use crate::maps::SECTOR_BYTES;
 use crate::uapi::args;
 use crate::uapi::args::Unprotected;
 use core::fmt;
@@ -141,7 +142,7 @@ impl Target for View {
                 bio.zero_fill();
                 bio.end(Status::OK)
             }
-            Source::Copy(..) if engine.device().is_persistent() && is_part(&bio.span(), engine) => {
+            Source::Copy(..) if is_part(&bio.span(), engine) => {
                 *bio.state() = Reading::Part;
                 bio.take(|bio| self.reader.take(bio, &self.queue))
             }
@@ -163,6 +164,14 @@ impl Target for View {
             return bio.done();
         }
         bio.hold(|bio| self.reader.take(bio, &self.queue))
+    }
+
+    /// That of the live device: filesystems refuse devices with larger blocks than theirs. The
+    /// store's may be larger.
+    fn block_bytes(&self) -> u32 {
+        let origin = self.reader.engine.device().origin();
+        // CAST: At most a chunk.
+        (origin.block_sectors() * SECTOR_BYTES) as u32
     }
 
     fn status(&self, kind: StatusKind, out: &mut StatusWriter<'_>) -> fmt::Result {
@@ -200,10 +209,16 @@ impl Drop for View {
     }
 }
 
-/// Returns true unless a span is made of whole chunks. A short last chunk of a device counts as a
-/// part.
+/// Returns true unless a span is made of what can be read from the store as it is: whole chunks, as
+/// their contents have checksums, or with a transient store whole blocks of its device, which may
+/// be larger than the view's. A short last chunk of a device counts as a part.
 fn is_part(span: &Span, engine: &Engine) -> bool {
-    (span.start | span.len) & (engine.device().shape().chunk_sectors() - 1) != 0
+    let device = engine.device();
+    let unit = match device.is_persistent() {
+        true => device.shape().chunk_sectors(),
+        false => device.store().block_sectors(),
+    };
+    (span.start | span.len) & (unit - 1) != 0
 }
 
 /// Returns the snapshot with an id, or the latest one.

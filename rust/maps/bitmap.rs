@@ -3,12 +3,17 @@
 //! A sparse bitmap that is read and set without a lock.
 //!
 //! Two levels: a table of leaves, and leaves of 4 KiB that come into being when they are first
-//! needed and stay as long as the bitmap. Bits are only ever set, never cleared: a bit that was
-//! seen set stays set.
+//! needed and stay as long as the bitmap. One that is set whole before it has come into being takes
+//! no memory. Bits are only ever set, never cleared: a bit that was seen set stays set.
 
 #![forbid(unsafe_code)]
 
+use crate::base::Apart;
 use crate::maps::chunk::Chunks;
+use crate::maps::word::mask;
+use crate::maps::word::next;
+use crate::maps::word::Word;
+use crate::maps::word::WORD_BITS;
 use kernel::prelude::*;
 use kernel::sync::atomic::Acquire;
 use kernel::sync::atomic::Atomic;
@@ -16,7 +21,6 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::SetOnce;
 
-const WORD_BITS: u64 = 64;
 const LEAF_WORDS: u64 = 512;
 /// Bits of a leaf.
 pub const LEAF_BITS: u64 = LEAF_WORDS * WORD_BITS;
@@ -24,25 +28,42 @@ pub const LEAF_BITS: u64 = LEAF_WORDS * WORD_BITS;
 /// Most leaves: what one allocation can hold the table of, 4 PiB of chunks of 4 KiB.
 const MAX_LEAVES: usize = 1 << 25;
 
-type Leaf = KVec<Atomic<u64>>;
+/// The words of a leaf. Without any, all its bits are set.
+struct Leaf(KVec<Atomic<u64>>);
+
+impl Leaf {
+    /// Allocates a leaf of which no bit is set.
+    fn empty(flags: kernel::alloc::Flags) -> Result<Self> {
+        // CAST: 512.
+        let mut words = KVec::with_capacity(LEAF_WORDS as usize, flags)?;
+        for _ in 0..LEAF_WORDS {
+            words.push(Atomic::new(0), flags)?;
+        }
+        Ok(Self(words))
+    }
+
+    /// Returns a leaf of which all bits are set.
+    fn full() -> Self {
+        Self(KVec::new())
+    }
+
+    /// Returns a word to be read or set; `None` in a full leaf.
+    #[inline]
+    fn word(&self, index: usize) -> Option<&Atomic<u64>> {
+        self.0.get(index)
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 /// The bitmap. Bits beyond its end read as unset.
 pub struct Bitmap {
     leaves: KVVec<SetOnce<Leaf>>,
     bits: u64,
-    count: Atomic<u64>,
-}
-
-/// Returns the bits of `from..to` in the word whose first bit is number `start`.
-pub fn mask(start: u64, from: u64, to: u64) -> u64 {
-    let last = start.saturating_add(WORD_BITS);
-    let low = from.clamp(start, last) - start;
-    let high = to.clamp(start, last) - start;
-    let below = |n: u64| match n {
-        WORD_BITS => u64::MAX,
-        n => (1 << n) - 1,
-    };
-    below(high) & !below(low)
+    /// Changes with each first write, next to what every write reads.
+    count: Apart<Atomic<u64>>,
 }
 
 /// Splits a bit number into leaf, word and mask.
@@ -72,7 +93,7 @@ impl Bitmap {
         Ok(Self {
             leaves,
             bits,
-            count: Atomic::new(0),
+            count: Apart(Atomic::new(0)),
         })
     }
 
@@ -94,9 +115,19 @@ impl Bitmap {
     /// ordering: later accesses are not moved before it.
     #[inline]
     pub fn word(&self, bit: u64) -> u64 {
-        let (_, word, _) = place(bit);
-        let word = self.leaf(bit).and_then(|leaf| leaf.get(word));
-        word.map_or(0, |word| word.load(Acquire))
+        self.around(bit).bits
+    }
+
+    /// Returns the word that holds `bit`, as [`Bitmap::word`], and how far it is the same.
+    #[inline]
+    pub fn around(&self, bit: u64) -> Word {
+        let Some(leaf) = self.leaf(bit) else {
+            return Word::uniform(false, next(bit, LEAF_BITS));
+        };
+        match leaf.word(place(bit).1) {
+            Some(word) => Word::single(word.load(Acquire), bit),
+            None => Word::uniform(true, next(bit, LEAF_BITS)),
+        }
     }
 
     /// Returns true if a bit is set. Then everything done before the bit was set is visible.
@@ -111,11 +142,36 @@ impl Bitmap {
     pub fn prepare(&self, run: Chunks) -> Result {
         let mut bit = run.start;
         while bit < run.end.min(self.bits) {
-            // Whoever populates a leaf at the same time may not be done when our attempt fails.
-            while self.leaf(bit).is_none() {
-                self.add_leaf(bit, GFP_KERNEL)?;
+            self.ensure_leaf(bit)?;
+            bit = next(bit, LEAF_BITS);
+        }
+        Ok(())
+    }
+
+    /// Allocates what [`Bitmap::set_run`] needs for a run, so that it does not fail: at most two
+    /// leaves, as those that it sets whole take no memory. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    pub fn prepare_run(&self, run: Chunks) -> Result {
+        let end = run.end.min(self.bits);
+        let first = first_leaf(run.start, end);
+        let last = Chunks {
+            start: first.end.max(end.saturating_sub(1) / LEAF_BITS * LEAF_BITS),
+            end,
+        };
+        for leaf in [first, last] {
+            if !leaf.is_empty() && leaf.len() < LEAF_BITS {
+                self.ensure_leaf(leaf.start)?;
             }
-            bit = (bit / LEAF_BITS + 1) * LEAF_BITS;
+        }
+        Ok(())
+    }
+
+    /// Allocates the leaf of a bit. May sleep.
+    fn ensure_leaf(&self, bit: u64) -> Result {
+        // Whoever populates a leaf at the same time may not be done when our attempt fails.
+        while self.leaf(bit).is_none() {
+            self.add_leaf(bit, GFP_KERNEL)?;
         }
         Ok(())
     }
@@ -123,13 +179,8 @@ impl Bitmap {
     fn add_leaf(&self, bit: u64, flags: kernel::alloc::Flags) -> Result {
         let slot = self.leaves.get(place(bit).0).ok_or(EINVAL)?;
         if slot.as_ref().is_none() {
-            // CAST: 512.
-            let mut leaf = Leaf::with_capacity(LEAF_WORDS as usize, flags)?;
-            for _ in 0..LEAF_WORDS {
-                leaf.push(Atomic::new(0), flags)?;
-            }
             // Somebody else may have been quicker; then ours is not needed.
-            let _ = slot.populate(leaf);
+            let _ = slot.populate(Leaf::empty(flags)?);
         }
         Ok(())
     }
@@ -148,7 +199,9 @@ impl Bitmap {
     /// Sets the bits of `mask` in the word of `bit`. Returns those that were not set before, or
     /// `None` if the leaf does not exist. No bit of `mask` may be beyond the end.
     fn set_in_word(&self, bit: u64, mask: u64) -> Option<u64> {
-        let word = self.leaf(bit)?.get(place(bit).1)?;
+        let Some(word) = self.leaf(bit)?.word(place(bit).1) else {
+            return Some(0);
+        };
         let mut old = word.load(Acquire);
         while mask & !old != 0 {
             match word.cmpxchg(old, old | mask, Release) {
@@ -163,41 +216,22 @@ impl Bitmap {
         Some(0)
     }
 
-    /// Sets a bit like [`Bitmap::set`], but adds its leaf if that can be allocated without
-    /// sleeping.
-    pub fn set_nowait(&self, bit: u64) -> Option<bool> {
-        if self.leaf(bit).is_none() {
-            self.add_leaf(bit, GFP_NOWAIT).ok()?;
-        }
-        self.set(bit)
-    }
-
     /// Returns the first bit of the run that is set, if `wanted`, or that is not set.
     pub fn find(&self, run: Chunks, wanted: bool) -> Option<u64> {
         let mut bit = run.start;
         while bit < run.end {
-            let word = self.word(bit);
+            let word = self.around(bit);
             let candidates = match wanted {
-                true => word,
-                false => !word,
+                true => word.bits,
+                false => !word.bits,
             } >> (bit % WORD_BITS);
             if candidates != 0 {
                 let found = bit + u64::from(candidates.trailing_zeros());
                 return (found < run.end).then_some(found);
             }
-            bit = self.next_start(bit, wanted);
+            bit = word.end;
         }
         None
-    }
-
-    /// Returns where the search goes on after the word of `bit`: at the next word, or at the next
-    /// leaf if set bits are looked for and this leaf does not exist.
-    fn next_start(&self, bit: u64, wanted: bool) -> u64 {
-        let unit = match wanted && self.leaf(bit).is_none() {
-            true => LEAF_BITS,
-            false => WORD_BITS,
-        };
-        (bit / unit + 1).saturating_mul(unit)
     }
 
     /// Returns the number of leaves, allocated or not.
@@ -227,26 +261,75 @@ impl Bitmap {
         Ok(())
     }
 
-    /// Sets all bits of a run, a word at a time. Ignores bits beyond the end. May sleep.
+    /// Sets all bits of a run, a word at a time. Ignores bits beyond the end. May sleep, but does
+    /// not fail for a run that was [prepared](Bitmap::prepare_run).
     ///
-    /// Errors: `ENOMEM`.
+    /// Errors: `ENOMEM`; some bits may be set then.
     pub fn set_run(&self, run: Chunks) -> Result {
+        self.set_leaf_by_leaf(run, |bit| self.ensure_leaf(bit))
+    }
+
+    /// Sets all bits of a run like [`Bitmap::set_run`], but adds leaves only if they can be
+    /// allocated without sleeping.
+    ///
+    /// Errors: `ENOMEM`; some bits may be set then.
+    pub fn set_run_nowait(&self, run: Chunks) -> Result {
+        self.set_leaf_by_leaf(run, |bit| match self.leaf(bit) {
+            Some(_) => Ok(()),
+            None => self.add_leaf(bit, GFP_NOWAIT),
+        })
+    }
+
+    /// Sets all bits of a run, the leaves of which `make_leaf` makes where it has to.
+    fn set_leaf_by_leaf(&self, run: Chunks, make_leaf: impl Fn(u64) -> Result) -> Result {
         let end = run.end.min(self.bits);
-        self.prepare(Chunks { end, ..run })?;
-        let mut bit = run.start - run.start % WORD_BITS;
-        while bit < end {
-            self.set_in_word(bit, mask(bit, run.start, end));
-            bit += WORD_BITS;
+        let mut part = first_leaf(run.start, end);
+        while !part.is_empty() {
+            if part.len() < LEAF_BITS || !self.add_full_leaf(part.start) {
+                make_leaf(part.start)?;
+                self.set_in_leaf(part).ok_or(ENOMEM)?;
+            }
+            part = first_leaf(part.end, end);
         }
         Ok(())
     }
 
+    /// Sets all bits of the leaf of a bit. Returns false if it exists already, or somebody else is
+    /// just adding it.
+    fn add_full_leaf(&self, bit: u64) -> bool {
+        let slot = self.leaves.get(place(bit).0);
+        let added = slot.is_some_and(|slot| slot.populate(Leaf::full()));
+        if added {
+            self.count.add(LEAF_BITS, Relaxed);
+        }
+        added
+    }
+
+    /// Sets the bits of a run within a leaf. Returns `None` if the leaf does not exist.
+    fn set_in_leaf(&self, run: Chunks) -> Option<()> {
+        let mut bit = run.start - run.start % WORD_BITS;
+        while bit < run.end {
+            self.set_in_word(bit, mask(bit, run.start, run.end))?;
+            bit += WORD_BITS;
+        }
+        Some(())
+    }
+
     /// Returns the number of bytes that the bitmap occupies.
     pub fn memory(&self) -> u64 {
-        let leaves = self.leaves.iter().filter(|leaf| leaf.as_ref().is_some());
+        let leaves = self.leaves.iter().filter_map(|leaf| leaf.as_ref());
+        let leaves = leaves.filter(|leaf| !leaf.is_full());
         // CAST: Sizes of memory.
         (self.leaves.len() * core::mem::size_of::<SetOnce<Leaf>>()) as u64
             + leaves.count() as u64 * LEAF_BITS / 8
+    }
+}
+
+/// Returns the part of the run `from..to` that lies in the leaf of its first bit.
+fn first_leaf(from: u64, to: u64) -> Chunks {
+    Chunks {
+        start: from,
+        end: to.min(next(from, LEAF_BITS)),
     }
 }
 

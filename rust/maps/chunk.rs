@@ -4,6 +4,8 @@
 
 #![forbid(unsafe_code)]
 
+use kernel::prelude::*;
+
 /// Bytes of a sector.
 pub const SECTOR_BYTES: u64 = 512;
 /// Smallest chunk in sectors: 4 KiB, a page.
@@ -36,6 +38,53 @@ impl Chunks {
     /// Returns true if `chunk` is one of them.
     pub fn contains(&self, chunk: u64) -> bool {
         self.start <= chunk && chunk < self.end
+    }
+}
+
+/// Returns the same chunks in runs that are sorted, not empty, and do not touch. May sleep.
+///
+/// Errors: `ENOMEM`.
+pub fn merged(runs: KVVec<Chunks>) -> Result<KVVec<Chunks>> {
+    let mut runs = runs;
+    sort(&mut runs);
+    let mut merged: KVVec<Chunks> = KVVec::with_capacity(runs.len(), GFP_KERNEL)?;
+    for run in runs.iter().filter(|run| !run.is_empty()) {
+        match merged.last_mut() {
+            Some(last) if run.start <= last.end => last.end = last.end.max(run.end),
+            _ => merged.push(*run, GFP_KERNEL)?,
+        }
+    }
+    Ok(merged)
+}
+
+/// Sorts runs by their first chunks: by a heap, which takes neither memory nor recursion. (The
+/// library's sort can panic, in a way that the kernel's build warns of.)
+fn sort(runs: &mut [Chunks]) {
+    let mut len = runs.len();
+    for root in (0..len / 2).rev() {
+        sift_down(runs, root, len);
+    }
+    while len > 1 {
+        len -= 1;
+        runs.swap(0, len);
+        sift_down(runs, 0, len);
+    }
+}
+
+/// Makes a heap of the part of `runs` below `root`, of which only `root` may be out of place; `len`
+/// runs, all there, are in the heap.
+fn sift_down(runs: &mut [Chunks], root: usize, len: usize) {
+    let mut root = root;
+    while 2 * root + 1 < len {
+        let mut child = 2 * root + 1;
+        if child + 1 < len && runs[child].start < runs[child + 1].start {
+            child += 1;
+        }
+        if runs[root].start >= runs[child].start {
+            return;
+        }
+        runs.swap(root, child);
+        root = child;
     }
 }
 

@@ -9,13 +9,15 @@
 #![forbid(unsafe_code)]
 
 use crate::maps::bitmap::copy_bits;
-use crate::maps::bitmap::mask;
 use crate::maps::bitmap::LEAF_BITS;
 use crate::maps::chunk::Chunks;
+use crate::maps::word::mask;
+use crate::maps::word::next;
+use crate::maps::word::Word;
+use crate::maps::word::WORD_BITS;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-const WORD_BITS: u64 = 64;
 /// Words of a leaf.
 const LEAF_WORDS: usize = (LEAF_BITS / WORD_BITS) as usize;
 
@@ -114,11 +116,16 @@ impl Designation {
     }
 
     fn word(&self, chunk: u64) -> u64 {
+        self.around(chunk).bits
+    }
+
+    /// Returns the word of a chunk, and how far it is the same.
+    pub fn around(&self, chunk: u64) -> Word {
         let index = usize::try_from(chunk / LEAF_BITS).unwrap_or(usize::MAX);
         match self.stretches.get(index) {
-            Some(stretch) => stretch.word(chunk),
-            None if self.default => u64::MAX,
-            None => 0,
+            Some(Stretch::Uniform(protected)) => Word::uniform(*protected, next(chunk, LEAF_BITS)),
+            Some(stretch) => Word::single(stretch.word(chunk), chunk),
+            None => Word::uniform(self.default, u64::MAX),
         }
     }
 
@@ -126,21 +133,41 @@ impl Designation {
     ///
     /// Errors: `EFBIG` for a run that ends too far away, `ENOMEM`.
     pub fn edited(&self, runs: &[Chunks], protect: bool) -> Result<Self> {
-        let end = runs.iter().map(|run| run.end).max().unwrap_or(0);
-        let needed = usize::try_from(end.div_ceil(LEAF_BITS)).map_err(|_| EFBIG)?;
-        let len = needed.max(self.stretches.len());
-        let mut stretches = KVVec::with_capacity(len, GFP_KERNEL)?;
-        for index in 0..len {
-            let shared = self.stretches.get(index).map(Stretch::share);
-            stretches.push(shared.unwrap_or(Stretch::Uniform(self.default)), GFP_KERNEL)?;
-        }
-        for run in runs {
-            edit(&mut stretches, *run, protect)?;
+        let mut edited = self.share()?;
+        edited.edit(runs, protect)?;
+        Ok(edited)
+    }
+
+    /// Returns the same map once more, to be edited before others see it. May sleep.
+    ///
+    /// Errors: `ENOMEM`.
+    pub fn share(&self) -> Result<Self> {
+        let mut stretches = KVVec::with_capacity(self.stretches.len(), GFP_KERNEL)?;
+        for stretch in self.stretches.iter() {
+            stretches.push(stretch.share(), GFP_KERNEL)?;
         }
         Ok(Self {
             default: self.default,
             stretches,
         })
+    }
+
+    /// Protects or unprotects all of `runs`. May sleep.
+    ///
+    /// Errors: `EFBIG` for a run that ends too far away, `ENOMEM`; some may be edited then.
+    pub fn edit(&mut self, runs: &[Chunks], protect: bool) -> Result {
+        let end = runs.iter().map(|run| run.end).max().unwrap_or(0);
+        let needed = usize::try_from(end.div_ceil(LEAF_BITS)).map_err(|_| EFBIG)?;
+        let missing = needed.saturating_sub(self.stretches.len());
+        self.stretches.reserve(missing, GFP_KERNEL)?;
+        for _ in 0..missing {
+            self.stretches
+                .push(Stretch::Uniform(self.default), GFP_KERNEL)?;
+        }
+        for run in runs {
+            edit(&mut self.stretches, *run, protect)?;
+        }
+        Ok(())
     }
 
     /// Returns true if the chunks beyond the stretches are protected.

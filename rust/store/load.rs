@@ -82,6 +82,15 @@ fn is_in_a_segment(layout: &Layout, content: u64, end: u64) -> bool {
     }
 }
 
+/// Returns true if an item has all words of a leaf, with all bits set.
+///
+/// Errors: `EUCLEAN` for data that is not words.
+fn is_full(item: &Item<'_>) -> Result<bool> {
+    // CAST: 512.
+    let has_all = item.array::<U64>()?.count() == LEAF_WORDS as usize;
+    Ok(has_all && item.array::<U64>()?.all(|word| word.get() == u64::MAX))
+}
+
 fn numbered<T>(objects: &KVec<Arc<T>>, number: u64) -> Result<Arc<T>> {
     let index = usize::try_from(number).map_err(|_| EUCLEAN)?;
     objects.get(index).cloned().ok_or(EUCLEAN)
@@ -147,11 +156,15 @@ impl<C: EpochCopies> Loader<'_, C> {
         let [number, leaf, sparse] = item.words;
         let bitmap = numbered(&self.bitmaps, number)?;
         ensure(leaf < bitmap.leaves() && sparse <= 1)?;
+        let start = leaf * LEAF_BITS;
         let merge = |at: u64, word: u64| {
             ensure(at < LEAF_WORDS)?;
-            bitmap.merge(leaf * LEAF_BITS + at * 64, word)
+            bitmap.merge(start + at * 64, word)
         };
+        let end = start + LEAF_BITS;
         match sparse {
+            // That takes no memory.
+            0 if is_full(item)? => bitmap.set_run(Chunks { start, end }),
             0 => item
                 .array::<U64>()?
                 .zip(0..)

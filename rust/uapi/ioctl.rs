@@ -228,9 +228,10 @@ pub struct Range {
 /// The most ranges one [`EditRanges`] takes.
 pub const MAX_RANGES: u32 = 65536;
 
-/// Argument of [`NR_EDIT`]. The ranges take effect at the next snapshot. With a transient store all
-/// do or none; with a persistent one those of each of the log's records do, in their order: should
-/// the store fail, or the power, later ones may be missing.
+/// Argument of [`NR_EDIT`]. The ranges may overlap, and come in any order. They take effect at the
+/// next snapshot. With a transient store all do or none; with a persistent one those of each of the
+/// log's records do, from the device's beginning on: should the store fail, the power, or the
+/// caller be killed, later ones may be missing.
 ///
 /// Errors: `EINVAL` for an empty range, `ERANGE` for one that does not end within the device;
 /// nothing is changed then.
@@ -349,7 +350,9 @@ pub struct ReadFrozen {
 }
 
 /// Argument of [`NR_RELEASE`]. Chunks that the range covers only in part stay preserved; a short
-/// last chunk is covered when the range reaches the end of the device.
+/// last chunk is covered when the range reaches the end of the device. A long range is released
+/// from its beginning on, in pieces of 2^26 chunks: should the store fail, the power, or the caller
+/// be killed, the later ones may not be.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

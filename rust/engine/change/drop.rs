@@ -34,7 +34,7 @@ impl Changes {
             .make_durable(&mut control, &[Entry::Drop(id)])?;
         // Durable, or one of the cases above.
         snapshot.set_dropped();
-        self.state.publish(new);
+        drop(self.state.publish(new));
         // Writes may wait that it needs no longer.
         self.waker.look_again();
         Ok(())
@@ -49,7 +49,7 @@ impl Changes {
         let new = self.without_bookmark(id)?;
         self.session
             .make_durable(&mut control, &[Entry::Forget(id)])?;
-        self.state.publish(new);
+        drop(self.state.publish(new));
         Ok(())
     }
 
@@ -62,7 +62,7 @@ impl Changes {
         let _noio = NoIo::enter();
         let _control = self.state.control();
         let new = self.without_bookmark(id)?;
-        self.state.publish(new);
+        drop(self.state.publish(new));
         Ok(())
     }
 

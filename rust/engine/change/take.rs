@@ -211,12 +211,15 @@ impl Changes {
         };
         // Of a record that has failed nobody knows whether it will be found. The epoch begins in
         // either case: see `upkeep`.
-        self.state.publish(match is_durable {
+        let replaced = self.state.publish(match is_durable {
             true => new,
             false => alone,
         });
         self.log.begin_epoch(id);
         self.space.with_segments(Segments::close_current);
+        drop(closed);
+        // Writes go on already.
+        drop(replaced);
         Ok(is_durable)
     }
 

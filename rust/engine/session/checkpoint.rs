@@ -54,8 +54,10 @@ impl Session {
             let mut closed = self.state.close_gate();
             closed.regions = Some(regions);
             closed.period = period;
-            let (place, next) = self.log.cut().ok_or(EIO)?;
+            // Counted first: a copy that ends in between gives its epoch's segments back, but its
+            // record is still one that replay begins with.
             let waiting = self.space.with_segments(|segments| segments.waiting());
+            let (place, next) = self.log.cut().ok_or(EIO)?;
             (place, next, waiting.unwrap_or(0))
         };
         // Writes may have come to the closed gate.

@@ -102,8 +102,7 @@ impl Writes {
     /// Lets the copier take what has come for it: bios, copies, durable entries of the log. Any
     /// context.
     pub(super) fn kick(self: &Arc<Self>) {
-        // When it is queued already it will see what there is to do.
-        let _ = self.queues.writes.enqueue(self.clone());
+        self.queues.writes.enqueue(self.clone());
     }
 
     fn run_copier(self: &Arc<Self>) {
@@ -198,14 +197,14 @@ impl Writes {
             Err(bio) => bio,
         };
         let chunks = self.chunks_of(&bio);
-        let is_long = chunks.len() > WINDOW;
-        if bio.op() == Op::Discard && (is_long || self.first_needed(&present, chunks).is_some()) {
+        if bio.op() == Op::Discard && self.first_needed(&present, chunks).is_some() {
             // Not discarding what is needed is always right.
             bio.end(Status::OK);
             return;
         }
         let step = self.next_step(copier, &present, chunks);
-        let marks = present.marks.clone();
+        // A reference is counted next to what every write reads: only where it is used.
+        let marks = matches!(step, Step::Again).then(|| present.marks.clone());
         drop(present);
         match step {
             Step::Wait(chunk) => match copier.claim_of(chunk) {
@@ -219,8 +218,7 @@ impl Writes {
             Step::Announce(run) => self.announce(copier, bio, run),
             Step::Again => {
                 // What could not be marked may lack memory for its mark.
-                let unmarked = marks.find(chunks, false);
-                if unmarked.is_some_and(|chunk| !can_mark(&marks, chunk)) {
+                if marks.is_some_and(|marks| !can_mark(&marks, chunks)) {
                     dm::sleep_ms(NO_MEMORY_MS);
                 }
                 copier.pending.push(bio);
@@ -378,8 +376,11 @@ impl Writes {
     }
 }
 
-/// Allocates what marking a chunk needs. Returns false if there is no memory.
-fn can_mark(marks: &Bitmap, chunk: u64) -> bool {
-    let end = chunk + 1;
-    marks.prepare(Chunks { start: chunk, end }).is_ok()
+/// Allocates what marking the first unmarked chunk of a run needs. Returns false if there is no
+/// memory.
+fn can_mark(marks: &Bitmap, run: Chunks) -> bool {
+    marks.find(run, false).is_none_or(|start| {
+        let end = start + 1;
+        marks.prepare(Chunks { start, end }).is_ok()
+    })
 }

@@ -161,19 +161,21 @@ impl Writes {
     fn write(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>, run: Chunks) {
         io.data.stage = Stage::Writing;
         let (_, bytes) = self.extent(run);
+        // Whole chunks are written, as the store's blocks may be larger than the origin's. What
+        // lies beyond the device's end is zero; with a persistent store it has a checksum too.
+        // CAST: At most what fits into a slot, 1 MiB.
+        let whole = (run.len() * self.device.shape().chunk_bytes()) as u32;
+        // CAST: Sizes in memory.
+        if let Err(error) = io.zero(bytes as usize, whole as usize) {
+            pr_err!("{}: a copy is too short: {error:?}\n", self.device.live());
+        }
         if self.device.is_persistent() {
             io.data.run = run;
-            // What lies beyond the device's end is zero; it has a checksum too.
-            // CAST: Sizes of an I/O.
-            let whole = (run.len() * self.device.shape().chunk_bytes()) as usize;
-            if let Err(error) = io.zero(bytes as usize, whole) {
-                pr_err!("{}: a copy is too short: {error:?}\n", self.device.live());
-            }
             return copier.read.push(io);
         }
         io.data.owner = Some(self.clone());
         let sector = self.device.shape().sector(io.data.position);
-        io.submit(self.device.store(), Direction::Write, sector, bytes);
+        io.submit(self.device.store(), Direction::Write, sector, whole);
     }
 
     /// Returns the first sector and the length in bytes of a run on the origin. The last chunk of
@@ -305,7 +307,9 @@ impl Writes {
             }
         } else {
             // Asked before the mark: what nobody needs any longer is not lost.
-            let needed = self.state.timeline().needs(run.start);
+            let needed = self
+                .state
+                .look_at_timeline(|timeline| timeline.needs(run.start));
             if present.marks.set(run.start) == Some(false) && needed {
                 copier.lost += 1;
             }
@@ -327,7 +331,9 @@ impl Writes {
         if !self.is_stale(&io) {
             self.upkeep.give_up_oldest(c"out of memory for its index");
         }
-        // Its space stays taken, as a part may be in the index.
+        // Its space stays taken, as a part may be in the index. The epoch's segments may go with
+        // this reference: not before replay can do without its record.
+        self.log.settled(io.data.slot);
         io.data.copies = None;
         self.abandon(copier, io);
     }

@@ -21,8 +21,10 @@
 //! through piece by piece, whose marks may come before the write by one epoch: a chunk too many,
 //! never one too few).
 //!
-//! A discard may be ignored: where it meets chunks that are needed it is cut, and those parts end
-//! at once.
+//! A discard or write-zeroes may be as long as the device. One that is all marked goes on whole.
+//! Others are cut where the answer changes, which is found by words of 64 chunks, so that a run of
+//! chunks with one answer costs one piece, up to a window's length. A discard may be ignored: the
+//! parts that are needed end at once.
 
 #![forbid(unsafe_code)]
 
@@ -32,10 +34,14 @@ use crate::dm::Op;
 use crate::dm::Status;
 use crate::dm::Target;
 use crate::dm::Ticket;
+use crate::engine::write::decide::Verdict;
 use crate::engine::write::decide::WINDOW;
 use crate::engine::write::Writes;
-use crate::maps::Chunks;
 use kernel::sync::Arc;
+
+/// Most chunks of zeroes that the copier gets in one bio. That is submitted when all its chunks are
+/// marked in one epoch: this has to come, however many snapshots are taken.
+const MOST_ZEROES: u64 = 1024;
 
 /// A target whose bios carry their way out of the gate, if they are inside.
 pub trait Gated: Target<PerBio = Option<Ticket>> {}
@@ -48,8 +54,8 @@ impl Writes {
         let start = bio.span().start;
         match bio.op() {
             Op::Read | Op::Flush => bio.remap(self.device.origin(), start),
-            Op::Write | Op::WriteZeroes => self.map_write(bio),
-            Op::Discard => self.map_discard(bio),
+            Op::Write => self.map_write(bio),
+            Op::WriteZeroes | Op::Discard => self.map_long(bio),
             Op::Other => bio.end(Status::NOT_SUPPORTED),
         }
     }
@@ -57,13 +63,8 @@ impl Writes {
     #[inline]
     fn map_write<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
         let span = bio.span();
-        // Zeroes may be gigabytes, and are submitted when all their chunks are marked in one epoch:
-        // that has to come.
-        let len = match bio.op() {
-            Op::WriteZeroes => bio.keep_first(self.window_sectors(span.start)),
-            _ => span.len,
-        };
-        let chunks = self.device.shape().outward(span.start, span.start + len);
+        let shape = self.device.shape();
+        let chunks = shape.outward(span.start, span.start + span.len);
         let Some(stay) = self.state.enter() else {
             return self.defer(bio);
         };
@@ -75,56 +76,35 @@ impl Writes {
         bio.remap(self.device.origin(), span.start)
     }
 
-    /// Returns the number of sectors from `start` on that lie in [`WINDOW`] chunks. The first chunk
-    /// may count in part.
-    fn window_sectors(&self, start: u64) -> u64 {
-        let end = self.device.shape().chunk(start).saturating_add(WINDOW);
-        self.device.shape().sector(end).saturating_sub(start)
-    }
-
-    /// Passes on the part of a discard before the first needed chunk, or ends the part that is
-    /// needed.
-    fn map_discard<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
+    /// Maps the beginning of a discard or write-zeroes, as far as one answer goes; device-mapper
+    /// sends the rest again.
+    fn map_long<'a, T: Gated>(self: &'a Arc<Self>, mut bio: Incoming<'a, T>) -> Mapped<'a> {
         let span = bio.span();
-        let chunks = self
-            .device
-            .shape()
-            .outward(span.start, span.start + span.len);
+        let shape = self.device.shape();
+        let run = shape.outward(span.start, span.start + span.len);
+        let is_discard = bio.op() == Op::Discard;
+        let most = if is_discard { WINDOW } else { MOST_ZEROES };
+        let most = shape.sector(run.start + most) - span.start;
         let Some(stay) = self.state.enter() else {
+            bio.keep_first(most);
             return self.defer(bio);
         };
-        if stay.marks.find(chunks, false).is_some() {
-            let mut window = Chunks {
-                start: chunks.start,
-                end: chunks.end.min(chunks.start + WINDOW),
-            };
-            let needed = self.first_needed(&stay, window);
-            let drop_it = needed == Some(window.start);
-            window.end = match needed {
-                Some(_) if drop_it => window.start + 1,
-                Some(needed) => needed,
-                None => window.end,
-            };
-            bio.keep_first(
-                self.device
-                    .shape()
-                    .sector(window.end)
-                    .saturating_sub(span.start),
-            );
-            if drop_it {
-                return bio.end(Status::OK);
-            }
-            if !self.is_announced(&stay, window) {
-                drop(stay);
-                return self.defer(bio);
-            }
-            if !self.mark_unneeded(&stay, window) {
-                // No memory for the mark: not discarding is always right.
-                return bio.end(Status::OK);
-            }
+        let part = self.judge(&stay, run);
+        let len = shape.sector(part.unmarked.end) - span.start;
+        let is_free = part.verdict == Verdict::Free;
+        if is_free && stay.marks.set_run_nowait(part.unmarked).is_ok() {
+            bio.keep_first(len);
+            *bio.state() = Some(stay.keep());
+            return bio.remap(self.device.origin(), span.start);
         }
-        *bio.state() = Some(stay.keep());
-        bio.remap(self.device.origin(), span.start)
+        drop(stay);
+        if is_discard && part.verdict != Verdict::Unannounced {
+            // Needed, or no memory for the marks: not discarding is always right.
+            bio.keep_first(len);
+            return bio.end(Status::OK);
+        }
+        bio.keep_first(if is_discard { len } else { most });
+        self.defer(bio)
     }
 
     /// Gives a bio to the copier.

@@ -103,6 +103,20 @@ impl Copier {
         self.slots
     }
 
+    /// Returns true if there is a bio here, whatever it waits for.
+    pub(in crate::engine) fn holds_bios(&self) -> bool {
+        let lists = [
+            &self.pending,
+            &self.parked,
+            &self.wait_slot,
+            &self.wait_space,
+            &self.wait_store,
+            &self.regions.waiting,
+        ];
+        let waits_for_copies = self.claims.iter().any(|claim| !claim.waiters.is_empty());
+        waits_for_copies || lists.iter().any(|list| !list.is_empty())
+    }
+
     /// Returns the claim on a chunk, if there is one.
     pub(super) fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
         let mut claims = self.claims.iter_mut();

@@ -9,8 +9,8 @@
 //! 3. *Arrived*: looked at by the work item, since finding a copy's checksum may sleep. A copy that
 //!    has the right one, or an origin that is still unmarked: done.
 //! 4. Otherwise *read again*, piece by piece through a page buffer. This is rare, but for parts of
-//!    chunks that are in a persistent store: their checksum is one of the whole chunk, so they go
-//!    here at once.
+//!    what is read from the store as a whole: of chunks with a persistent one, as the checksum is
+//!    one of the whole chunk; of its device's blocks. They go here at once.
 //! 5. *Waiting*, while nobody can tell what an unmarked origin is worth, as the live device is
 //!    suspended. That is for another work item, so that reads of what is in the store go on. After
 //!    the resume: 4. After half a minute: `ETIMEDOUT`, since the reader cannot be killed while its
@@ -185,6 +185,9 @@ impl Reader {
                     false => self.read_again(bio),
                 }
             }
+            // The store's device could not divide the bio's pieces into its blocks, which may be
+            // larger than the view's.
+            Reading::Copy(..) if status == Status::INVALID => self.read_again(bio),
             Reading::Part => self.read_pieces(bio),
             _ => Some(status),
         }

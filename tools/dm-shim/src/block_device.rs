@@ -41,6 +41,11 @@ impl BlockDevice {
         self.drive.sectors()
     }
 
+    /// Returns the size of its logical block in sectors: 512 bytes.
+    pub fn block_sectors(&self) -> u64 {
+        1
+    }
+
     /// Flushes its cache.
     ///
     /// Errors: `EIO`.

@@ -16,15 +16,20 @@ impl WorkQueue {
     /// Creates a queue.
     ///
     /// Errors: none here.
-    pub fn new(_name: &'static CStr) -> Result<Self> {
+    pub fn new(_name: &CStr) -> Result<Self> {
         Ok(Self(Queue::new()))
     }
 
     /// As [`Self::new`].
     ///
     /// Errors: none here.
-    pub fn new_unhurried(name: &'static CStr) -> Result<Self> {
+    pub fn new_unhurried(name: &CStr) -> Result<Self> {
         Self::new(name)
+    }
+
+    /// Waits until nothing is queued or running, however often work queues itself.
+    pub fn drain(&self) {
+        self.0.drain();
     }
 
     /// Waits for all work that is queued or running now.

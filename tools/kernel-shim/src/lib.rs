@@ -19,6 +19,7 @@ pub mod machine;
 pub mod prelude;
 pub mod print;
 pub mod rbtree;
+pub mod str;
 pub mod sync;
 pub mod time;
 pub mod workqueue;

@@ -12,6 +12,7 @@ pub use crate::alloc::KVec;
 pub use crate::error::code::*;
 pub use crate::error::Error;
 pub use crate::error::Result;
+pub use crate::fmt;
 pub use crate::init::PinInit;
 pub use crate::pin_init;
 pub use crate::pr_err;

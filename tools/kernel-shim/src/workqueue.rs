@@ -65,6 +65,25 @@ impl<T> Work<T> {
     }
 }
 
+/// Something that can be queued: a reference to a work item.
+pub trait RawWorkItem<const ID: u64>: Sized {
+    /// Queues it.
+    ///
+    /// Errors: the item itself, if it is queued already.
+    fn enqueue_on(self, queue: &Queue) -> Result<(), Self>;
+}
+
+impl<T: WorkItem<Pointer = Arc<T>>> RawWorkItem<0> for Arc<T> {
+    fn enqueue_on(self, queue: &Queue) -> Result<(), Self> {
+        let state = self.work().state.clone();
+        if state.is_queued.swap(true, Relaxed) {
+            return Err(self);
+        }
+        queue.begin(std::any::type_name::<T>(), state, move || T::run(self));
+        Ok(())
+    }
+}
+
 /// A work queue.
 #[derive(Default)]
 pub struct Queue {
@@ -82,34 +101,31 @@ impl Queue {
     /// Queues a work item.
     ///
     /// Errors: the item itself, if it is queued already.
-    pub fn enqueue<T>(&self, item: Arc<T>) -> Result<(), Arc<T>>
-    where
-        T: WorkItem<Pointer = Arc<T>>,
-    {
+    pub fn enqueue<W: RawWorkItem<ID>, const ID: u64>(&self, item: W) -> Result<(), W> {
         machine::point();
-        let state = item.work().state.clone();
-        if state.is_queued.swap(true, Relaxed) {
-            return Err(item);
-        }
+        item.enqueue_on(self)
+    }
+
+    /// Queues a run of something whose work has this state.
+    fn begin(&self, name: &'static str, state: StdArc<WorkState>, what: impl FnOnce() + 'static) {
         state.queued.fetch_add(1, Relaxed);
         let run = self.last.fetch_add(1, Relaxed) + 1;
         self.with_runs(|runs| runs.push(run));
         let runs = self.runs.clone();
-        machine::spawn(std::any::type_name::<T>(), move || {
+        machine::spawn(name, move || {
             while state.is_running.load(Relaxed) {
                 machine::park(machine::key(&*state), None);
             }
             state.is_queued.store(false, Relaxed);
             state.is_running.store(true, Relaxed);
             machine::point();
-            T::run(item);
+            what();
             state.is_running.store(false, Relaxed);
             state.ended.fetch_add(1, Relaxed);
             with(&runs, |runs| runs.retain(|other| *other != run));
             machine::wake(machine::key(&*state));
             machine::wake(machine::key(&*runs));
         });
-        Ok(())
     }
 
     fn with_runs<R>(&self, f: impl FnOnce(&mut Vec<u64>) -> R) -> R {

@@ -10,7 +10,7 @@ use dm_preserve_core::store::Trouble;
 use dm_preserve_engine::engine::boot;
 use dm_preserve_engine::engine::Engine;
 use dm_preserve_engine::engine::Identity;
-use dm_preserve_engine::engine::Queues;
+use dm_preserve_engine::engine::SharedQueues;
 use dm_shim::drive;
 use dm_shim::drive::Drive;
 use dm_shim::DevT;
@@ -45,7 +45,7 @@ impl Disks {
 pub(crate) struct Machine {
     pub(crate) origin: StdArc<Drive>,
     pub(crate) store: StdArc<Drive>,
-    queues: Arc<Queues>,
+    queues: Arc<SharedQueues>,
 }
 
 impl Machine {
@@ -55,7 +55,7 @@ impl Machine {
     pub(crate) fn boot(disks: Disks, boot: u64) -> Result<Self, String> {
         dm_shim::set_boot_id(boot);
         boot::begin().map_err(|error| format!("boot: {error:?}"))?;
-        let queues = Queues::new().and_then(|queues| Ok(Arc::new(queues, GFP_KERNEL)?));
+        let queues = SharedQueues::new();
         Ok(Self {
             origin: drive::plug_in(ORIGIN, disks.origin),
             store: drive::plug_in(STORE, disks.store),
@@ -91,11 +91,12 @@ impl Machine {
         mapped.suspend(false);
         mapped.remove();
         drop(mapped);
-        self.queues.flush();
+        
     }
 
     /// Unloads the module. Returns what is on the drives.
     pub(crate) fn shut_down(self) -> Disks {
+        self.queues.drain_all();
         boot::end();
         let (origin, store) = (self.origin.disk().clone(), self.store.disk().clone());
         Disks { origin, store }

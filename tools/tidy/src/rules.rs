@@ -13,6 +13,7 @@ mod imports;
 mod methods;
 mod names;
 mod order;
+mod references;
 mod rooms;
 mod safe;
 mod visibility;
@@ -40,6 +41,7 @@ pub fn findings(tree: &Tree) -> Vec<Finding> {
         heads::check,
         imports::check,
         names::check,
+        references::check,
         rooms::check,
         safe::check,
         visibility::check,

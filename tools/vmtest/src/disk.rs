@@ -108,6 +108,21 @@ impl Disk {
         Ok(buffer)
     }
 
+    /// Reads sectors at once into buffers of so many sectors each, which do not follow one another
+    /// in memory.
+    pub fn read_pieces(&self, start: u64, sectors: &[u64]) -> io::Result<Vec<Buffer>> {
+        let mut buffers: Vec<Buffer> = sectors.iter().map(|len| Buffer::new(*len)).collect();
+        let wanted = buffers.iter().map(|buffer| buffer.len()).sum::<usize>();
+        let mut parts: Vec<IoSliceMut<'_>> = buffers
+            .iter_mut()
+            .map(|buffer| IoSliceMut::new(buffer))
+            .collect();
+        match rustix::io::preadv(&self.file, &mut parts, start * SECTOR as u64)? {
+            read if read == wanted => Ok(buffers),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
+    }
+
     /// Writes whole sectors.
     pub fn write(&self, start: u64, bytes: &Buffer) -> io::Result<()> {
         self.file.write_all_at(bytes, start * SECTOR as u64)

@@ -24,3 +24,4 @@ pub mod raw;
 pub mod reboot;
 pub mod rig;
 pub mod rng;
+pub mod skipped;

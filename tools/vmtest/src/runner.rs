@@ -26,6 +26,7 @@ use rustix::process::Pid;
 use rustix::process::Signal;
 use vmtest::cmd;
 use vmtest::kmsg::Kmsg;
+use vmtest::skipped::Skipped;
 
 use crate::health;
 use crate::tests;
@@ -66,8 +67,16 @@ pub fn run_one(name: &str, env: &Env) -> Result<ExitCode> {
         .find(|case| case.name() == name)
         .with_context(|| format!("there is no test {name}; vmtest list names them"))?;
     load_module()?;
-    case.run(env)?;
-    Ok(ExitCode::SUCCESS)
+    match case.run(env) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(e) => match e.downcast_ref::<Skipped>() {
+            Some(why) => {
+                println!("{why}");
+                Ok(ExitCode::from(Skipped::STATUS))
+            }
+            None => Err(e),
+        },
+    }
 }
 
 /// Runs those of the tests whose name contains `pattern` that are in this part.
@@ -76,7 +85,7 @@ pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
     let numbered = all.enumerate().filter(|(index, _)| env.part.has(*index));
     let chosen: Vec<Case> = numbered.map(|(_, case)| case).collect();
     let start = Instant::now();
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     let loaded = load_module();
     for case in &chosen {
         print!("test {} ... ", case.name());
@@ -91,6 +100,10 @@ pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
             Ok(()) => {
                 passed += 1;
                 println!("ok ({seconds:.1} s)");
+            }
+            Err(e) if e.is::<Skipped>() => {
+                skipped += 1;
+                println!("skipped: {e}");
             }
             Err(e) => {
                 failed += 1;
@@ -107,6 +120,9 @@ pub fn run_all(pattern: &str, env: &Env) -> Result<ExitCode> {
     }
     if chosen.is_empty() {
         println!("no test of this part has {pattern:?} in its name");
+    }
+    if skipped > 0 {
+        println!("{skipped} skipped");
     }
     println!("the tests took {} s", start.elapsed().as_secs());
     println!("{passed} passed, {failed} failed");
@@ -133,6 +149,9 @@ fn guarded(case: &Case, env: &Env) -> Result<()> {
     wrong.extend(reports.err().map(|e| format!("the kernel reports: {e:#}")));
     if wrong.is_empty() {
         return Ok(());
+    }
+    if wrong.len() == 1 && result.as_ref().is_err_and(|e| e.is::<Skipped>()) {
+        return result;
     }
     // What the kernel said last often says why.
     let from = lines.len().saturating_sub(15);
@@ -168,6 +187,9 @@ fn in_child(case: &Case, env: &Env) -> Result<()> {
     loop {
         if let Some(status) = child.try_wait()? {
             let said = fs::read_to_string(OUTPUT)?;
+            if status.code() == Some(Skipped::STATUS.into()) {
+                return Err(Skipped(said.trim().into()).into());
+            }
             ensure!(status.success(), "{}", failure(&said, &status.to_string()));
             return Ok(());
         }

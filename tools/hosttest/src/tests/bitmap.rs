@@ -44,6 +44,15 @@ fn run(start: u64, end: u64) -> Chunks {
     Chunks { start, end }
 }
 
+/// Sets a bit, as a run of one. Returns whether it was set before, or `None` if there is no such
+/// bit or no memory.
+fn set_nowait(bitmap: &Bitmap, bit: u64) -> Option<bool> {
+    let was_set = bitmap.get(bit);
+    let end = bit.saturating_add(1);
+    bitmap.set_run_nowait(run(bit, end)).ok()?;
+    (bit < bitmap.len()).then_some(was_set)
+}
+
 /// Bits next to the places where something can go wrong.
 fn edges(bits: u64) -> Vec<u64> {
     let around = |at: u64| [at.wrapping_sub(1), at, at + 1];
@@ -61,25 +70,66 @@ fn bit(bits: u64) -> BoxedStrategy<u64> {
     prop_oneof![0..bits, proptest::sample::select(edges(bits))].boxed()
 }
 
+/// How a run is set.
+#[derive(Clone, Copy, Debug)]
+enum How {
+    Waiting,
+    Nowait,
+    /// All that it needs is there.
+    Prepared,
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Prepare(u64, u64),
     Set(u64),
     SetNowait(u64),
     SetNowaitWithoutMemory(u64),
-    SetRun(u64, u64),
+    SetRun(How, u64, u64),
     Merge(u64, u64),
 }
 
+/// A run within a leaf as a rule, or of whole ones. It may reach beyond the end.
+fn long_run(bits: u64) -> impl Strategy<Value = (u64, u64)> {
+    prop_oneof![
+        20 => (bit(bits), 0..200u64).prop_map(|(start, len)| (start, start + len)),
+        1 => (bit(bits), 0..=2 * LEAF_BITS).prop_map(|(start, len)| (start, start + len)),
+        1 => bit(bits).prop_map(|bit| {
+            let start = bit - bit % LEAF_BITS;
+            (start, start + LEAF_BITS)
+        }),
+    ]
+}
+
 fn op(bits: u64) -> impl Strategy<Value = Op> {
+    let how = proptest::sample::select(&[How::Waiting, How::Nowait, How::Prepared]);
     prop_oneof![
         1 => (bit(bits), bit(bits)).prop_map(|(a, b)| Op::Prepare(a.min(b), a.max(b) + 1)),
         8 => bit(bits).prop_map(Op::Set),
         4 => bit(bits).prop_map(Op::SetNowait),
         2 => bit(bits).prop_map(Op::SetNowaitWithoutMemory),
-        1 => (bit(bits), 0..200u64).prop_map(|(start, len)| Op::SetRun(start, start + len)),
+        2 => (how, long_run(bits)).prop_map(|(how, (start, end))| Op::SetRun(how, start, end)),
         1 => (bit(bits), any::<u64>()).prop_map(|(bit, word)| Op::Merge(bit - bit % 64, word)),
     ]
+}
+
+/// Notes which leaves there are after a run was set: one that was not there and is set whole takes
+/// no memory.
+fn add_leaves(run: Chunks, leaves: &mut BTreeSet<u64>, full: &mut BTreeSet<u64>) {
+    for leaf in (run.start..run.end)
+        .step_by(64)
+        .chain(run.end.checked_sub(1))
+    {
+        let leaf = leaf / LEAF_BITS;
+        let first = leaf * LEAF_BITS;
+        if run.is_empty() || leaves.contains(&leaf) || full.contains(&leaf) {
+            continue;
+        }
+        match run.start <= first && first + LEAF_BITS <= run.end {
+            true => full.insert(leaf),
+            false => leaves.insert(leaf),
+        };
+    }
 }
 
 fn history() -> impl Strategy<Value = (u64, Vec<Op>, Vec<(u64, u64)>)> {
@@ -98,34 +148,50 @@ proptest! {
         let table = bitmap.memory();
         let mut model = BTreeSet::new();
         let mut leaves = BTreeSet::new();
+        let mut full = BTreeSet::new();
         for op in ops {
             match op {
                 Op::Prepare(start, end) => {
                     bitmap.prepare(run(start, end)).unwrap();
-                    leaves.extend(start / LEAF_BITS..=(end - 1) / LEAF_BITS);
+                    let all = start / LEAF_BITS..=(end - 1) / LEAF_BITS;
+                    leaves.extend(all.filter(|leaf| !full.contains(leaf)));
                 }
                 Op::Set(bit) => {
-                    let expected = leaves.contains(&(bit / LEAF_BITS)).then(|| !model.insert(bit));
+                    let leaf = bit / LEAF_BITS;
+                    let exists = leaves.contains(&leaf) || full.contains(&leaf);
+                    let expected = exists.then(|| !model.insert(bit));
                     prop_assert_eq!(bitmap.set(bit), expected);
                 }
                 Op::SetNowait(bit) => {
-                    leaves.insert(bit / LEAF_BITS);
-                    prop_assert_eq!(bitmap.set_nowait(bit), Some(!model.insert(bit)));
+                    if !full.contains(&(bit / LEAF_BITS)) {
+                        leaves.insert(bit / LEAF_BITS);
+                    }
+                    prop_assert_eq!(set_nowait(&bitmap, bit), Some(!model.insert(bit)));
                 }
                 Op::SetNowaitWithoutMemory(bit) => {
-                    let expected = leaves.contains(&(bit / LEAF_BITS)).then(|| !model.insert(bit));
-                    prop_assert_eq!(host::failing_after(0, || bitmap.set_nowait(bit)), expected);
+                    let leaf = bit / LEAF_BITS;
+                    let exists = leaves.contains(&leaf) || full.contains(&leaf);
+                    let expected = exists.then(|| !model.insert(bit));
+                    prop_assert_eq!(host::failing_after(0, || set_nowait(&bitmap, bit)), expected);
                 }
-                // Either may reach beyond the end.
-                Op::SetRun(start, end) => {
-                    bitmap.set_run(run(start, end)).unwrap();
-                    leaves.extend((start..end.min(bits)).map(|bit| bit / LEAF_BITS));
+                Op::SetRun(how, start, end) => {
+                    let all = run(start, end);
+                    let result = match how {
+                        How::Waiting => bitmap.set_run(all),
+                        How::Nowait => bitmap.set_run_nowait(all),
+                        How::Prepared => bitmap
+                            .prepare_run(all)
+                            .and_then(|()| host::failing_after(0, || bitmap.set_run(all))),
+                    };
+                    result.unwrap();
+                    add_leaves(run(start, end.min(bits)), &mut leaves, &mut full);
                     model.extend(start..end.min(bits));
                 }
                 Op::Merge(bit, word) => {
                     bitmap.merge(bit, word).unwrap();
                     let set = (bit..bits.min(bit + 64)).filter(|at| word >> (at - bit) & 1 != 0);
-                    leaves.extend(set.clone().map(|bit| bit / LEAF_BITS));
+                    let named = set.clone().map(|bit| bit / LEAF_BITS);
+                    leaves.extend(named.filter(|leaf| !full.contains(leaf)));
                     model.extend(set);
                 }
             }
@@ -141,6 +207,14 @@ proptest! {
             prop_assert_eq!(bitmap.find(run(start, end), true), set);
             let unset = (start..end).find(|bit| !model.contains(bit));
             prop_assert_eq!(bitmap.find(run(start, end), false), unset);
+        }
+        for bit in edges(bits) {
+            let word = bitmap.around(bit);
+            prop_assert_eq!(word.bits, bitmap.word(bit));
+            prop_assert!(word.end > bit && word.end % 64 == 0);
+            for same in (bit..word.end.min(bits)).step_by(64) {
+                prop_assert_eq!(bitmap.word(same), word.bits, "from {} to {}", bit, same);
+            }
         }
         // Walking from one to the next finds them all.
         let mut found = Vec::new();
@@ -159,7 +233,7 @@ proptest! {
     ) {
         let bitmap = Bitmap::new(bits).unwrap();
         for bit in &set {
-            bitmap.set_nowait(*bit).unwrap();
+            set_nowait(&bitmap, *bit).unwrap();
         }
         let bytes = bits.div_ceil(8);
         let anywhere = at.index(bytes as usize + 3) as u64;
@@ -215,7 +289,7 @@ fn nothing_is_set_beyond_the_table() {
         ] {
             assert!(!bitmap.get(bit));
             assert_eq!(bitmap.set(bit), None);
-            assert_eq!(bitmap.set_nowait(bit), None);
+            assert_eq!(set_nowait(&bitmap, bit), None);
             assert_eq!(
                 bitmap.find(run(bit, u64::MAX), false),
                 (bit < u64::MAX).then_some(bit)
@@ -272,10 +346,44 @@ fn without_memory_nothing_changes() {
     // Later sets and looks need no memory.
     let before = host::usage();
     assert_eq!(bitmap.set(5), Some(false));
-    assert_eq!(bitmap.set_nowait(6), Some(false));
+    assert_eq!(set_nowait(&bitmap, 6), Some(false));
     assert_eq!(bitmap.find(all(3 * LEAF_BITS), true), Some(5));
     assert_eq!(host::usage(), before);
     assert!(host::failing_after(0, || Bitmap::new(1)).is_err());
+}
+
+#[test]
+fn a_leaf_that_is_set_whole_takes_no_memory() {
+    let bitmap = Bitmap::new(1 << 32).unwrap();
+    let (table, before) = (bitmap.memory(), host::usage());
+    host::failing_after(0, || bitmap.set_run(all(1 << 32))).unwrap();
+    assert_eq!(host::usage(), before);
+    assert_eq!(bitmap.memory(), table);
+    assert_eq!(bitmap.count(), 1 << 32);
+    assert_eq!(bitmap.find(all(1 << 32), false), None);
+    assert_eq!(bitmap.set(77), Some(true));
+}
+
+#[test]
+fn a_run_that_lacks_memory_is_refused_without_sleeping() {
+    let bitmap = Bitmap::new(3 * LEAF_BITS).unwrap();
+    let some = run(10, 2 * LEAF_BITS + 10);
+    assert_eq!(
+        host::failing_after(0, || bitmap.set_run_nowait(some)),
+        Err(ENOMEM)
+    );
+    assert_eq!(bitmap.count(), 0);
+    bitmap.set_run_nowait(some).unwrap();
+    assert_eq!(bitmap.count(), some.len());
+    assert_eq!(bitmap.find(some, false), None);
+    assert!(!bitmap.get(9) && !bitmap.get(some.end));
+}
+
+#[test]
+fn what_is_counted_does_not_share_a_cache_line_with_what_is_read() {
+    // The count has a line of its own: the rest begins on another, as an `Arc`'s own count does.
+    assert_eq!(align_of::<Bitmap>(), 64);
+    assert_eq!(size_of::<Bitmap>(), 128);
 }
 
 #[test]

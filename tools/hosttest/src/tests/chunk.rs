@@ -6,12 +6,15 @@
 
 #![forbid(unsafe_code)]
 
+use dm_preserve_core::maps::merged;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Geometry;
 use dm_preserve_core::maps::MAX_CHUNK_SECTORS;
 use dm_preserve_core::maps::MIN_CHUNK_SECTORS;
 use dm_preserve_core::maps::SECTOR_BYTES;
+use kernel::prelude::*;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
 
 /// The longest device there can be.
 const LONGEST: u64 = u64::MAX >> 1;
@@ -232,5 +235,24 @@ proptest! {
         let fits = len > 0 && expected <= u128::from(sectors);
         let end = geometry(sectors, 8).range_end(start, len);
         prop_assert_eq!(end.map(u128::from), fits.then_some(expected));
+    }
+
+    #[test]
+    fn merged_runs_are_the_same_chunks(
+        runs in proptest::collection::vec((0..300u64, 0..20u64), 0..100),
+    ) {
+        let mut given = KVVec::new();
+        let mut model = BTreeSet::new();
+        for (start, len) in runs {
+            let end = start + len;
+            given.push(Chunks { start, end }, GFP_KERNEL).unwrap();
+            model.extend(start..end);
+        }
+        let merged = merged(given).unwrap();
+        let chunks = merged.iter().flat_map(|run| run.start..run.end);
+        prop_assert!(chunks.eq(model), "in order, each once: {:?}", &merged[..]);
+        let apart = |two: &[Chunks]| two[0].end < two[1].start;
+        prop_assert!(merged.windows(2).all(apart), "as few as can be: {:?}", &merged[..]);
+        prop_assert!(merged.iter().all(|run| !run.is_empty()));
     }
 }

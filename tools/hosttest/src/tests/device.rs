@@ -94,7 +94,7 @@ impl<T: Clone> Device<T> {
                 assert!(before.is_none(), "copied twice in an epoch");
                 copied = true;
             }
-            assert_eq!(present.marks.set_nowait(chunk), Some(false));
+            present.marks.set_run_nowait(one(chunk)).unwrap();
         }
         self.origin[chunk as usize] = content;
         copied

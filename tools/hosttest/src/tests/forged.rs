@@ -21,8 +21,10 @@ use dm_preserve_core::history::NewSnapshot;
 use dm_preserve_core::history::Scope;
 use dm_preserve_core::history::Snapshot;
 use dm_preserve_core::history::Timeline;
+use dm_preserve_core::maps::Bitmap;
 use dm_preserve_core::maps::Chunks;
 use dm_preserve_core::maps::Geometry;
+use dm_preserve_core::maps::LEAF_BITS;
 use dm_preserve_core::store::load;
 use dm_preserve_core::store::save;
 use dm_preserve_core::store::Checkpoint;
@@ -147,6 +149,14 @@ fn i8_segments_named_again_and_again() {
 
 /// Saves a state that was recovered and changed, and loads it again.
 pub(super) fn reloaded(world: &World, change: impl FnOnce(&mut Checkpoint<SimCopies>)) -> Result {
+    reload(world, change).map(drop)
+}
+
+/// The same; returns what was loaded.
+fn reload(
+    world: &World,
+    change: impl FnOnce(&mut Checkpoint<SimCopies>),
+) -> Result<Checkpoint<SimCopies>> {
     let mut store = world.store.clone();
     let (superblock, layout) = (world.superblock, world.config.layout);
     let (state, _) = recovered(&mut store).unwrap();
@@ -162,7 +172,31 @@ pub(super) fn reloaded(world: &World, change: impl FnOnce(&mut Checkpoint<SimCop
         Ok(Arc::new(copies, GFP_KERNEL)?)
     };
     let mut reader = ImageReader::new(&mut store, superblock.store, &layout, 0, 9, used)?;
-    load::load(&mut reader, shape, &layout, &new_copies).map(drop)
+    load::load(&mut reader, shape, &layout, &new_copies)
+}
+
+/// What is released as a whole takes no memory, before a checkpoint and after it.
+#[test]
+fn a_leaf_that_is_set_whole_is_one_after_a_checkpoint() {
+    let world = busy(3, 5);
+    let chunks = 3 * LEAF_BITS;
+    let marks = Arc::new(Bitmap::new(chunks).unwrap(), GFP_KERNEL).unwrap();
+    let end = chunks;
+    marks.set_run(Chunks { start: 1, end }).unwrap();
+    let state = reload(&world, |state| {
+        let grown = Epoch {
+            id: state.timeline.present().unwrap().id,
+            marks: marks.clone(),
+            copies: None,
+        };
+        state.timeline = Arc::new(Timeline::new(grown).unwrap(), GFP_KERNEL).unwrap();
+        state.sectors = chunks * world.config.layout.chunk_blocks * 8;
+    });
+    let state = state.unwrap();
+    let loaded = &state.timeline.present().unwrap().marks;
+    assert_eq!(loaded.count(), chunks - 1);
+    assert!(!loaded.get(0) && loaded.get(1) && loaded.get(chunks - 1));
+    assert_eq!(loaded.memory(), marks.memory());
 }
 
 /// The log goes on in what is left of one segment, or in none.

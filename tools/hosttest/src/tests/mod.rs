@@ -18,6 +18,7 @@ mod format;
 mod headers;
 mod index;
 mod limits;
+mod needed;
 mod segments;
 mod sources;
 mod space;

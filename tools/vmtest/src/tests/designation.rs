@@ -4,17 +4,26 @@
 
 #![forbid(unsafe_code)]
 
+use std::fmt::Write;
+use std::fs;
+use std::time::Duration;
+use std::time::Instant;
+
 use anyhow::ensure;
 use anyhow::Result;
 use preserve::uapi::Range;
 use preserve::uapi::ATTR_CHANGED;
 use preserve::uapi::ATTR_PROTECTED;
+use preserve::uapi::MAX_RANGES;
+use vmtest::cmd::Background;
 use vmtest::control::Piece;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::both;
+use super::slow;
 use super::test;
 use super::Test;
 use crate::Env;
@@ -27,6 +36,12 @@ pub const TESTS: &[Test] = &[
     test("reset_protection_goes_back_to_the_default", reset),
     test("a_newly_protected_chunk_counts_as_changed", newly_protected),
     test("edits_come_by_message_sysfs_and_ioctl", three_ways),
+    both(slow(
+        "many_ranges_of_a_large_device_are_edited_at_once",
+        120,
+        many_ranges,
+    )),
+    slow("a_long_edit_ends_when_it_is_killed", 120, killed),
 ];
 
 const BOTH: u32 = ATTR_CHANGED | ATTR_PROTECTED;
@@ -208,5 +223,75 @@ fn three_ways(_: &Env) -> Result<()> {
     rig.write_sysfs("unprotect", "8+8")?;
     rig.control.edit(false, &[Range { start: 16, len: 8 }])?;
     ensure!(rig.set_in("protection_map")? == [4]);
+    Ok(())
+}
+
+/// Sectors of a device of 16 TiB, which has 131072 stretches.
+const LARGE: u64 = 16 << 31;
+
+fn large() -> Result<Rig> {
+    Rig::new(&Spec {
+        sectors: LARGE,
+        store: 16 * 2048,
+        sparse: true,
+        ..Spec::mb(1)
+    })
+}
+
+fn many_ranges(_: &Env) -> Result<()> {
+    let rig = large()?;
+    let whole = Range {
+        start: 0,
+        len: LARGE,
+    };
+    let ranges = vec![whole; MAX_RANGES as usize];
+    let begun = Instant::now();
+    rig.control.edit(false, &ranges)?;
+    let taken = begun.elapsed();
+    println!("{} ranges were edited in {taken:?}", ranges.len());
+    ensure!(taken < Duration::from_secs(5), "it took {taken:?}");
+    ensure!(rig.number("protected_chunks")? == 0);
+    // In any order, and what is named twice.
+    let ranges = [(80, 8), (0, 8), (84, 20), (8, 8), (80, 16)];
+    let ranges = ranges.map(|(start, len)| Range { start, len });
+    rig.control.edit(true, &ranges)?;
+    let protected = rig.number("protected_chunks")?;
+    ensure!(protected == 2 + 3, "{protected} are protected");
+    Ok(())
+}
+
+fn killed(_: &Env) -> Result<()> {
+    let rig = Rig::new(&Spec {
+        sectors: LARGE,
+        store: 16 * 2048,
+        sparse: true,
+        ..Spec::mb(1).persistent()
+    })?;
+    let count = u64::from(MAX_RANGES);
+    let mut ranges = String::new();
+    for i in 0..count {
+        writeln!(ranges, "{}+8", i * 32)?;
+    }
+    fs::write("/tmp/many-ranges", ranges)?;
+    let all = rig.number("protected_chunks")?;
+    let mut edit = Background::start(
+        "preserve",
+        &[
+            "unprotect",
+            rig.dm.name(),
+            "--from-file",
+            "/tmp/many-ranges",
+        ],
+    )?;
+    // Batches take effect one by one.
+    while rig.number("protected_chunks")? == all {
+        ensure!(!edit.ended()?, "it ended: {}", edit.output());
+    }
+    edit.kill()?;
+    let ended = edit.wait(Duration::from_secs(10))?;
+    ensure!(ended.is_some_and(|status| !status.success()), "{ended:?}");
+    let edited = all - rig.number("protected_chunks")?;
+    println!("{edited} of {count} ranges were edited when it was killed");
+    ensure!(edited < count, "it went on");
     Ok(())
 }

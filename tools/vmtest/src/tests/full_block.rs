@@ -12,12 +12,16 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use anyhow::Result;
+use preserve::uapi::TakeSnapshot;
+use rustix::io::Errno;
 use vmtest::cmd::wait_until;
 use vmtest::cmd::Background;
+use vmtest::disk::expect_errno;
 use vmtest::disk::Buffer;
 use vmtest::disk::Disk;
 
 use super::both;
+use super::persistent::io_counts::number;
 use super::test;
 use super::Test;
 use blocked::blocked;
@@ -55,6 +59,10 @@ pub const TESTS: &[Test] = &[
         |_| invalidate(),
     )),
     both(test("blocked_writes_do_not_hold_up_others", |_| others())),
+    both(test(
+        "a_write_that_waits_is_no_idleness_and_counts_with_its_time",
+        |_| not_idle(),
+    )),
     both(test("full_store_blocks_within_one_large_write", |_| {
         one_write()
     })),
@@ -71,6 +79,42 @@ pub const TESTS: &[Test] = &[
         |_| flushing(|id, at| format!("release {id} {at} 8")),
     )),
 ];
+
+/// Columns of a device's `stat`.
+const WRITES: usize = 4;
+const WRITE_MS: usize = 7;
+const IN_FLIGHT: usize = 8;
+
+fn not_idle() -> Result<()> {
+    let blocked = blocked()?;
+    let device = blocked
+        .rig
+        .dm
+        .path()
+        .trim_start_matches("/dev/")
+        .to_string();
+    let (writes, ms) = (number(&device, WRITES)?, number(&device, WRITE_MS)?);
+    let wish = TakeSnapshot {
+        idle_ms: 50,
+        timeout_ms: 500,
+        ..TakeSnapshot::default()
+    };
+    let taken = blocked.rig.control.take(wish, 0);
+    expect_errno("idleness while a write waits", taken, Errno::TIMEDOUT)?;
+    blocked.rig.control.drop_snapshot(blocked.id)?;
+    let Unblocked {
+        rig, disk: _disk, ..
+    } = blocked.unblocked()?;
+    // It was one write, which began before all this.
+    let (writes, ms) = (
+        number(&device, WRITES)? - writes,
+        number(&device, WRITE_MS)? - ms,
+    );
+    ensure!(writes == 1 && ms >= 500, "{writes} writes took {ms} ms");
+    let in_flight = number(&device, IN_FLIGHT)?;
+    ensure!(in_flight == 0, "{in_flight} still in flight");
+    rig.control.take(wish, 0).map(drop).map_err(Into::into)
+}
 
 fn drop_unblocks() -> Result<()> {
     let blocked = blocked()?;

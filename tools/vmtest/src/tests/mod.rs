@@ -9,7 +9,9 @@
 mod bad_ioctl;
 mod bad_message;
 mod bad_table;
+mod blocks;
 mod bookmarks;
+mod cgroup;
 mod concurrent;
 mod designation;
 mod events;
@@ -29,6 +31,7 @@ mod reload;
 mod roundtrip;
 mod samples;
 mod several;
+mod stacked;
 mod stale;
 mod store_errors;
 mod suspended;
@@ -125,11 +128,13 @@ const GROUPS: &[&[Test]] = &[
     designation::TESTS,
     bookmarks::TESTS,
     several::TESTS,
+    stacked::TESTS,
     stale::TESTS,
     events::TESTS,
     bad_table::TESTS,
     bad_message::TESTS,
     bad_ioctl::TESTS,
+    blocks::TESTS,
     unprivileged::TESTS,
     nowait::TESTS,
     zeroes::TESTS,
@@ -143,6 +148,7 @@ const GROUPS: &[&[Test]] = &[
     suspended::TESTS,
     vanish::TESTS,
     random::TESTS,
+    cgroup::TESTS,
     concurrent::TESTS,
     prefix::TESTS,
     filesystem::TESTS,

@@ -11,7 +11,7 @@ pub mod damage;
 pub mod errors;
 pub mod failing;
 mod faults;
-mod files;
+pub mod files;
 pub mod flush_origin;
 pub mod flush_store;
 pub mod foreign;

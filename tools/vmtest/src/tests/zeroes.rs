@@ -7,6 +7,7 @@
 use std::fs;
 use std::thread;
 use std::time::Duration;
+use std::time::Instant;
 
 use anyhow::ensure;
 use anyhow::Context;
@@ -16,6 +17,7 @@ use vmtest::disk::Disk;
 use vmtest::rig::Rig;
 use vmtest::rig::Spec;
 
+use super::both;
 use super::slow;
 use super::test;
 use super::Test;
@@ -26,6 +28,17 @@ pub const TESTS: &[Test] = &[
     test("write_zeroes_preserve_what_they_overwrite", zeroes),
     slow("write_zeroes_of_a_whole_large_device", 120, whole),
     slow("overlapping_large_write_zeroes", 120, overlapping),
+    both(slow(
+        "a_terabyte_of_protected_free_space_is_discarded_at_once",
+        120,
+        free_space,
+    )),
+    slow("what_is_all_marked_is_not_cut", 120, all_marked),
+    both(slow(
+        "a_release_of_a_whole_large_device_takes_no_memory",
+        120,
+        released,
+    )),
 ];
 
 fn discards(_: &Env) -> Result<()> {
@@ -195,4 +208,120 @@ fn overlapping(_: &Env) -> Result<()> {
         Ok(())
     })?;
     check_large(&rig, &disk, id)
+}
+
+const TIB: u64 = 2 << 30;
+
+/// A device of a terabyte that nearly all is free space.
+fn terabyte() -> Result<Rig> {
+    Rig::new(&Spec {
+        sectors: TIB,
+        store: 16 * 2048,
+        sparse: true,
+        ..Spec::mb(1)
+    })
+}
+
+fn free_space(_: &Env) -> Result<()> {
+    let rig = terabyte()?;
+    let disk = rig.disk()?;
+    // Files at the beginning, in the middle and at the end.
+    let files = [0, TIB / 2 + 24, TIB - 64];
+    for start in files {
+        disk.stamp(start, 64, 1)?;
+    }
+    rig.snapshot()?;
+    // Two chunks are written since, in one word with others.
+    disk.stamp(16, 16, 2)?;
+    let begun = Instant::now();
+    disk.discard(0, TIB)?;
+    let taken = begun.elapsed();
+    println!("a terabyte was discarded in {taken:?}");
+    ensure!(taken < Duration::from_secs(2), "it took {taken:?}");
+    let mut first = [1; 64];
+    first[16..32].fill(0);
+    disk.check(0, &first)
+        .context("what was written since goes, and nothing beside it")?;
+    for start in &files[1..] {
+        disk.check(*start, &[1; 64]).context("needed chunks")?;
+    }
+    let info = rig.control.info()?;
+    ensure!(info.changed_chunks == 2, "{} changed", info.changed_chunks);
+    ensure!(
+        info.preserved_chunks == 2,
+        "{} preserved",
+        info.preserved_chunks
+    );
+    Ok(())
+}
+
+/// What the origin has been asked for: writes, with those of zeroes, and discards.
+fn asked(rig: &Rig) -> Result<[u64; 2]> {
+    let node = fs::canonicalize(rig.origin.path())?;
+    let name = node.file_name().and_then(|name| name.to_str());
+    let stat = fs::read_to_string(format!("/sys/block/{}/stat", name.context("no name")?))?;
+    let number = |column| -> Result<u64> {
+        let number = stat.split_whitespace().nth(column);
+        Ok(number.context("a short line")?.parse()?)
+    };
+    Ok([number(4)?, number(11)?])
+}
+
+/// How many pieces the block layer makes of a request for all of a device.
+fn pieces(rig: &Rig, limit: &str) -> Result<u64> {
+    let node = fs::canonicalize(rig.dm.path())?;
+    let name = node.file_name().and_then(|name| name.to_str());
+    let path = format!("/sys/block/{}/queue/{limit}", name.context("no name")?);
+    let most: u64 = fs::read_to_string(path)?.trim().parse()?;
+    Ok((TIB * 512).div_ceil(most))
+}
+
+fn all_marked(_: &Env) -> Result<()> {
+    let rig = terabyte()?;
+    let disk = rig.disk()?;
+    let before = rig.number("memory_bytes")?;
+    disk.discard(0, TIB)?;
+    ensure!(rig.number("changed_chunks")? == TIB / 8);
+    let more = rig.number("memory_bytes")?.saturating_sub(before);
+    // A leaf where a piece of the block layer ends; all would be 32 MiB.
+    ensure!(more < 4 << 20, "its marks take {more} bytes");
+    let [writes, discards] = asked(&rig)?;
+    disk.discard(0, TIB)?;
+    disk.zero(0, TIB)?;
+    let now = asked(&rig)?;
+    let (writes, discards) = (now[0] - writes, now[1] - discards);
+    let most = [
+        pieces(&rig, "write_zeroes_max_bytes")?,
+        pieces(&rig, "discard_max_bytes")?,
+    ];
+    // One more where it does not begin with a whole piece.
+    ensure!(
+        writes <= most[0] + 1 && discards <= most[1] + 1,
+        "{writes} of zeroes, {discards} discards, of {most:?}"
+    );
+    Ok(())
+}
+
+fn released(_: &Env) -> Result<()> {
+    let rig = terabyte()?;
+    let disk = rig.disk()?;
+    disk.stamp(8, 8, 1)?;
+    let id = rig.snapshot()?;
+    let before = rig.number("memory_bytes")?;
+    let begun = Instant::now();
+    // The ends are in the middle of leaves.
+    rig.control.release(id, 8, TIB - 16)?;
+    let taken = begun.elapsed();
+    println!("a terabyte was released in {taken:?}");
+    ensure!(taken < Duration::from_secs(5), "it took {taken:?}");
+    let more = rig.number("memory_bytes")?.saturating_sub(before);
+    ensure!(more <= 2 * 4096, "what is released takes {more} bytes");
+    disk.discard(8, 64)?;
+    disk.check(8, &[0; 64])?;
+    // The first chunk is still needed, and the last one.
+    disk.stamp(0, 8, 2)?;
+    disk.stamp(TIB - 8, 8, 2)?;
+    let preserved = rig.number("preserved_chunks")?;
+    ensure!(preserved == 2, "{preserved} preserved");
+    Ok(())
 }

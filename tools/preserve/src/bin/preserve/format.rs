@@ -49,6 +49,9 @@ pub fn wiped(args: &Create, error: &Error) -> Error {
     ))
 }
 
+/// The largest logical block that the module writes a persistent store in.
+const BLOCK_BYTES: u64 = dm_preserve_core::format::BLOCK_BYTES as u64;
+
 /// A device's size.
 struct Size {
     sectors: u64,
@@ -71,8 +74,9 @@ fn check_sizes(origin: &Size, store: &Size, chunk_sectors: u64) -> Result<()> {
     let why = if origin.block_bytes.max(store.block_bytes) > chunk_sectors.saturating_mul(SECTOR) {
         "the chunks are smaller than a logical block of the origin or the store: give a larger \
          --chunk-size"
-    } else if store.block_bytes > origin.block_bytes {
-        "the store's logical block is larger than the origin's: give another store"
+    } else if store.block_bytes > BLOCK_BYTES {
+        "a persistent store must have logical blocks of 4 KiB or less: give another store, or use \
+         --transient instead of --format"
     } else if !offline::has_room(store.sectors, origin.sectors, chunk_sectors) {
         "the store is too small for a persistent one: give a larger one, a smaller --chunk-size, \
          or use --transient instead of --format"
@@ -110,8 +114,10 @@ mod tests {
         let check = |origin, store, chunk| check_sizes(&origin, &store, chunk);
         assert!(check(size(64, 512), size(16, 512), 8).is_ok());
         assert!(check(size(64, 4096), size(16, 512), 8).is_ok());
+        assert!(check(size(64, 512), size(16, 4096), 8).is_ok());
         for (origin, store, chunk, word) in [
-            (size(64, 512), size(16, 4096), 8, "another store"),
+            (size(64, 512), size(16, 8192), 8, "larger --chunk-size"),
+            (size(64, 512), size(16, 8192), 16, "another store"),
             (size(64, 8192), size(16, 512), 8, "larger --chunk-size"),
             (size(64, 512), size(0, 512), 8, "too small"),
             (size(64, 512), size(4, 512), 1024, "too small"),

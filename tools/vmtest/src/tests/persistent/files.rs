@@ -31,7 +31,7 @@ const NAMES: u64 = 20;
 pub struct Mount;
 
 impl Mount {
-    const AT: &str = "/tmp/vt-mounted";
+    pub const AT: &str = "/tmp/vt-mounted";
 
     /// Mounts a device.
     pub fn new(path: &str, options: &str) -> Result<Self> {
