@@ -17,6 +17,7 @@ use sim::SimDisk;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
@@ -70,8 +71,20 @@ pub struct Faults {
     pub writes: AtomicU64,
     /// Flushes fail.
     pub flushes: AtomicU64,
+    /// What fails does so with errors that some drives have of their own, not with `EIO`.
+    pub has_own_errors: AtomicBool,
     /// Requests take long.
     pub slow: AtomicU64,
+}
+
+impl Faults {
+    /// Returns how what fails ends.
+    fn status(&self) -> Status {
+        match self.has_own_errors.load(Relaxed) {
+            true => [Status::NO_SPACE, Status::OFFLINE, Status::IO_ERROR][machine::below(3) as usize],
+            false => Status::IO_ERROR,
+        }
+    }
 }
 
 fn happens(odds: &AtomicU64) -> bool {
@@ -169,7 +182,8 @@ impl Drive {
             let data = early.unwrap_or_else(|| this.get(sector, bytes));
             match data {
                 Some(data) if !happens(&this.faults.reads) => end(Status::OK, data),
-                _ => end(Status::IO_ERROR, Vec::new()),
+                Some(_) => end(this.faults.status(), Vec::new()),
+                None => end(Status::IO_ERROR, Vec::new()),
             }
         });
     }
@@ -224,7 +238,7 @@ impl Drive {
             }
             this.changed();
             match fails {
-                true => end(Status::IO_ERROR, Vec::new()),
+                true => end(this.faults.status(), Vec::new()),
                 false => end(Status::OK, Vec::new()),
             }
         });
@@ -235,7 +249,7 @@ impl Drive {
         let this = self.clone();
         self.after_a_while(move || {
             if happens(&this.faults.flushes) {
-                return end(Status::IO_ERROR, Vec::new());
+                return end(this.faults.status(), Vec::new());
             }
             this.disk().sync_up_to(completed);
             this.changed();
@@ -245,7 +259,7 @@ impl Drive {
 
     /// Does a request and waits for it. Returns what was read.
     ///
-    /// Errors: `EIO`.
+    /// Errors: `EIO`, and the drive's own.
     pub(crate) fn run(self: &Arc<Self>, request: Request) -> kernel::error::Result<Vec<Data>> {
         machine::might_sleep();
         let done = Rc::new(RefCell::new(None));

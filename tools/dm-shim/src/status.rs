@@ -19,6 +19,10 @@ impl Status {
     pub const AGAIN: Self = Self(12);
     /// It took too long.
     pub const TIMEOUT: Self = Self(2);
+    /// A thin pool is full.
+    pub const NO_SPACE: Self = Self(3);
+    /// The disk is gone.
+    pub const OFFLINE: Self = Self(16);
     /// There is no such operation.
     pub const NOT_SUPPORTED: Self = Self(1);
     /// device-mapper is to keep it and send it again.
@@ -26,10 +30,12 @@ impl Status {
 
     /// Returns it as the kernel does to whoever waits.
     ///
-    /// Errors: `EIO` for all but [`Status::OK`].
+    /// Errors: `ENOSPC`, `ENODEV`, `EIO` for all others but [`Status::OK`].
     pub fn to_result(self) -> Result {
         match self {
             Self::OK => Ok(()),
+            Self::NO_SPACE => Err(ENOSPC),
+            Self::OFFLINE => Err(ENODEV),
             _ => Err(EIO),
         }
     }

@@ -51,6 +51,12 @@ pub const SETTINGS: &[(&str, u64)] = &[
     ("store_blocks", 1400),
     ("odds", 600),
     ("crashes", 2000),
+    ("edits", 0),
+    ("releases", 0),
+    ("keep", 4),
+    ("longest", 1),
+    ("slow_origin", 0),
+    ("slow_store", 0),
 ];
 
 /// See the [module's documentation](self).
@@ -93,10 +99,16 @@ impl Config {
                 "keep_unprotected" => one_of(&[0, 0, 0, 0, 0, 1]),
                 "unprotected" => one_of(&[0, 0, 0, 0, 1]),
                 "reset" => one_of(&[0, 0, 0, 0, 0, 0, 0, 1]),
-                "block_on_full" | "block_on_error" => one_of(&[0, 1]),
-                "store_blocks" => some(&mut one_of, 420, 1320),
+                "block_on_full" => one_of(&[0, 1]),
+                "block_on_error" => one_of(&[0, 1, 1]),
+                "store_blocks" => one_of(&[330, 330, 345, 512, 701, 999]),
                 "odds" => one_of(&[600, 3000, 10_000, 30_000]),
                 "crashes" => 65536 / some(&mut one_of, 4, 24),
+                "edits" => one_of(&[0, 0, 4, 8]),
+                "releases" => one_of(&[0, 0, 10_000]),
+                "keep" => one_of(&[1, 2, 4]),
+                "longest" => one_of(&[1, 2, 8]),
+                "slow_origin" | "slow_store" => one_of(&[0, 0, 3000, 40_000]),
                 _ => 0,
             });
         }

@@ -12,6 +12,7 @@ use crate::mapped::Mapped;
 use crate::oracle;
 use crate::oracle::Oracle;
 use crate::verify;
+use dm_preserve_core::uapi::args::OnError;
 use dm_shim::drive;
 use kernel::machine;
 use kernel::machine::Setup;
@@ -25,6 +26,13 @@ use std::sync::Arc as StdArc;
 pub(crate) const LIMIT: u64 = 4_000_000;
 /// Most crashes of a life that are looked at.
 const MAX_POINTS: usize = 60;
+
+/// How a store is refused whose superblocks were both being written when the power went, for the
+/// first time, or in vain as it has failed: nothing in it is shown.
+const NO_SUPERBLOCK: [&str; 2] = [
+    "refused: The store holds something else: if it may go, wipe its first 8 KiB",
+    "refused: Both superblocks of the store are damaged: see preserve check",
+];
 
 /// A moment at which the power may go.
 #[derive(Clone)]
@@ -45,11 +53,12 @@ pub(crate) struct Recovered {
     pub(crate) is_hard: bool,
 }
 
-/// Collects moments, after some of the operations of the drives.
+/// Collects moments, after some of the operations of the drives. `mapped` is the device, once it is
+/// there.
 pub(crate) fn collect(
     config: &Config,
     machine: &Machine,
-    mapped: &StdArc<Mapped>,
+    mapped: &Rc<RefCell<Option<StdArc<Mapped>>>>,
     known: &Rc<RefCell<Oracle>>,
 ) -> Rc<RefCell<Vec<Point>>> {
     let points = Rc::new(RefCell::new(Vec::new()));
@@ -65,7 +74,8 @@ pub(crate) fn collect(
             store: store.disk().clone(),
         };
         let mut known = known.borrow().clone();
-        known.has_failed = mapped.engine.has_failed();
+        let mapped = mapped.borrow();
+        known.has_failed = mapped.as_ref().is_some_and(|mapped| mapped.engine.has_failed());
         let at = machine::now();
         list.borrow_mut().push(Point { disks, at, known });
     })));
@@ -97,8 +107,21 @@ pub(crate) fn recover(config: &Config, point: &Point, seed: u64) -> Result<Recov
     let (config, known) = (config.clone(), point.known.clone());
     machine::run(setup, move || {
         let machine = Machine::boot(disks, seed)?;
-        let mapped = machine.create(&config)?;
-        let known = compare(&config, &machine, &mapped, &known)?;
+        let may_have_none = known.has_failed || known.generation.is_none();
+        let mapped = match machine.create(&config) {
+            Err(why) if may_have_none && NO_SUPERBLOCK.contains(&why.as_str()) => {
+                return Ok(Recovered {
+                    disks: machine.shut_down(),
+                    known: None,
+                    is_hard,
+                });
+            }
+            mapped => mapped?,
+        };
+        let known = match is_behind(&config, &mapped, &known) {
+            true => None,
+            false => compare(&config, &machine, &mapped, &known)?,
+        };
         machine.remove(mapped);
         Ok(Recovered {
             disks: machine.shut_down(),
@@ -106,6 +129,14 @@ pub(crate) fn recover(config: &Config, point: &Point, seed: u64) -> Result<Recov
             is_hard,
         })
     })
+}
+
+/// Returns true if a store may not know of what was done after it had failed. Who keeps notes knows
+/// that, whatever it says itself.
+fn is_behind(config: &Config, mapped: &Mapped, known: &Oracle) -> bool {
+    let is_believed = known.generation == Some(mapped.engine.device().generation());
+    let goes_on = config.options.on_error == OnError::Continue;
+    known.has_failed && goes_on && is_believed
 }
 
 /// Compares a device that has just been made with what is known. Returns what is known then; `None`

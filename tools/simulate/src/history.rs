@@ -96,23 +96,27 @@ fn live(
     let config = config.clone();
     machine::run(setup, move || {
         let machine = Machine::boot(disks, seed)?;
+        let known = Rc::new(RefCell::new(known));
+        let watched = Rc::new(RefCell::new(None));
+        let points = crash::collect(&config, &machine, &watched, &known);
         let mapped = machine.create(&config)?;
-        let there = crash::compare(&config, &machine, &mapped, &known)?;
-        let known = Rc::new(RefCell::new(there.ok_or("the store is not trusted")?));
-        let points = crash::collect(&config, &machine, &mapped, &known);
+        watched.replace(Some(mapped.clone()));
+        let there = crash::compare(&config, &machine, &mapped, &known.borrow())?;
+        known.replace(there.ok_or("the store is not trusted")?);
         let users = Users::new(&config, &machine, &mapped, known.clone(), written);
         users.run();
-        drive::watch(None);
         // The engine may still be busy with what has gone wrong.
         machine::sleep(REST_NS);
-        let mut points = points.take();
-        note_given_up(&mapped, &known, &mut points);
+        note_given_up(&mapped, &known, &points);
         let mut known = known.borrow().clone();
         known.has_failed = mapped.engine.has_failed();
         let there = crash::compare(&config, &machine, &mapped, &known)?;
         let written = users.written();
         drop(users);
         machine.remove(mapped);
+        watched.take();
+        drive::watch(None);
+        let points = points.take();
         let known = again(&config, &machine, there.unwrap_or(known))?;
         Ok(Left {
             disks: machine.shut_down(),
@@ -135,19 +139,16 @@ fn again(config: &Config, machine: &Machine, known: Oracle) -> Result<Oracle, St
 }
 
 /// Takes note of what the engine has given up in a life by itself: from then on it may be gone.
-fn note_given_up(mapped: &Mapped, known: &Rc<RefCell<Oracle>>, points: &mut [Point]) {
+fn note_given_up(
+    mapped: &Mapped,
+    known: &Rc<RefCell<Oracle>>,
+    points: &Rc<RefCell<Vec<Point>>>,
+) {
     let timeline = mapped.engine.state().timeline();
-    let mut oracle = known.borrow_mut();
-    let gone: Vec<u64> = oracle
-        .snaps
-        .keys()
-        .copied()
-        .filter(|id| {
-            timeline
-                .snapshot(*id)
-                .is_none_or(|entry| entry.is_dropped())
-        })
-        .collect();
+    // Others may run while it is asked.
+    let mut gone: Vec<u64> = known.borrow().snaps.keys().copied().collect();
+    gone.retain(|id| timeline.snapshot(*id).is_none_or(|entry| entry.is_dropped()));
+    let (mut oracle, mut points) = (known.borrow_mut(), points.borrow_mut());
     let all = points.iter_mut().map(|point| &mut point.known);
     for known in all.chain([&mut *oracle]) {
         for id in &gone {

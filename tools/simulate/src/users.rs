@@ -46,6 +46,8 @@ pub(crate) struct Users {
     left: Cell<u64>,
     /// Those of them who write.
     writing: Cell<u64>,
+    /// The hot chunk that somebody has last done something with, by its place in the list.
+    last: Cell<usize>,
     /// Tells writes apart.
     writes: Cell<u64>,
 }
@@ -67,6 +69,7 @@ impl Users {
             oracle,
             left: Cell::new(0),
             writing: Cell::new(0),
+            last: Cell::new(0),
             writes: Cell::new(written),
         })
     }
@@ -78,6 +81,9 @@ impl Users {
 
     /// Lets all of them do what they want, and waits.
     pub(crate) fn run(self: &Rc<Self>) {
+        let slow = |drive: &Drive, odds| drive.faults.slow.store(odds, Relaxed);
+        slow(&self.origin, self.config.get("slow_origin"));
+        slow(&self.store, self.config.get("slow_store"));
         self.begin("requests", Self::ask);
         self.writing.set(self.config.get("writers"));
         for _ in 0..self.config.get("writers") {
@@ -113,15 +119,15 @@ impl Users {
         machine::sleep(1 + machine::below(longest));
     }
 
-    /// Returns a hot chunk, by its place in the list.
-    fn some_hot(&self) -> usize {
-        machine::below(self.config.hot.len() as u64) as usize
-    }
-
     /// Returns a run of hot chunks that are neighbours, by their places.
     fn some_run(&self) -> std::ops::Range<usize> {
-        let first = self.some_hot();
-        let longest = 1 + machine::below(8) as usize;
+        // Often where others have just been.
+        let first = match Self::is_once_in(2) {
+            true => self.last.get(),
+            false => machine::below(self.config.hot.len() as u64) as usize,
+        };
+        self.last.set(first);
+        let longest = 1 + machine::below(self.config.get("longest").max(1)) as usize;
         let mut end = first + 1;
         while end < self.config.hot.len()
             && end - first < longest
@@ -156,6 +162,9 @@ impl Users {
     fn write(&self) {
         let chunk_sectors = self.config.chunk_sectors();
         for _ in 0..machine::below(self.config.get("writes")) {
+            if (machine::random() & 0xffff) < self.config.get("releases") {
+                self.release();
+            }
             let run = self.some_run();
             let (mut start, mut len) = self.sectors(&run);
             if start + len > self.mapped.sectors() {
@@ -211,8 +220,8 @@ impl Users {
 
     /// Reads snapshots while they may be dropped.
     fn read(&self) {
-        for _ in 0..machine::below(6) {
-            Self::pause(400_000);
+        for _ in 0..machine::below(10) {
+            Self::pause(200_000);
             let active = self
                 .mapped
                 .engine
@@ -229,6 +238,9 @@ impl Users {
             };
             let snap = self.oracle.borrow().snaps[id].clone();
             let result = verify::snapshot(&self.config, &self.mapped, &timeline, &entry, &snap);
+            if let Err(what) = &result {
+                assert!(!what.contains(verify::WRONG), "snapshot {id}, read in use: {what}");
+            }
             // It may have gone meanwhile, or chunks of it been released.
             let was_there = self
                 .oracle
@@ -272,10 +284,15 @@ impl Users {
 
     /// Has something go wrong for a while.
     fn fail(&self) {
-        for _ in 0..machine::below(3) {
+        for _ in 0..1 + machine::below(2) {
             Self::pause(1_500_000);
-            self.set_faults(1 + machine::below(if Self::is_once_in(3) { 65536 } else { 3000 }));
-            Self::pause(1_500_000);
+            // Now and then, often, or each time.
+            self.set_faults(match machine::below(4) {
+                0 => 1 + machine::below(3000),
+                1 => 1 + machine::below(65536),
+                _ => 65536,
+            });
+            Self::pause(if Self::is_once_in(3) { 20_000_000 } else { 1_500_000 });
             self.set_faults(0);
         }
     }
@@ -294,7 +311,8 @@ impl Users {
                 kind.store(odds, Relaxed);
             }
         }
-        faults.slow.store(odds / 8, Relaxed);
+        let is_store = self.config.faults == Faults::Store;
+        faults.has_own_errors.store(is_store && Self::is_once_in(2), Relaxed);
     }
 
     /// Returns true if a request may fail like this.
@@ -310,6 +328,9 @@ impl Users {
 
     /// Asks for one thing after another.
     fn ask(&self) {
+        for _ in 0..self.config.get("edits") {
+            self.edit();
+        }
         for _ in 0..machine::below(self.config.get("requests")) {
             Self::pause(300_000);
             match machine::below(17) {
@@ -347,7 +368,7 @@ impl Users {
             Some(id) => ScopeWanted::Incremental(Some(id)),
             None => ScopeWanted::Full,
         };
-        let keep = 1 + machine::below(4);
+        let keep = 1 + machine::below(self.config.get("keep").max(1));
         self.expect_closing(base);
         {
             // What goes for it may be gone when it is there.
@@ -374,8 +395,12 @@ impl Users {
                 oracle.taken(id, &self.config);
             }
             Err(ENOENT | EOVERFLOW) => self.oracle.borrow_mut().taking = None,
-            // Its record may be there all the same.
-            Err(error) if self.may_fail(error) => (),
+            // Its record may be there all the same, or it was taken and given up at once.
+            Err(error) if self.may_fail(error) => {
+                if let Some(taking) = self.oracle.borrow_mut().taking.as_mut() {
+                    taking.may_be_gone = true;
+                }
+            }
             Err(error) => panic!("taking a snapshot: {error:?}"),
         }
     }
@@ -468,6 +493,10 @@ impl Users {
         if range.0 + range.1 > self.mapped.sectors() {
             return;
         }
+        if self.oracle.borrow().edited.is_some() {
+            // The record of the last one failed, and may be there.
+            return;
+        }
         let protect = Self::is_once_in(2);
         let mut after = self.oracle.borrow().protected.clone();
         after[run].fill(protect);
@@ -478,12 +507,13 @@ impl Users {
             .engine
             .changes()
             .edit_designation(&[range], protect);
-        let mut oracle = self.oracle.borrow_mut();
         match edited {
             Ok(()) => {
+                let mut oracle = self.oracle.borrow_mut();
                 oracle.edited = None;
                 oracle.protected = after;
             }
+            Err(ENOMEM) if self.may_fail(ENOMEM) => self.oracle.borrow_mut().edited = None,
             // Its record may be there all the same.
             Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("an edit: {error:?}"),
@@ -501,12 +531,15 @@ impl Users {
             return;
         }
         let mut oracle = self.oracle.borrow_mut();
-        oracle.snaps.get_mut(id).unwrap().released.extend(run);
+        if let Some(snap) = oracle.snaps.get_mut(id) {
+            snap.released.extend(run);
+        }
         drop(oracle);
         let released = self.mapped.engine.changes().release(*id, start, len);
         pr_info!("user: release {id}, {start}+{len}: {released:?}");
         match released {
-            Ok(()) | Err(ENOENT) => (),
+            // It has gone, or the device has been suspended, meanwhile.
+            Ok(()) | Err(ENOENT | ENODEV) => (),
             Err(error) if self.may_fail(error) => (),
             Err(error) => panic!("a release: {error:?}"),
         }

@@ -20,6 +20,9 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use sim::Data;
 
+/// What is said of content that is wrong: never right, whatever else has failed.
+pub(crate) const WRONG: &str = "I1: wrong content of chunk";
+
 /// Compares what a device has recovered. `now` is what is on the origin. Returns the snapshots that
 /// are there, as the oracle knows them.
 pub(crate) fn recovered(
@@ -113,7 +116,7 @@ pub(crate) fn snapshot(
         }
         match chunk(config, mapped, entry.id, hot, &mut buffer) {
             Ok(Some(data)) if data != snap.at.image[hot] => {
-                return Err(format!("I1: wrong content of chunk {}", config.hot[hot]));
+                return Err(format!("{WRONG} {}", config.hot[hot]));
             }
             Ok(None) if snap.at.protected[hot] && !snap.keep_unprotected => {
                 return Err(format!("I1: chunk {} is not protected", config.hot[hot]));
