@@ -4,7 +4,7 @@
 
 export KERNEL KDIR TESTS TIMES N PART RUSTC BINDGEN DESTDIR PREFIX
 
-.PHONY: help setup packages module tools demo test test-host test-model test-simulate test-fuzz test-vm test-powercut test-waits test-measure fuzz simulate bench compare profile shell lint install clean
+.PHONY: traps help setup packages module tools demo test test-host test-model test-simulate test-fuzz test-vm test-powercut test-waits test-measure fuzz simulate bench compare profile shell lint install clean
 
 help: ## what can be made (the default)
 	@echo 'Targets:'
@@ -62,6 +62,9 @@ test-measure: setup ## that compare and profile work, on a few writes
 
 simulate: packages ## histories of the module's engine, with power cuts, for MINUTES= (10) or HOURS=
 	@scripts/simulate $(if $(HOURS),--hours $(HOURS)) $(if $(MINUTES),--minutes $(MINUTES))
+
+traps: packages ## break one rule of the engine after another: the simulator has to notice (half an hour); TRAP= for one
+	@scripts/traps $(TRAP)
 
 fuzz: packages ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
 	@scripts/fuzz $(FUZZ) $(if $(SECONDS),--seconds $(SECONDS))

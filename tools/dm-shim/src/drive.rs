@@ -80,9 +80,10 @@ pub struct Faults {
 impl Faults {
     /// Returns how what fails ends.
     fn status(&self) -> Status {
-        match self.has_own_errors.load(Relaxed) {
-            true => [Status::NO_SPACE, Status::OFFLINE, Status::IO_ERROR][machine::below(3) as usize],
-            false => Status::IO_ERROR,
+        match self.has_own_errors.load(Relaxed).then(|| machine::below(3)) {
+            Some(0) => Status::NO_SPACE,
+            Some(1) => Status::OFFLINE,
+            _ => Status::IO_ERROR,
         }
     }
 }
