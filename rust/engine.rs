@@ -20,8 +20,8 @@
 //! # Lock order
 //!
 //! `editor`, or `copier` (the copier's state); then `control`, `superblocks`, the gate (closing
-//! it), the log, and then `designation`, `incoming`, `phase`, and the locks of [`Copies`] and of the
-//! waker. Whoever is inside the gate must not wait for `copier` or `control`.
+//! it), the log, and then `designation`, `incoming`, `phase`, and the locks of [`Copies`] and of
+//! the waker. Whoever is inside the gate must not wait for `copier` or `control`.
 //! Neither `control` nor `copier` is held while waiting for a task that needs it, or over sysfs and
 //! open calls.
 

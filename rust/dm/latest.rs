@@ -29,7 +29,7 @@ use kernel::sync::ArcBorrow;
 /// assert_eq!(latest.look(|value| *value), 1);
 /// // In process context:
 /// let before = latest.get();
-/// drop(latest.replace(Arc::new(2, GFP_KERNEL)?));
+/// drop(latest.renew(Arc::new(2, GFP_KERNEL)?));
 /// assert_eq!(latest.look(|value| *value), 2);
 /// assert_eq!(*before, 1);
 /// ```
@@ -82,7 +82,7 @@ impl<T> Latest<T> {
     }
 
     /// Replaces the value. The result has to be dropped in process context.
-    pub fn replace(&self, new: Arc<T>) -> Replaced<T> {
+    pub fn renew(&self, new: Arc<T>) -> Replaced<T> {
         let old = self.pointer.xchg(Arc::into_raw(new).cast_mut(), Full);
         // SAFETY: From `Arc::into_raw`, with the reference that this object had; nobody else gets
         // the pointer from the exchange.

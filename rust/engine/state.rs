@@ -5,8 +5,9 @@
 //!
 //! # Lock order
 //!
-//! `editor`, then `control`, then the gate (closing it), then `designation`, which is taken alone. Whoever is inside the gate waits for none of the first two. None is held while
-//! waiting for a task that needs it, or over sysfs and open calls.
+//! `editor`, then `control`, then the gate (closing it), then `designation`, which is taken alone.
+//! Whoever is inside the gate waits for none of the first two. None is held while waiting for a task
+//! that needs it, or over sysfs and open calls.
 
 #![forbid(unsafe_code)]
 
@@ -147,7 +148,7 @@ impl State {
     /// waits for those who look, and has to come when the gate is open. The caller holds the
     /// control lock.
     pub(super) fn publish(&self, new: Arc<Timeline>) -> Replaced<Timeline> {
-        self.timeline.replace(new)
+        self.timeline.renew(new)
     }
 
     /// Returns the designation as it is now.

@@ -169,7 +169,7 @@ impl Snapshot {
                     if asked & !scope.bits == 0 {
                         break;
                     }
-                    scope = scope.or(marks.around(chunk));
+                    scope = scope.plus(marks.around(chunk));
                 }
                 scope
             }

@@ -77,7 +77,7 @@ impl Word {
     }
 
     /// Returns what is in this word or in `other`.
-    pub fn or(self, other: Self) -> Self {
+    pub fn plus(self, other: Self) -> Self {
         let end = self.end.min(other.end);
         let bits = self.bits | other.bits;
         Self { bits, end }
