@@ -6,8 +6,8 @@
 //! # Lock order
 //!
 //! `editor`, then `control`, then the gate (closing it), then `designation`, which is taken alone.
-//! Whoever is inside the gate waits for none of the first two. None is held while waiting for a task
-//! that needs it, or over sysfs and open calls.
+//! Whoever is inside the gate waits for none of the first two. None is held while waiting for a
+//! task that needs it, or over sysfs and open calls.
 
 #![forbid(unsafe_code)]
 
