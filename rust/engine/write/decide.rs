@@ -152,7 +152,11 @@ impl Writes {
 
     /// Returns the first chunk of a run that is not marked and whose content is needed.
     pub(super) fn first_needed(&self, _inside: &Stay<'_, Present>, chunks: Chunks) -> Option<u64> {
-        self.state
-            .look_at_timeline(|timeline| timeline.find_needed(chunks, true))
+        self.state.look_at_timeline(|timeline| {
+            if timeline.snapshots().is_empty() {
+                return None;
+            }
+            timeline.find_needed(chunks, true)
+        })
     }
 }

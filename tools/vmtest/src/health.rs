@@ -25,6 +25,12 @@ pub fn debug_kernel() -> bool {
     Path::new(LEAKS).exists() || Path::new("/proc/lockdep").exists()
 }
 
+/// Returns how long something may take that takes so many seconds at most on the normal kernel.
+pub fn within(seconds: u64) -> Duration {
+    let factor = if debug_kernel() { 30 } else { 1 };
+    Duration::from_secs(seconds * factor)
+}
+
 /// Fails when something was left behind, and removes it, so that the next test has a chance.
 pub fn check() -> Result<()> {
     let mut left = Vec::new();

@@ -211,7 +211,7 @@ proptest! {
         for bit in edges(bits) {
             let word = bitmap.around(bit);
             prop_assert_eq!(word.bits, bitmap.word(bit));
-            prop_assert!(word.end > bit && word.end % 64 == 0);
+            prop_assert!(word.end > bit && word.end.is_multiple_of(64));
             for same in (bit..word.end.min(bits)).step_by(64) {
                 prop_assert_eq!(bitmap.word(same), word.bits, "from {} to {}", bit, same);
             }

@@ -27,11 +27,8 @@ const RECEIVERS: &[(&str, &str, Option<&str>)] = &[
     ("engine", "state", Some("rust/engine.rs")),
     ("runs", "room", Some("rust/maps/runs.rs")),
     ("sink", "send", Some("rust/dm/events.rs")),
-    ("state", "enter", Some("rust/engine/state.rs")),
-    ("stay", "keep", Some("rust/dm/gate.rs")),
     ("target", "status", Some("rust/dm/target.rs")),
     ("text", "trim", None),
-    ("timeline", "present", Some("rust/history/timeline.rs")),
     ("timeline", "snapshot", Some("rust/history/timeline.rs")),
     ("word", "bytes", None),
 ];

@@ -3,7 +3,8 @@
 //! The module's types: their fields and methods, and which of them a written type means.
 //!
 //! A type of the standard library or of the kernel around one of the module's (`Arc<T>`,
-//! `Mutex<T>`, `Result<T>`) is looked through, so `lock()` or `?` change nothing.
+//! `Mutex<T>`, `Result<T>`) is looked through, so `lock()` or `?` change nothing; and so is the
+//! module's own [`WRAPPERS`].
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +12,9 @@ use super::names::Names;
 use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::collections::HashSet;
+
+/// The module's types that have no methods, but those of what is in them.
+const WRAPPERS: &[&str] = &["Apart"];
 
 /// A type or trait of the module: the file that defines it, and its name.
 pub type Id = (usize, String);
@@ -216,9 +220,15 @@ fn of_path(names: &Names<'_>, file: usize, path: &syn::Path, this: Option<&Id>) 
         let name = found.name.filter(|_| found.rest.is_empty())?;
         return match names.item(found.file, &name)? {
             syn::Item::Type(alias) => meant(names, found.file, &alias.ty, None),
+            _ if WRAPPERS.contains(&name.as_str()) => argument(names, file, path, this),
             _ => Some((found.file, name)),
         };
     }
+    argument(names, file, path, this)
+}
+
+/// Returns the type that the first of a path's arguments means that means one.
+fn argument(names: &Names<'_>, file: usize, path: &syn::Path, this: Option<&Id>) -> Option<Id> {
     let syn::PathArguments::AngleBracketed(list) = &path.segments.last()?.arguments else {
         return None;
     };
