@@ -81,7 +81,9 @@ impl Faults {
     /// Returns how what fails ends.
     fn status(&self) -> Status {
         match self.has_own_errors.load(Relaxed) {
-            true => [Status::NO_SPACE, Status::OFFLINE, Status::IO_ERROR][machine::below(3) as usize],
+            true => {
+                [Status::NO_SPACE, Status::OFFLINE, Status::IO_ERROR][machine::below(3) as usize]
+            }
             false => Status::IO_ERROR,
         }
     }

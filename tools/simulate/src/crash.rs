@@ -75,7 +75,9 @@ pub(crate) fn collect(
         };
         let mut known = known.borrow().clone();
         let mapped = mapped.borrow();
-        known.has_failed = mapped.as_ref().is_some_and(|mapped| mapped.engine.has_failed());
+        known.has_failed = mapped
+            .as_ref()
+            .is_some_and(|mapped| mapped.engine.has_failed());
         let at = machine::now();
         list.borrow_mut().push(Point { disks, at, known });
     })));

@@ -91,7 +91,6 @@ impl Machine {
         mapped.suspend(false);
         mapped.remove();
         drop(mapped);
-        
     }
 
     /// Unloads the module. Returns what is on the drives.

@@ -139,15 +139,15 @@ fn again(config: &Config, machine: &Machine, known: Oracle) -> Result<Oracle, St
 }
 
 /// Takes note of what the engine has given up in a life by itself: from then on it may be gone.
-fn note_given_up(
-    mapped: &Mapped,
-    known: &Rc<RefCell<Oracle>>,
-    points: &Rc<RefCell<Vec<Point>>>,
-) {
+fn note_given_up(mapped: &Mapped, known: &Rc<RefCell<Oracle>>, points: &Rc<RefCell<Vec<Point>>>) {
     let timeline = mapped.engine.state().timeline();
     // Others may run while it is asked.
     let mut gone: Vec<u64> = known.borrow().snaps.keys().copied().collect();
-    gone.retain(|id| timeline.snapshot(*id).is_none_or(|entry| entry.is_dropped()));
+    gone.retain(|id| {
+        timeline
+            .snapshot(*id)
+            .is_none_or(|entry| entry.is_dropped())
+    });
     let (mut oracle, mut points) = (known.borrow_mut(), points.borrow_mut());
     let all = points.iter_mut().map(|point| &mut point.known);
     for known in all.chain([&mut *oracle]) {

@@ -239,7 +239,10 @@ impl Users {
             let snap = self.oracle.borrow().snaps[id].clone();
             let result = verify::snapshot(&self.config, &self.mapped, &timeline, &entry, &snap);
             if let Err(what) = &result {
-                assert!(!what.contains(verify::WRONG), "snapshot {id}, read in use: {what}");
+                assert!(
+                    !what.contains(verify::WRONG),
+                    "snapshot {id}, read in use: {what}"
+                );
             }
             // It may have gone meanwhile, or chunks of it been released.
             let was_there = self
@@ -292,7 +295,11 @@ impl Users {
                 1 => 1 + machine::below(65536),
                 _ => 65536,
             });
-            Self::pause(if Self::is_once_in(3) { 20_000_000 } else { 1_500_000 });
+            Self::pause(if Self::is_once_in(3) {
+                20_000_000
+            } else {
+                1_500_000
+            });
             self.set_faults(0);
         }
     }
@@ -312,7 +319,9 @@ impl Users {
             }
         }
         let is_store = self.config.faults == Faults::Store;
-        faults.has_own_errors.store(is_store && Self::is_once_in(2), Relaxed);
+        faults
+            .has_own_errors
+            .store(is_store && Self::is_once_in(2), Relaxed);
     }
 
     /// Returns true if a request may fail like this.
