@@ -63,7 +63,7 @@ test-measure: setup ## that compare and profile work, on a few writes
 simulate: packages ## histories of the module's engine, with power cuts, for MINUTES= (10) or HOURS=
 	@scripts/simulate $(if $(HOURS),--hours $(HOURS)) $(if $(MINUTES),--minutes $(MINUTES))
 
-traps: packages ## break one rule of the engine after another: the simulator has to notice (half an hour); TRAP= for one
+traps: packages ## break one rule of the engine after another: the simulator has to notice (an hour or more); TRAP= for one
 	@scripts/traps $(TRAP)
 
 fuzz: packages ## FUZZ= (a target; all) fuzzed for SECONDS= (60) each, going on from what earlier runs found
