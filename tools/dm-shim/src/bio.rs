@@ -145,7 +145,7 @@ impl<S: 'static> Bio<S> {
             return span.len;
         }
         assert!(
-            sectors > 0 && sectors % PAGE_SECTORS == 0,
+            sectors > 0 && sectors.is_multiple_of(PAGE_SECTORS),
             "{sectors} sectors kept"
         );
         let data = match inner.parts.data.is_empty() {

@@ -192,7 +192,7 @@ impl Drive {
     /// Returns what is there; `None` beyond the end.
     fn get(&self, sector: u64, bytes: u64) -> Option<Vec<Data>> {
         let disk = self.disk();
-        if sector % BLOCK_SECTORS == 0 {
+        if sector.is_multiple_of(BLOCK_SECTORS) {
             let first = sector / BLOCK_SECTORS;
             let count = bytes.div_ceil(BLOCK_BYTES as u64);
             return (first..first + count)
@@ -221,7 +221,7 @@ impl Drive {
 
     fn write(self: &Arc<Self>, sector: u64, data: Vec<Data>, is_forced: bool, end: End) {
         let first = sector / BLOCK_SECTORS;
-        let is_whole = sector % BLOCK_SECTORS == 0;
+        let is_whole = sector.is_multiple_of(BLOCK_SECTORS);
         assert!(is_whole, "a write that does not begin with a block");
         let last = first + data.len() as u64;
         if last > self.disk().blocks() {
