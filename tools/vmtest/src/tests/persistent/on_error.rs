@@ -99,9 +99,12 @@ pub fn waits(rig: &Rig, disk: &Disk, sector: u64, then: impl FnOnce() -> Result<
 
 pub fn has_failed(rig: &Rig, seen: u64) -> Result<()> {
     ensure!(rig.sysfs("state")? == "failed", "the state");
-    let (_, kinds) = rig.control.wait(seen, 1000)?;
+    // The state says so before the event does.
     let wanted = EVENT_BLOCKED | EVENT_INVALID;
-    ensure!(kinds & wanted == wanted, "kinds {kinds}");
+    wait_until("both events are told", LIMIT, || {
+        let (_, kinds) = rig.control.wait(seen, 1000)?;
+        Ok(kinds & wanted == wanted)
+    })?;
     ensure!(rig.control.info()?.snapshots == 0, "snapshots");
     Ok(())
 }
