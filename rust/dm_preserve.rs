@@ -25,7 +25,7 @@ mod dm;
 
 mod interface;
 
-// Items are `pub` behind the door: user space is to compile the same files as a library.
+// The simulator compiles the same files as a library, `engine_lib.rs`, which shows what is `pub`.
 #[allow(unreachable_pub)]
 mod engine;
 

@@ -119,7 +119,7 @@ impl Writes {
     }
 
     /// Returns true if a write waits here. Device-mapper does not count it as in flight: it does
-    /// when it is submitted. Waits for the copier, rounds of its work at most.
+    /// when it is submitted. May sleep, as long as a run of the copier's work lasts.
     pub fn holds_bios(&self) -> bool {
         // In this order: the copier takes what is there, and gives nothing back.
         !self.incoming.lock().is_empty() || self.copier.lock().holds_bios()

@@ -49,7 +49,7 @@ pub(in crate::engine) struct Superblocks {
     /// Where the next session's log begins.
     pub(in crate::engine) place: LogPosition,
     pub(in crate::engine) io: KBox<Io<()>>,
-    /// The block that is written: a superblock is there before it is known whether there is memory.
+    /// The block that is written, allocated beforehand: writing a superblock must not need memory.
     block: Buffer,
 }
 

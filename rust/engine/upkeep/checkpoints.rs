@@ -18,11 +18,11 @@ use kernel::workqueue::WorkItem;
 
 /// How long to wait for memory, in milliseconds.
 const CHECKPOINT_RETRY_MS: u32 = 100;
-/// How often a checkpoint that lacks memory is tried while a device waits to be resumed.
+/// How often what lacks memory is tried while a device waits to be resumed.
 const CHECKPOINT_RETRIES: u32 = 100;
 
-/// Does something until it lacks no memory, within a bound: what has been recovered is worth the
-/// wait. May sleep, for ten seconds at most.
+/// Tries something again while it lacks memory, [`CHECKPOINT_RETRIES`] times at most: what has been
+/// recovered is worth the wait. May sleep.
 ///
 /// Errors: those of `what`.
 fn retried<T>(what: impl Fn() -> Result<T>) -> Result<T> {

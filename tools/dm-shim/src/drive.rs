@@ -138,14 +138,6 @@ impl Drive {
         self.sectors.store(blocks * BLOCK_SECTORS, Relaxed);
     }
 
-    /// Returns what a read of all of it would return now.
-    pub fn image(&self) -> Vec<Data> {
-        let disk = self.disk();
-        (0..disk.blocks())
-            .filter_map(|at| disk.get(at).cloned())
-            .collect()
-    }
-
     /// Begins a request; `end` is called in an interrupt.
     pub(crate) fn submit(self: &Arc<Self>, request: Request, end: End) {
         machine::point();

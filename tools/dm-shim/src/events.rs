@@ -6,7 +6,6 @@
 
 use kernel::prelude::*;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A mapped device as a target sees it.
@@ -14,7 +13,6 @@ use std::sync::atomic::Ordering::Relaxed;
 pub struct Events {
     is_suspending_noflush: AtomicBool,
     is_suspended: AtomicBool,
-    sent: AtomicU64,
 }
 
 impl Events {
@@ -46,11 +44,5 @@ impl Events {
     /// Sends an event.
     pub fn send(&self, _environment: &CStr, _directory: &CStr, _files: &[&CStr]) {
         kernel::machine::might_sleep();
-        self.sent.fetch_add(1, Relaxed);
-    }
-
-    /// Returns how many events were sent.
-    pub fn sent(&self) -> u64 {
-        self.sent.load(Relaxed)
     }
 }

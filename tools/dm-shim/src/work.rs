@@ -31,11 +31,6 @@ impl WorkQueue {
     pub fn drain(&self) {
         self.0.drain();
     }
-
-    /// Waits for all work that is queued or running now.
-    pub fn flush(&self) {
-        self.0.flush();
-    }
 }
 
 impl Deref for WorkQueue {
