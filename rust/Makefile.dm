@@ -35,7 +35,7 @@ quiet_cmd_dm_bindgen = BINDGEN $@
 		--with-derive-custom-struct '.*=MaybeZeroable' --with-derive-custom-union '.*=MaybeZeroable' \
 		--raw-line 'use kernel::bindings::*;' --raw-line 'use kernel::ffi;' --raw-line 'use pin_init::MaybeZeroable;' \
 		--allowlist-type 'target_type|dm_target|dm_dev|dm_table|mapped_device|dm_.*_fn|iterate_devices_callout_fn|status_type_t|map_info|dax_device|dax_access_mode|dm_report_zones_args|__BindgenBitfieldUnit' \
-		--allowlist-function 'dm_(register_target|unregister_target|get_device|put_device|devt_from_path|per_bio_data|accept_partial_bio|table_event|table_get_md|table_get_mode|disk|noflush_suspending|submit_bio_remap|suspended|preserve_.*)|bdev_count_inflight|kern_path|crc32c' \
+		--allowlist-function 'dm_(register_target|unregister_target|get_device|put_device|devt_from_path|per_bio_data|accept_partial_bio|table_event|table_get_md|table_get_mode|disk|noflush_suspending|submit_bio_remap|get_md|put|preserve_.*)|bdev_count_inflight|kern_path|crc32c' \
 		--allowlist-var 'DM_(MAPIO|ENDIO|TARGET)_.*|DM_PRESERVE_.*' \
 		-o $@ -- $(bindgen-c-flags) -fno-builtin -D__BINDGEN__ -DMODULE -I$(dm-dir) ; \
 	sed -Ei 's/pub const DM_PRESERVE_CONST_([a-zA-Z0-9_]*)/pub const \1/g' $@

@@ -15,7 +15,8 @@
 //! - [`log`]: records on their way to the store;
 //! - [`ground`]: what all of these stand on: [`state`] (what is known now), [`device`] (which
 //!   devices these are), [`space`] (an epoch's copies), [`events`] (what user space is told),
-//!   [`phase`], [`queues`] (where work is done), and [`boot`] (stores that have failed since boot).
+//!   [`phase`], [`queues`] (where work is done), [`boot`] (stores that have failed since boot), and
+//!   [`reserves`] (how much memory is set aside).
 //!
 //! # Lock order
 //!
@@ -36,6 +37,7 @@ mod log;
 mod phase;
 mod queues;
 mod read;
+mod reserves;
 mod session;
 mod space;
 mod state;
@@ -47,11 +49,13 @@ pub use device::Device;
 pub use device::Identity;
 pub use phase::read_deadline;
 pub use phase::Phase;
+pub use phase::TargetNumber;
 pub use queues::SharedQueues;
 pub use read::Kind;
 pub use read::Piece;
 pub use read::ReadBuffer;
 pub use read::Source;
+pub use reserves::Reserves;
 pub use space::Copies;
 pub use state::Epoch;
 pub use state::State;
@@ -70,7 +74,6 @@ use device::Uuids;
 use events::EventLog;
 use ground::Ground;
 use kernel::prelude::*;
-use kernel::sync::atomic::Atomic;
 use kernel::sync::Arc;
 use log::contents::Returned;
 use log::Log;
@@ -98,8 +101,6 @@ pub struct Engine {
     frozen: Frozen,
     upkeep: Arc<Upkeep>,
     writes: Arc<Writes>,
-    /// A target has begun to become active since one was last suspended.
-    is_bound: Atomic<bool>,
 }
 
 /// Refuses a persistent store for a table with `transient`. A transient store overwrites what is
@@ -194,6 +195,7 @@ impl Engine {
         identity: Identity,
         shape: Geometry,
         options: Options,
+        reserves: Reserves,
         shared: Arc<SharedQueues>,
     ) -> Result<Arc<Self>, Trouble> {
         let opened = Opened::new(identity)?;
@@ -213,15 +215,19 @@ impl Engine {
             shared,
             waker,
         };
-        Ok(Self::on(ground, found.superblocks)?)
+        Ok(Self::on(ground, found.superblocks, reserves)?)
     }
 
     /// Puts the parts on their ground, the lowest first. May sleep.
     ///
     /// Errors: `ENOMEM`.
-    fn on(ground: Ground, superblocks: Option<Superblocks>) -> Result<Arc<Self>> {
+    fn on(
+        ground: Ground,
+        superblocks: Option<Superblocks>,
+        reserves: Reserves,
+    ) -> Result<Arc<Self>> {
         let returned = Arc::new(Returned::new(), GFP_KERNEL)?;
-        let copier = Copier::new(ground.device.shape().chunk_bytes(), &returned)?;
+        let copier = Copier::new(ground.device.shape().chunk_bytes(), reserves, &returned)?;
         let log = Log::new(&ground, returned.clone(), copier.slots())?;
         let session = Session::new(&ground, log.clone(), superblocks)?;
         let changes = Changes::new(&ground, log.clone(), session.clone())?;
@@ -236,7 +242,6 @@ impl Engine {
             frozen,
             upkeep,
             writes,
-            is_bound: Atomic::new(false),
         };
         Ok(Arc::new(engine, GFP_KERNEL)?)
     }

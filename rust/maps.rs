@@ -8,12 +8,14 @@
 //! - [`Word`]: 64 chunks at once;
 //! - [`Bitmap`]: marks, regions, released chunks;
 //! - [`Protection`]: which chunks are protected;
-//! - [`Index`]: the positions of copies in the store.
+//! - [`Index`]: the positions of copies in the store;
+//! - [`Claims`]: which chunks are being copied.
 
 #![forbid(unsafe_code)]
 
 mod bitmap;
 mod chunk;
+mod claims;
 mod index;
 mod protection;
 pub mod region;
@@ -30,6 +32,7 @@ pub use chunk::MAX_CHUNK_SECTORS;
 pub use chunk::MAX_PERSISTENT_CHUNK_SECTORS;
 pub use chunk::MIN_CHUNK_SECTORS;
 pub use chunk::SECTOR_BYTES;
+pub use claims::Claims;
 pub use index::Index;
 pub use index::Room;
 pub use protection::Designation;

@@ -61,6 +61,21 @@ impl RawTarget {
         unsafe { (*self.0.as_ptr()).table }
     }
 
+    /// Returns true if device-mapper still lets the mapped device be used.
+    fn is_device_known(&self) -> bool {
+        // SAFETY: The table of a valid target is valid.
+        let md = unsafe { bindings::dm_table_get_md(self.table()) };
+        // SAFETY: A table's mapped device is valid, and has a disk.
+        let devt = unsafe { bindings::dm_preserve_disk_devt(bindings::dm_disk(md)) };
+        // SAFETY: Any number may be asked for.
+        let found = unsafe { bindings::dm_get_md(devt) };
+        if !found.is_null() {
+            // SAFETY: `dm_get_md` has taken the reference.
+            unsafe { bindings::dm_put(found) };
+        }
+        found == md
+    }
+
     /// The kobject of the mapped device's disk.
     fn disk(&self) -> Option<DiskKobject> {
         // SAFETY: The table of a valid target is valid.
@@ -108,14 +123,15 @@ impl Events {
         })
     }
 
-    /// Returns true if the target's device is suspended (`dm_suspended()`), or the target has gone.
-    /// Atomic context.
-    pub fn is_suspended(&self) -> bool {
+    /// Returns true if the target's device is being removed (`dm_get_md()` does not find it any
+    /// longer), or the target has gone. A target that is destroyed although it is not has been
+    /// replaced: another table has its place. (Removal and a reload at the same instant look like
+    /// removal.) Atomic context.
+    pub fn is_device_removed(&self) -> bool {
         let target = self.target.lock();
-        target.as_ref().is_none_or(|target| {
-            // SAFETY: By the type invariant the target is valid while the lock is held.
-            unsafe { bindings::dm_suspended(target.0.as_ptr()) != 0 }
-        })
+        target
+            .as_ref()
+            .is_none_or(|target| !target.is_device_known())
     }
 
     /// The disk's kobject, if the target still exists.

@@ -8,6 +8,7 @@
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
 use super::list::Node;
+use super::pages::Pages;
 use super::BlockDevice;
 use super::Status;
 use crate::bindings;
@@ -44,7 +45,8 @@ pub(super) fn pages_of<D>(io: &Io<D>, bytes: u32) -> impl Iterator<Item = &Page>
 
 /// A bio with pages and a companion of type `D`.
 ///
-/// Wraps a C `struct bio` of our own (`bio_init()`) and a `struct page` for each 4 KiB.
+/// Wraps a C `struct bio` of our own (`bio_init()`) and a `struct page` for each 4 KiB,
+/// of its own or [borrowed](Pages).
 ///
 /// # Examples
 ///
@@ -89,7 +91,7 @@ pub(super) fn pages_of<D>(io: &Io<D>, bytes: u32) -> impl Iterator<Item = &Page>
 ///
 /// # Invariants
 ///
-/// - `bio` is initialised, and its table is `vecs`, with room for one entry per page.
+/// - `bio` is initialised, and its table is `vecs`, with room for an entry for each page.
 /// - It is not in flight, or this object is owned by the block layer through `bi_private`.
 pub struct Io<D> {
     bio: Opaque<bindings::bio>,
@@ -103,25 +105,27 @@ pub struct Io<D> {
 unsafe impl<D: Send> Send for Io<D> {}
 
 impl<D> Io<D> {
-    /// Allocates pages for `bytes` bytes, at most 1 MiB (`alloc_pages()`). May sleep. Errors:
-    /// `ENOMEM`, and `EINVAL` for no bytes or too many.
+    /// Allocates an I/O with pages for `bytes` bytes, at most 1 MiB (`alloc_pages()`). May sleep.
+    /// Errors: `ENOMEM`, and `EINVAL` for no bytes or too many.
     pub fn new(bytes: usize, data: D) -> Result<KBox<Self>> {
+        let mut io = Self::without_pages(bytes, data)?;
+        io.borrow_pages(&mut Pages::new(bytes.div_ceil(PAGE_SIZE))?, bytes)?;
+        Ok(io)
+    }
+
+    /// Allocates an I/O that can borrow pages for `bytes` bytes, at most 1 MiB. May sleep. Errors:
+    /// `ENOMEM`, and `EINVAL` for no bytes or too many.
+    pub fn without_pages(bytes: usize, data: D) -> Result<KBox<Self>> {
         let count = bytes.div_ceil(PAGE_SIZE);
         // CAST: A small constant.
         if count == 0 || count > bindings::BIO_MAX_VECS as usize {
             return Err(EINVAL);
         }
-        let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
-        for _ in 0..count {
-            // Zeroed: nobody is to read what was there before.
-            pages.push(Page::alloc_page(GFP_KERNEL | __GFP_ZERO)?, GFP_KERNEL)?;
-        }
-        let vecs = KVec::from_elem(bindings::bio_vec::default(), count, GFP_KERNEL)?;
         let mut io = KBox::new(
             Self {
                 bio: Opaque::uninit(),
-                vecs,
-                pages,
+                vecs: KVec::from_elem(bindings::bio_vec::default(), count, GFP_KERNEL)?,
+                pages: KVec::with_capacity(count, GFP_KERNEL)?,
                 data,
             },
             GFP_KERNEL,
@@ -129,6 +133,29 @@ impl<D> Io<D> {
         // INVARIANT: This initialises the bio.
         io.reset(core::ptr::null_mut(), bindings::req_op_REQ_OP_READ);
         Ok(io)
+    }
+
+    /// Takes pages for `bytes` bytes from a reserve; their content is what was there before. Does
+    /// not allocate. Errors: `ENOMEM` when so many are not left or do not fit in; then it has those
+    /// that it had.
+    pub fn borrow_pages(&mut self, from: &mut Pages, bytes: usize) -> Result {
+        let count = bytes.div_ceil(PAGE_SIZE);
+        if count > from.left() || count > self.vecs.len() - self.pages.len() {
+            return Err(ENOMEM);
+        }
+        for _ in 0..count {
+            let page = from.lend().ok_or(ENOMEM)?;
+            // There is room for as many as the table has.
+            self.pages.push_within_capacity(page).map_err(|_| ENOMEM)?;
+        }
+        Ok(())
+    }
+
+    /// Gives all pages to a reserve.
+    pub fn return_pages(&mut self, to: &mut Pages) {
+        while let Some(page) = self.pages.pop() {
+            to.take_back(page);
+        }
     }
 
     /// How many bytes fit in.
@@ -142,8 +169,8 @@ impl<D> Io<D> {
     }
 
     fn reset(&mut self, bdev: *mut bindings::block_device, flags: u32) {
-        // CAST: At most 256 pages.
-        let max = self.pages.len() as u16;
+        // CAST: At most 256 entries.
+        let max = self.vecs.len() as u16;
         // SAFETY: The bio is not in flight and may be overwritten; the table has room for `max`
         // entries and lives as long as the bio. A null device is allowed until the bio is
         // submitted.

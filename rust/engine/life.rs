@@ -2,32 +2,17 @@
 
 //! The life of an engine: what device-mapper's calls to its targets do to it.
 //!
-//! # States ([`Phase`])
-//!
-//! 1. `Setup`: made by a target's constructor; no write has come yet.
-//! 2. `Active`: a target of the engine is resumed, every write passes through it.
-//! 3. `Suspended`: nothing is written, or writes no longer pass through here (after a reload to
-//!    another target): "unmarked" proves nothing until the engine is active again.
-//! 4. `Dead`: the last target is gone.
-//!
-//! 1 or 3 leads to 2 at resume, 2 to 3 at postsuspend, all to 4 when the last target is destroyed.
-//!
-//! An engine is *bypassed* when the target that was active is destroyed, and no other of the engine
-//! had begun to become active: a foreign table has taken its place, and writes pass that the engine
-//! does not see. A target of the engine that was loaded meanwhile must not become active any
-//! longer; the next table gets an engine of its own.
+//! Its states are in [`phase`](crate::engine::phase).
 
 #![forbid(unsafe_code)]
 
 use crate::dm;
 use crate::dm::Events;
 use crate::dm::NoIo;
-use crate::engine::phase::Phase;
+use crate::engine::phase::TargetNumber;
 use crate::engine::Engine;
 use crate::uapi::args::Options;
 use kernel::prelude::*;
-use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 
 impl Engine {
@@ -44,15 +29,13 @@ impl Engine {
     /// length. Allocates only if the device has grown.
     ///
     /// Errors: `EBUSY` if the engine was bypassed, those of growing.
-    pub fn bind(&self, sectors: u64, options: Options) -> Result {
-        if self.ground.phases.was_bypassed() {
+    pub fn bind(&self, target: TargetNumber, sectors: u64, options: Options) -> Result {
+        self.ground.phases.begin(target).inspect_err(|_| {
             pr_err!(
                 "{}: writes have gone past this table since it was loaded: load it again\n",
                 self.ground.device.live()
             );
-            return Err(EBUSY);
-        }
-        self.is_bound.store(true, Release);
+        })?;
         self.ground.waker.set(Some(self.writes.clone()));
         self.ground.device.set_options(options);
         if self.ground.device.is_persistent() {
@@ -83,7 +66,7 @@ impl Engine {
     /// Makes the engine active: from now on writes come.
     pub fn activate(&self) {
         self.keep_held();
-        self.ground.phases.set(Phase::Active);
+        self.ground.phases.activate();
         if self.log.is_failing() {
             self.upkeep.start_checkpoint();
         }
@@ -105,8 +88,7 @@ impl Engine {
     /// either, then closes a persistent store. Copies may outlive their bios, which are submitted
     /// without them if need shrinks.
     pub fn deactivate(&self) {
-        self.ground.phases.set(Phase::Suspended);
-        self.is_bound.store(false, Release);
+        self.ground.phases.suspend();
         self.writes.wait_for_copies();
         self.flush_work();
         if self.ground.device.is_persistent() {
@@ -114,19 +96,19 @@ impl Engine {
         }
     }
 
-    /// Takes note that a target that has been active is destroyed, and whether its table
-    /// `is_replaced` by another one that is active. Unless another target of the engine has begun
-    /// to become active, the engine is bypassed: it is never active again, since a table may have
-    /// been there for a moment that nobody saw.
-    pub fn note_destroyed(&self, is_replaced: bool) {
-        if self.ground.phases.now() == Phase::Suspended && !self.is_bound.load(Acquire) {
-            self.ground.phases.set_bypassed(is_replaced);
+    /// Takes note that a target is destroyed, and whether that is because its device is removed. If
+    /// a foreign table has its place, the store says from now on that it must not be believed. May
+    /// sleep.
+    pub fn note_destroyed(&self, target: TargetNumber, is_removed: bool) {
+        if self.ground.phases.note_destroyed(target, is_removed) {
+            let _noio = NoIo::enter();
+            self.upkeep.store_bypassed();
         }
     }
 
     /// Ends the engine after its last target. The caller keeps a reference.
     pub fn shut_down(&self) {
-        self.ground.phases.set(Phase::Dead);
+        self.ground.phases.end();
         self.writes.wait_for_copies();
         // A completion that has handed its copy back may still hold a reference.
         dm::synchronize_rcu();
@@ -144,6 +126,6 @@ impl Engine {
     pub fn remember_end(&self) {
         // The registry's lock is held, which other devices' preresume waits for.
         let _noio = NoIo::enter();
-        self.session.remember_end(self.ground.phases.was_replaced());
+        self.session.remember_end();
     }
 }

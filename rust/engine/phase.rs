@@ -1,11 +1,30 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which phase an engine is in, and waiting until it is active. [`life`](crate::engine::life) leads
-//! from one to the next, and has their states.
+//! Which phase an engine is in, which of its targets brought it there, and waiting until it is
+//! active.
+//!
+//! # States
+//!
+//! 1. `Setup`: made by a target's constructor; no write has come yet.
+//! 2. `Active`: a target of the engine is resumed, every write passes through it.
+//! 3. `Suspended`: nothing is written, or writes no longer pass through here (after a reload to
+//!    another target): "unmarked" proves nothing until the engine is active again.
+//! 4. `Bypassed`: a foreign table has the place of the engine's, and writes pass that the engine
+//!    does not see. It never becomes active again: the next table gets an engine of its own.
+//! 5. `Dead`: the last target is gone.
+//!
+//! 1 or 3 leads to 2 at resume, 2 to 3 at postsuspend, all to 5 when the last target is destroyed.
+//!
+//! Each target has a number, and the *turn* is that of the last one that began to become active. A
+//! target that is destroyed while it has the turn has been taken out of its device's place: if the
+//! device is not being removed, 1, 2 and 3 lead to 4. One that has not the turn has never been in
+//! that place, or another of the engine's has taken it.
+//!
+//! [`life`](crate::engine::life) says what an engine does then.
 //!
 //! # Lock order
 //!
-//! `suspending`, then the target's in [`Events`]. `phase` is taken alone.
+//! `suspending`, then the target's in [`Events`]. `now` is taken alone.
 
 #![forbid(unsafe_code)]
 
@@ -15,9 +34,6 @@ use kernel::new_condvar;
 use kernel::new_mutex;
 use kernel::new_spinlock;
 use kernel::prelude::*;
-use kernel::sync::atomic::Acquire;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Release;
 use kernel::sync::Arc;
 use kernel::sync::CondVar;
 use kernel::sync::CondVarTimeoutResult;
@@ -39,6 +55,8 @@ pub enum Phase {
     Active,
     /// No write passes through the engine.
     Suspended,
+    /// Writes go past the engine.
+    Bypassed,
     /// The last target is gone.
     Dead,
 }
@@ -48,17 +66,25 @@ pub fn read_deadline() -> u64 {
     dm::monotonic_ns() + u64::from(READ_WAITS_MS) * NS_PER_MS
 }
 
+/// The number of a target of an engine, from 1 on.
+pub type TargetNumber = u64;
+
+/// Where an engine is in its states.
+struct Now {
+    phase: Phase,
+    /// The target that has the turn; 0 for none yet.
+    turn: TargetNumber,
+    /// The last target that was made.
+    last: TargetNumber,
+}
+
 /// The phase of an engine, and who waits for the next.
 #[pin_data]
 pub struct Phases {
     #[pin]
-    phase: Mutex<Phase>,
+    now: Mutex<Now>,
     #[pin]
     changed: CondVar,
-    /// Writes have gone past the engine: it does not become active any longer.
-    was_bypassed: Atomic<bool>,
-    /// Another table took the device's place, and was active: writes went past for certain.
-    was_replaced: Atomic<bool>,
     /// The target that is being suspended noflush.
     #[pin]
     suspending: SpinLock<Option<Arc<Events>>>,
@@ -67,42 +93,77 @@ pub struct Phases {
 impl Phases {
     /// Begins with [`Phase::Setup`].
     pub(super) fn new() -> impl PinInit<Self> {
+        let now = Now {
+            phase: Phase::Setup,
+            turn: 0,
+            last: 0,
+        };
         pin_init!(Self {
-            phase <- new_mutex!(Phase::Setup, "Phases::phase"),
+            now <- new_mutex!(now, "Phases::now"),
             changed <- new_condvar!("Phases::changed"),
-            was_bypassed: Atomic::new(false),
-            was_replaced: Atomic::new(false),
             suspending <- new_spinlock!(None, "Phases::suspending"),
         })
     }
 
     /// Returns the phase. May sleep.
     pub fn now(&self) -> Phase {
-        *self.phase.lock()
+        self.now.lock().phase
     }
 
-    /// Changes the phase.
-    pub(super) fn set(&self, phase: Phase) {
-        *self.phase.lock() = phase;
-        self.changed.notify_all();
+    /// Returns the number of a new target. May sleep.
+    pub fn new_target(&self) -> TargetNumber {
+        let mut now = self.now.lock();
+        now.last += 1;
+        now.last
     }
 
-    /// Returns true if writes have gone past the engine.
-    pub fn was_bypassed(&self) -> bool {
-        self.was_bypassed.load(Acquire)
-    }
-
-    /// Takes note that writes may go past the engine from now on, or do if its table `is_replaced`.
-    pub(super) fn set_bypassed(&self, is_replaced: bool) {
-        self.was_bypassed.store(true, Release);
-        if is_replaced {
-            self.was_replaced.store(true, Release);
+    /// Gives the turn to a target that begins to become active.
+    ///
+    /// Errors: `EBUSY` if the engine was bypassed, or has ended.
+    pub(super) fn begin(&self, target: TargetNumber) -> Result {
+        let mut now = self.now.lock();
+        match now.phase {
+            Phase::Bypassed | Phase::Dead => Err(EBUSY),
+            Phase::Setup | Phase::Active | Phase::Suspended => {
+                now.turn = target;
+                Ok(())
+            }
         }
     }
 
-    /// Returns true if another table was active in the engine's place.
-    pub(super) fn was_replaced(&self) -> bool {
-        self.was_replaced.load(Acquire)
+    /// Writes pass through the engine from now on: the target that has the turn is active.
+    pub(super) fn activate(&self) {
+        self.change(Phase::Active);
+    }
+
+    /// The target that has the turn is suspended.
+    pub(super) fn suspend(&self) {
+        self.change(Phase::Suspended);
+    }
+
+    /// The last target is gone.
+    pub(super) fn end(&self) {
+        self.now.lock().phase = Phase::Dead;
+        self.changed.notify_all();
+    }
+
+    /// Takes note that a target is destroyed, and whether that is because its device is removed.
+    /// Returns true if the engine is bypassed from now on.
+    pub(super) fn note_destroyed(&self, target: TargetNumber, is_removed: bool) -> bool {
+        let has_turn = self.now.lock().turn == target;
+        has_turn && !is_removed && self.change(Phase::Bypassed)
+    }
+
+    /// Changes the phase of an engine that is neither bypassed nor dead. Returns true if it has.
+    fn change(&self, phase: Phase) -> bool {
+        let mut now = self.now.lock();
+        if matches!(now.phase, Phase::Bypassed | Phase::Dead) {
+            return false;
+        }
+        now.phase = phase;
+        drop(now);
+        self.changed.notify_all();
+        true
     }
 
     /// Waits until writes pass through the engine again, at most until `deadline` (of
@@ -110,12 +171,11 @@ impl Phases {
     ///
     /// Errors: `ENODEV` when they never will, `ETIMEDOUT` at the deadline, `EINTR` for a signal.
     pub fn wait_until_active(&self, deadline: u64) -> Result {
-        let mut phase = self.phase.lock();
+        let mut now = self.now.lock();
         loop {
-            match *phase {
+            match now.phase {
                 Phase::Active => return Ok(()),
-                Phase::Dead => return Err(ENODEV),
-                Phase::Setup | Phase::Suspended if self.was_bypassed() => return Err(ENODEV),
+                Phase::Bypassed | Phase::Dead => return Err(ENODEV),
                 Phase::Setup | Phase::Suspended => (),
             }
             let left = deadline.saturating_sub(dm::monotonic_ns());
@@ -124,7 +184,7 @@ impl Phases {
             }
             let left = u32::try_from(left.div_ceil(NS_PER_MS)).unwrap_or(u32::MAX);
             let left = msecs_to_jiffies(left);
-            let waited = self.changed.wait_interruptible_timeout(&mut phase, left);
+            let waited = self.changed.wait_interruptible_timeout(&mut now, left);
             if matches!(waited, CondVarTimeoutResult::Signal { .. }) {
                 return Err(EINTR);
             }

@@ -205,7 +205,7 @@ impl Frozen {
         // Asked after the look: what was not marked by now has not been written by now.
         match self.phases.now() {
             Phase::Active => Ok(true),
-            Phase::Dead => Err(ENODEV),
+            Phase::Bypassed | Phase::Dead => Err(ENODEV),
             Phase::Setup | Phase::Suspended => Err(EAGAIN),
         }
     }

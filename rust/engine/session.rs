@@ -13,11 +13,12 @@
 //! 5. *Failing*: not even a superblock can be written, and `on_error=block` holds back writes that
 //!    should be logged. Writing is tried again once a second. Snapshots stay; see
 //!    [`upkeep`](crate::engine::upkeep).
-//! 6. *Broken*: writes that could not be logged pass. The superblocks say so, if they could be
-//!    written.
+//! 6. *Broken*: writes pass that could not be logged, or that were not seen, as a foreign table has
+//!    the live device's place. The superblocks say so, if they could be written.
 //!
 //! 1, 2 or 4 leads to 3 at preresume, 3 to 4 at postsuspend, 3 to 5 or 6 when a write to the store
-//! fails, 5 to 6 when a superblock could be written, or `on_error=continue` is loaded.
+//! fails, 5 to 6 when a superblock could be written, or `on_error=continue` is loaded, and all to 6
+//! when the table is replaced by a foreign one.
 //!
 //! The next activation finds a store that vanished while it was failing in state 3: its log has
 //! every write that passed. A store that vanished while it was broken, before a superblock could
@@ -146,11 +147,10 @@ impl Session {
         })
     }
 
-    /// Remembers what to believe of a store that is not closed. `was_replaced` says that another
-    /// table was active in the engine's place. Nothing is written to the store any longer, and
-    /// nobody else has opened it yet.
-    pub(super) fn remember_end(&self, was_replaced: bool) {
-        let is_intact = !self.log.is_given_up() && !was_replaced;
+    /// Remembers what to believe of a store that is not closed. Nothing is written to the store any
+    /// longer, and nobody else has opened it yet.
+    pub(super) fn remember_end(&self) {
+        let is_intact = !self.log.is_given_up();
         let guard = self.superblocks.lock();
         let ended = (*guard)
             .as_ref()

@@ -21,6 +21,7 @@ use crate::dm::Target;
 use crate::dm::Ticket;
 use crate::engine::Engine;
 use crate::engine::Identity;
+use crate::engine::TargetNumber;
 use crate::format::BLOCK_BYTES;
 use crate::interface::registry;
 use crate::interface::status::Figures;
@@ -35,8 +36,6 @@ use core::fmt;
 use core::fmt::Write;
 use kernel::prelude::*;
 use kernel::str::CString;
-use kernel::sync::atomic::Atomic;
-use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 
 /// A target `preserve` in a table.
@@ -45,7 +44,7 @@ pub(crate) struct Live {
     options: Options,
     sectors: u64,
     events: Arc<Events>,
-    was_active: Atomic<bool>,
+    number: TargetNumber,
 }
 
 #[vtable]
@@ -102,11 +101,11 @@ impl Target for Live {
         table.accept_flushes();
         table.accept_discards_and_zeroes();
         let live = Self {
+            number: engine.phases().new_target(),
             engine,
             options: line.options,
             sectors: table.len(),
             events: table.events(),
-            was_active: Atomic::new(false),
         };
         Ok(KBox::pin(live, GFP_KERNEL)?)
     }
@@ -138,7 +137,7 @@ impl Target for Live {
 
     fn preresume(&self) -> Result {
         let _noio = crate::dm::NoIo::enter();
-        self.engine.bind(self.sectors, self.options)?;
+        self.engine.bind(self.number, self.sectors, self.options)?;
         // The store may have failed already.
         self.engine.events().set_sink(self.events.clone());
         // Without its files in sysfs the device still does its work.
@@ -152,7 +151,6 @@ impl Target for Live {
     }
 
     fn resume(&self) {
-        self.was_active.store(true, Relaxed);
         self.engine.activate();
     }
 
@@ -294,11 +292,8 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        // A device that is removed is suspended meanwhile; one whose table was replaced is not, and
-        // its writes pass through the other table.
-        if self.was_active.load(Relaxed) {
-            self.engine.note_destroyed(!self.events.is_suspended());
-        }
+        let is_removed = self.events.is_device_removed();
+        self.engine.note_destroyed(self.number, is_removed);
         registry::release(&self.engine, registry::Use::Target);
     }
 }

@@ -15,6 +15,7 @@ use crate::dm::NoIo;
 use crate::engine::Engine;
 use crate::engine::Identity;
 use crate::engine::Phase;
+use crate::engine::Reserves;
 use crate::engine::SharedQueues;
 use crate::maps::Geometry;
 use crate::store::Trouble;
@@ -129,7 +130,7 @@ fn check(
             false => Ok(false),
         };
     }
-    if there == identity && engine.phases().was_bypassed() {
+    if there == identity && engine.phases().now() == Phase::Bypassed {
         // It never becomes active again.
         return Ok(false);
     }
@@ -210,6 +211,7 @@ pub(super) fn acquire(
             identity,
             shape,
             options,
+            Reserves::DEFAULT,
             registry.queues.clone(),
         )?);
     }

@@ -88,7 +88,7 @@ fn state_code(engine: &Engine) -> u32 {
         Phase::Active if engine.has_failed() => uapi::STATE_FAILED,
         Phase::Active if engine.writes().is_blocked() => uapi::STATE_BLOCKED,
         Phase::Active => uapi::STATE_ACTIVE,
-        Phase::Setup | Phase::Suspended | Phase::Dead => uapi::STATE_SUSPENDED,
+        Phase::Setup | Phase::Suspended | Phase::Bypassed | Phase::Dead => uapi::STATE_SUSPENDED,
     }
 }
 /// Returns the number of chunks that are marked in any of some epochs. Nearly always that is one

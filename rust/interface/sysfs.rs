@@ -131,7 +131,7 @@ const MAPS: [File; MAP_ROLES.len()] = [
 fn engine(devt: DevT) -> Result<Arc<Engine>> {
     let engine = registry::find(devt).ok_or(ENODEV)?;
     match engine.phases().now() {
-        Phase::Dead => Err(ENODEV),
+        Phase::Bypassed | Phase::Dead => Err(ENODEV),
         _ => Ok(engine),
     }
 }

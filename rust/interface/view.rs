@@ -179,7 +179,7 @@ impl Target for View {
         match kind {
             StatusKind::Info => {
                 let word = match reader.engine.phases().now() {
-                    Phase::Dead => "detached",
+                    Phase::Bypassed | Phase::Dead => "detached",
                     _ if reader.snapshot.is_dropped() => "dropped",
                     _ => "valid",
                 };

@@ -174,7 +174,7 @@ impl Log {
             self.space
                 .with_segments(|segments| segments.unreserve(chunks));
             // Each has counted a header of its own, and may now share one: space comes back.
-            self.waker.note();
+            self.waker.note_space();
             if let Some(unsettled) = inner.unsettled.get_mut(slot) {
                 *unsettled = Some(place);
             }

@@ -85,7 +85,7 @@ impl Session {
         self.space
             .with_segments(|segments| segments.free_waiting(waiting));
         // Writes may wait for them.
-        self.waker.look_again();
+        self.waker.space_has_come();
         if some_wait {
             self.log.retire_soon();
         }

@@ -54,6 +54,22 @@ impl Upkeep {
         self.waker.look_again();
     }
 
+    /// Gives the store up, as a foreign table has the place of the live device's: whoever activates
+    /// the device again must find that writes have passed which the store does not know of. It is
+    /// closed by now, and the engine ends.
+    pub(in crate::engine) fn store_bypassed(self: &Arc<Self>) {
+        self.log.fail();
+        let Some(broken) = self.session.write_broken(|| true) else {
+            return;
+        };
+        pr_err!(
+            "{}: another table has the place of this one, and writes go past the store: all \
+             snapshots are lost; once the table is back, make a full backup\n",
+            self.device.live()
+        );
+        self.tell_unwritten(broken.written);
+    }
+
     /// Gives up all snapshots, as the log is given up: no write waits for the store any longer, and
     /// nobody has what it preserved.
     fn end_snapshots(self: &Arc<Self>, error: Error, written: Result) {
@@ -66,6 +82,11 @@ impl Upkeep {
         self.give_up_all(c"the store failed");
         self.events.add(Event::Invalid);
         self.events.add(Event::Failed);
+        self.tell_unwritten(written);
+    }
+
+    /// Tells that the store does not say that it is given up, if that is so.
+    fn tell_unwritten(&self, written: Result) {
         if let Err(error) = written {
             pr_err!(
                 "{}: that could not be written to the store ({error:?}): do not use its content \

@@ -21,11 +21,11 @@
 //! looks at them only after what they wait for:
 //!
 //! - parked bios, and copies that could not settle: when the gate can be entered;
-//! - bios that wait for a region: when an announcement has ended, or something was noted and
-//!   the log has failed;
-//! - bios that wait for space or for the store: when something was noted in the
-//!   [waker](crate::engine::wake);
-//! - bios that wait for a slot: as many as there are free slots.
+//! - bios that wait for a region: when its announcement has ended;
+//! - bios that wait until one more region can be announced, or for a slot: as many as can go on;
+//! - bios that wait for space: in their order, as far as there is some, when some has come;
+//! - those and bios that wait for the store: when something else was noted in the
+//!   [waker](crate::engine::wake), such as the end of a need.
 //!
 //! A run of the work ends after some rounds, and goes on behind what else is queued.
 //!
@@ -132,7 +132,11 @@ impl Writes {
         self.look_again(copier);
         let mut finished = self.returned.take();
         copier.pending.append(&mut self.incoming.lock());
-        if finished.is_empty() && copier.pending.is_empty() && !copier.can_use_slot() {
+        if finished.is_empty()
+            && copier.pending.is_empty()
+            && !copier.can_use_slot()
+            && !copier.regions.can_go_on()
+        {
             return false;
         }
         while let Some(io) = finished.pop() {
@@ -143,7 +147,7 @@ impl Writes {
         if !copier.read.is_empty() {
             self.log.append_contents(&mut copier.read);
         }
-        self.use_slots(copier);
+        self.take_turns(copier);
         // Those that become pending meanwhile wait for the next round.
         let mut pending = copier.pending.take();
         while let Some(bio) = pending.pop() {
@@ -163,27 +167,47 @@ impl Writes {
             }
         }
         self.settle_lost(copier);
-        let has_news = self.waker.take_news();
         if !copier.regions.is_idle() {
-            self.open_regions(copier, has_news);
+            self.open_regions(copier);
         }
-        if has_news {
-            // Space may have come, the store may have been given up, or the bios have to go back to
-            // device-mapper: they find out.
+        let has_space = self.waker.take_space_news();
+        if self.waker.take_news() {
+            // Need may have shrunk, the store may have been given up, or the bios have to go back
+            // to device-mapper: they find out.
             copier.pending.append(&mut copier.wait_store);
             copier.pending.append(&mut copier.wait_space);
+        } else if has_space {
+            self.use_space(copier);
         }
     }
 
-    /// Gives free slots to bios that wait for one. Takes only as many bios as there are slots,
-    /// since many more may wait.
-    fn use_slots(self: &Arc<Self>, copier: &mut Copier) {
-        while !copier.idle.is_empty() {
-            let Some(bio) = copier.wait_slot.pop() else {
+    /// Lets those go on whose turn it is: gives free slots to bios that wait for one, and announces
+    /// regions for bios that wait until one more can be. Takes only as many bios as there is room
+    /// for, since many more may wait.
+    fn take_turns(self: &Arc<Self>, copier: &mut Copier) {
+        while copier.can_use_slot() {
+            if let Some(bio) = copier.wait_slot.pop() {
+                self.advance_bio(copier, bio);
+            }
+        }
+        while copier.regions.can_go_on() {
+            if let Some(bio) = copier.regions.queue.pop() {
+                self.advance_bio(copier, bio);
+            }
+        }
+    }
+
+    /// Looks again at bios that wait for space, in their order, as some has come; stops at the
+    /// first that has to wait further.
+    fn use_space(self: &Arc<Self>, copier: &mut Copier) {
+        let mut waiting = copier.wait_space.take();
+        while copier.wait_space.is_empty() {
+            let Some(bio) = waiting.pop() else {
                 return;
             };
             self.advance_bio(copier, bio);
         }
+        copier.wait_space.append(&mut waiting);
     }
 
     /// Moves a bio on as far as it goes.
@@ -207,12 +231,9 @@ impl Writes {
         let marks = matches!(step, Step::Again).then(|| present.marks.clone());
         drop(present);
         match step {
-            Step::Wait(chunk) => match copier.claim_of(chunk) {
-                Some(claim) => claim.waiters.push(bio),
-                None => copier.pending.push(bio),
-            },
+            Step::Wait(chunk) => copier.wait_for_claim(chunk, bio),
             Step::Copy(..) | Step::Announce(_) if self.log.is_failing() => {
-                self.wait_for_store(copier, bio)
+                copier.wait_for_store(bio, self.phases.can_requeue())
             }
             Step::Copy(run, epoch) => self.start_copies(copier, bio, run, epoch),
             Step::Announce(run) => self.announce(copier, bio, run),
@@ -223,15 +244,6 @@ impl Writes {
                 }
                 copier.pending.push(bio);
             }
-        }
-    }
-
-    /// Keeps a bio until the store is given up; or gives it back to device-mapper during a noflush
-    /// suspend.
-    fn wait_for_store(&self, copier: &mut Copier, bio: HeldBio) {
-        match self.phases.can_requeue() {
-            true => bio.end(Status::REQUEUE),
-            false => copier.wait_store.push(bio),
         }
     }
 
@@ -286,7 +298,7 @@ impl Writes {
             let step = self.next_step(copier, &present, rest);
             drop(present);
             match step {
-                Step::Copy(run, epoch) if !copier.idle.is_empty() => {
+                Step::Copy(run, epoch) if copier.has_slot() => {
                     match self.begin(copier, run, epoch) {
                         Begun::Copying(_, end) => at = end,
                         Begun::NoSlot | Begun::NoSpace | Begun::NoMemory => return,
@@ -308,10 +320,7 @@ impl Writes {
     ) -> Option<u64> {
         match self.begin(copier, run, epoch) {
             Begun::Copying(slot, end) => {
-                match copier.claim_in(slot) {
-                    Some(claim) => claim.waiters.push(bio),
-                    None => copier.pending.push(bio),
-                }
+                copier.wait_for_copy(slot, bio);
                 Some(end)
             }
             Begun::NoSlot => {

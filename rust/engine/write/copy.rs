@@ -16,9 +16,9 @@
 //!    up and need is decided again. While the gate is closed the copy is *unsettled*; it settles
 //!    when it has opened.
 //!
-//! A copy takes what is short when it begins, and waits for nothing: slot, space, leaves for the
-//! marks. Room in the index is made right before it settles, for the worst case, and nobody can use
-//! it first: only the copier adds to an index, one copy after the other. The
+//! A copy takes what is short when it begins, and waits for nothing: slot, pages, space, leaves for
+//! the marks. Room in the index is made right before it settles, for the worst case, and nobody can
+//! use it first: only the copier adds to an index, one copy after the other. The
 //! [copier](crate::engine::write::copier) drives it.
 
 #![forbid(unsafe_code)]
@@ -56,7 +56,7 @@ impl IoDone for Copy {
 pub(in crate::engine) enum Begun {
     /// In this slot, up to this chunk.
     Copying(usize, u64),
-    /// All slots are in use.
+    /// There is no slot, or no page for it.
     NoSlot,
     /// The store is full.
     NoSpace,
@@ -65,22 +65,22 @@ pub(in crate::engine) enum Begun {
 }
 
 impl Writes {
-    /// Claims the part of a run that there is space for, and starts reading it. Must be called
-    /// outside the gate, as it allocates.
+    /// Claims the part of a run that there are pages and space for, and starts reading it. Must be
+    /// called outside the gate, as it allocates.
     pub(in crate::engine) fn begin(
         self: &Arc<Self>,
         copier: &mut Copier,
         run: Chunks,
         epoch: u64,
     ) -> Begun {
-        let Some(mut io) = copier.idle.pop() else {
+        let Some((mut io, most)) = copier.take_slot() else {
             return Begun::NoSlot;
         };
-        let run = match self.reserve(&mut io.data, run, epoch) {
+        let end = run.end.min(run.start.saturating_add(most));
+        let run = match self.reserve(&mut io.data, Chunks { end, ..run }, epoch) {
             Ok(Some(run)) => run,
             refused => {
-                io.data.copies = None;
-                copier.idle.push(io);
+                copier.free_slot(io);
                 return match refused {
                     Ok(_) => Begun::NoSpace,
                     Err(_) => Begun::NoMemory,
@@ -88,10 +88,9 @@ impl Writes {
             }
         };
         let slot = io.data.slot;
-        if copier.claim(slot, run).is_err() {
+        if copier.claim(&mut io, run).is_err() {
             self.give_back(&mut io.data, run, 0);
-            io.data.copies = None;
-            copier.idle.push(io);
+            copier.free_slot(io);
             return Begun::NoMemory;
         }
         self.read(io, run);
@@ -148,7 +147,7 @@ impl Writes {
             copies.give_back_space(copy.position + keep, run.len().saturating_sub(keep));
         }
         // Others may wait for it.
-        self.waker.look_again();
+        self.waker.space_has_come();
     }
 
     fn read(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {
@@ -190,7 +189,7 @@ impl Writes {
     /// Moves on a copy whose read or write is done.
     pub(super) fn advance_copy(self: &Arc<Self>, copier: &mut Copier, io: KBox<Io<Copy>>) {
         let Some(run) = copier.chunks_of(&io) else {
-            copier.idle.push(io);
+            copier.free_slot(io);
             return;
         };
         match (io.data.stage, io.data.status == Status::OK) {
@@ -285,7 +284,7 @@ impl Writes {
     /// above.
     pub(super) fn settle(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>) {
         let Some(run) = copier.chunks_of(&io) else {
-            copier.idle.push(io);
+            copier.free_slot(io);
             return;
         };
         let copied = io.data.stage == Stage::Writing;

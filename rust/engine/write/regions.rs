@@ -15,12 +15,12 @@
 #![forbid(unsafe_code)]
 
 use crate::dm;
+use crate::dm::List;
 use crate::engine::log::pending::Lane;
 use crate::engine::write::decide::NO_MEMORY_MS;
 use crate::engine::write::waiting::Announced;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
-use crate::engine::write::waiting::MAX_ANNOUNCED;
 use crate::engine::write::Writes;
 use crate::format::Entry as LogEntry;
 use crate::maps::region;
@@ -28,9 +28,22 @@ use crate::maps::Bitmap;
 use crate::maps::Chunks;
 use kernel::sync::Arc;
 
+/// What came of an attempt to announce a region.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Announcing {
+    /// It is being announced. Whoever waits for that is woken, also if the log fails.
+    UnderWay,
+    /// As many as can be are being announced.
+    NoRoom,
+    /// There was no memory.
+    NoMemory,
+    /// The log has failed.
+    Failed,
+}
+
 impl Writes {
     /// Announces the regions of a run in the log, unless they are being announced already. The bio
-    /// waits; if nothing is under way that will wake it, it is looked at again.
+    /// waits for the first of them, or for what is missing.
     pub(super) fn announce(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio, run: Chunks) {
         let Some(present) = self.state.enter() else {
             copier.parked.push(bio);
@@ -39,81 +52,87 @@ impl Writes {
         let (epoch, period) = (present.epoch, present.period);
         let regions = present.regions.clone();
         drop(present);
-        let mut waits = false;
-        if let Some(regions) = regions {
-            for region in region::of(run.start)..=region::of(run.end.saturating_sub(1)) {
-                let known = Announced {
-                    ticket: 0,
-                    region,
-                    epoch,
-                    period,
-                };
-                waits |= !regions.get(region) && self.announce_region(copier, &regions, known);
+        let Some(regions) = regions else {
+            copier.pending.push(bio);
+            return;
+        };
+        let unknown = (region::of(run.start)..=region::of(run.end.saturating_sub(1)))
+            .filter(|region| !regions.get(*region));
+        let mut first = None;
+        let mut last = Announcing::UnderWay;
+        for region in unknown {
+            last = self.announce_region(copier, &regions, (region, epoch, period));
+            if last != Announcing::UnderWay {
+                break;
             }
+            first = first.or(Some(region));
         }
-        match waits {
-            true => copier.regions.waiting.push(bio),
-            false => copier.pending.push(bio),
+        let known = first.and_then(|first| copier.regions.find(first, epoch, period));
+        match (known, last) {
+            (Some(known), _) => known.waiters.push(bio),
+            (None, Announcing::NoRoom) => copier.regions.queue.push(bio),
+            (None, Announcing::Failed) => copier.wait_for_store(bio, self.phases.can_requeue()),
+            (None, Announcing::UnderWay | Announcing::NoMemory) => copier.pending.push(bio),
         }
     }
 
-    /// Announces a region, unless that is under way. Returns true if the copier will be woken for
-    /// it: when an announcement has ended, or when the log is given up.
+    /// Announces a region of an epoch and period, unless that is under way.
     fn announce_region(
         self: &Arc<Self>,
         copier: &mut Copier,
         regions: &Bitmap,
-        mut known: Announced,
-    ) -> bool {
-        let region = known.region;
-        if copier
-            .regions
-            .announced
-            .iter()
-            .any(|other| other.is_same(&known))
-        {
-            return true;
+        (region, epoch, period): (u64, u64, u64),
+    ) -> Announcing {
+        if copier.regions.find(region, epoch, period).is_some() {
+            return Announcing::UnderWay;
         }
         let end = region + 1;
         if regions.prepare(Chunks { start: region, end }).is_err() {
             dm::sleep_ms(NO_MEMORY_MS);
-            return false;
+            return Announcing::NoMemory;
         }
-        if copier.regions.announced.len() >= MAX_ANNOUNCED {
-            return true;
+        if !copier.regions.has_room() {
+            return Announcing::NoRoom;
         }
         let entry = LogEntry::Region {
             region,
-            epoch: known.epoch,
-            period: known.period,
+            epoch,
+            period,
         };
         // Without a ticket the log has failed, which giving it up ends: there is always room for so
         // few entries.
-        if let Some(ticket) = self.log.append(Lane::Copier, &[entry]) {
-            known.ticket = ticket;
-            if copier
-                .regions
-                .announced
-                .push_within_capacity(known)
-                .is_err()
-            {
-                dm::bug("there is no room for an announced region: it is announced again");
-                return false;
-            }
+        let Some(ticket) = self.log.append(Lane::Copier, &[entry]) else {
+            return Announcing::Failed;
+        };
+        let known = Announced {
+            ticket,
+            region,
+            epoch,
+            period,
+            waiters: List::new(),
+        };
+        let pushed = copier.regions.announced.push_within_capacity(known);
+        if pushed.is_err() {
+            dm::bug("there is no room for an announced region: it is announced again");
+            return Announcing::NoMemory;
         }
-        true
+        Announcing::UnderWay
     }
 
-    /// Lets chunks be marked in regions whose announcement is durable. `has_news` tells that
-    /// something else has happened that bios which wait for a region may wait for.
-    pub(super) fn open_regions(&self, copier: &mut Copier, has_news: bool) {
+    /// Lets chunks be marked in regions whose announcement is durable, and those who waited for it
+    /// look again.
+    pub(super) fn open_regions(&self, copier: &mut Copier) {
         let Some(present) = self.state.enter() else {
             // The opening lets the work run again.
             return;
         };
         let failed = self.log.has_failed();
-        let before = copier.regions.announced.len();
-        copier.regions.announced.retain(|known| {
+        let Copier {
+            regions: announcements,
+            pending,
+            ..
+        } = copier;
+        announcements.announced.retain(|known| {
             let durable = self.log.is_durable(Lane::Copier, known.ticket);
             let now = (known.epoch, known.period) == (present.epoch, present.period);
             if let (true, true, Some(regions)) = (durable, now, &present.regions) {
@@ -122,14 +141,11 @@ impl Writes {
             }
             // One whose epoch or period has ended stays too, so that the log never has more of
             // them.
-            !durable && !failed
+            let stays = !durable && !failed;
+            if !stays {
+                pending.append(&mut known.waiters);
+            }
+            stays
         });
-        let ended = copier.regions.announced.len() < before;
-        // Who still has to wait will do so again. As long as nothing has changed for them they are
-        // left alone, as they may be many; who was refused, as too many regions were being
-        // announced, waits for the end of one of these too.
-        if ended || (has_news && failed) {
-            copier.pending.append(&mut copier.regions.waiting);
-        }
     }
 }

@@ -2,8 +2,9 @@
 
 //! The copier's state: its slots, the claims on chunks, and the bios that wait for either.
 //!
-//! A copy in flight has a slot, with the memory for its content, and a claim on its chunks. A slot
-//! has one claim at most, and a chunk is in one.
+//! A copy in flight has a slot, pages for its content, and a claim on its chunks. A slot has one
+//! claim at most, and a chunk is in one. Pages are lent by need, so that in the same memory there
+//! may be a few long copies or many short ones.
 
 #![forbid(unsafe_code)]
 
@@ -11,30 +12,28 @@ use crate::dm;
 use crate::dm::Bio;
 use crate::dm::Io;
 use crate::dm::List;
+use crate::dm::Pages;
+use crate::dm::Status;
 use crate::dm::Ticket;
 use crate::engine::log::contents::Copy;
 use crate::engine::log::contents::Returned;
+use crate::engine::reserves::Reserves;
 use crate::maps::Chunks;
+use crate::maps::Claims;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
 /// Longest run copied at once, in bytes, unless a chunk is longer.
 const RUN_BYTES: u64 = 64 << 10;
-/// Memory for copies in flight, in bytes: the bound on their number.
-const RESERVE_BYTES: u64 = 4 << 20;
-const MAX_SLOTS: u64 = 64;
+/// Chunks that there is memory for, at least and at most.
 const MIN_SLOTS: u64 = 4;
+const MAX_SLOTS: u64 = 1024;
+/// Bytes of a page.
+const PAGE_BYTES: u64 = 4096;
 
 /// A bio of a live device that the copier holds. Its state is the way out of the gate, if it is
 /// inside.
 pub(in crate::engine) type HeldBio = Bio<Option<Ticket>>;
-
-/// The chunks that a copy is about, and who waits for it.
-pub(in crate::engine) struct Claim {
-    slot: usize,
-    chunks: Chunks,
-    pub(super) waiters: List<HeldBio>,
-}
 
 /// The copier's state.
 pub(in crate::engine) struct Copier {
@@ -53,10 +52,15 @@ pub(in crate::engine) struct Copier {
     pub(super) losing: List<KBox<Io<Copy>>>,
     /// Copies that are written but could not settle, as the gate was closed.
     pub(in crate::engine) unsettled: List<KBox<Io<Copy>>>,
-    pub(in crate::engine) idle: List<KBox<Io<Copy>>>,
-    slots: usize,
-    /// Few as a rule. There is room for one of each slot.
-    claims: KVec<Claim>,
+    /// Slots without a copy, and without pages.
+    idle: List<KBox<Io<Copy>>>,
+    /// Pages that no copy has.
+    pages: Pages,
+    /// Pages of a chunk.
+    chunk_pages: usize,
+    claims: Claims,
+    /// By slot: the bios that wait for its copy.
+    waiters: KVec<List<HeldBio>>,
     /// Chunks found unreadable, to be told.
     pub(in crate::engine) lost: u64,
     /// Chunks that fit into a slot.
@@ -64,20 +68,29 @@ pub(in crate::engine) struct Copier {
 }
 
 impl Copier {
-    /// Allocates the slots with their pages; their copies come back by `returned`. May sleep.
+    /// Allocates the slots and the pages; their copies come back by `returned`. May sleep.
     ///
     /// Errors: `ENOMEM`; `EINVAL` for chunks of no bytes, which cannot be.
-    pub(in crate::engine) fn new(chunk_bytes: u64, returned: &Arc<Returned>) -> Result<Self> {
-        let run_bytes = RUN_BYTES.max(chunk_bytes);
-        // CAST: At most `MAX_SLOTS`.
-        let slots = (RESERVE_BYTES / run_bytes).clamp(MIN_SLOTS, MAX_SLOTS) as usize;
+    pub(in crate::engine) fn new(
+        chunk_bytes: u64,
+        reserves: Reserves,
+        returned: &Arc<Returned>,
+    ) -> Result<Self> {
+        let chunk_pages = chunk_bytes.div_ceil(PAGE_BYTES);
+        let slots = (reserves.copy_bytes / PAGE_BYTES)
+            .checked_div(chunk_pages)
+            .ok_or(EINVAL)?
+            .clamp(MIN_SLOTS, MAX_SLOTS);
+        let run_chunks = (RUN_BYTES / PAGE_BYTES / chunk_pages).clamp(1, slots);
         let mut idle = List::new();
-        for slot in 0..slots {
+        // CAST: At most 1024.
+        let mut waiters = KVec::with_capacity(slots as usize, GFP_KERNEL)?;
+        // CAST: As above.
+        for slot in 0..slots as usize {
             // CAST: At most 1 MiB.
-            idle.push(Io::new(
-                run_bytes as usize,
-                Copy::new(slot, returned.clone()),
-            )?);
+            let bytes = (run_chunks * chunk_bytes) as usize;
+            idle.push(Io::without_pages(bytes, Copy::new(slot, returned.clone()))?);
+            waiters.push(List::new(), GFP_KERNEL)?;
         }
         Ok(Self {
             pending: List::new(),
@@ -91,16 +104,21 @@ impl Copier {
             losing: List::new(),
             unsettled: List::new(),
             idle,
-            slots,
-            claims: KVec::with_capacity(slots, GFP_KERNEL)?,
+            // CAST: A size in memory.
+            pages: Pages::new((slots * chunk_pages) as usize)?,
+            // CAST: At most 256.
+            chunk_pages: chunk_pages as usize,
+            // CAST: As above.
+            claims: Claims::new(slots as usize, run_chunks)?,
+            waiters,
             lost: 0,
-            run_chunks: run_bytes.checked_div(chunk_bytes).ok_or(EINVAL)?,
+            run_chunks,
         })
     }
 
     /// Returns the number of slots.
     pub(in crate::engine) fn slots(&self) -> usize {
-        self.slots
+        self.waiters.len()
     }
 
     /// Returns true if there is a bio here, whatever it waits for.
@@ -111,53 +129,87 @@ impl Copier {
             &self.wait_slot,
             &self.wait_space,
             &self.wait_store,
-            &self.regions.waiting,
         ];
-        let waits_for_copies = self.claims.iter().any(|claim| !claim.waiters.is_empty());
-        waits_for_copies || lists.iter().any(|list| !list.is_empty())
+        let lists = Iterator::chain(lists.into_iter(), &self.waiters);
+        let mut lists = Iterator::chain(lists, self.regions.lists());
+        lists.any(|list| !list.is_empty())
     }
 
-    /// Returns the claim on a chunk, if there is one.
-    pub(super) fn claim_of(&mut self, chunk: u64) -> Option<&mut Claim> {
-        let mut claims = self.claims.iter_mut();
-        claims.find(|claim| claim.chunks.contains(chunk))
+    /// Returns true if a copy of a chunk can begin.
+    pub(super) fn has_slot(&self) -> bool {
+        !self.idle.is_empty() && self.pages.left() >= self.chunk_pages
     }
 
     /// Returns true if a bio waits for a slot, and one is free.
     pub(super) fn can_use_slot(&self) -> bool {
-        !self.idle.is_empty() && !self.wait_slot.is_empty()
+        self.has_slot() && !self.wait_slot.is_empty()
     }
 
-    pub(super) fn is_claimed(&self, chunk: u64) -> bool {
-        let mut claims = self.claims.iter();
-        claims.any(|claim| claim.chunks.contains(chunk))
+    /// Takes a free slot, and returns it with the number of chunks that there are pages for: no
+    /// fewer than one.
+    pub(super) fn take_slot(&mut self) -> Option<(KBox<Io<Copy>>, u64)> {
+        // CAST: A count of pages.
+        let chunks = self.pages.left().checked_div(self.chunk_pages)? as u64;
+        let io = (chunks > 0).then(|| self.idle.pop())??;
+        Some((io, chunks))
     }
 
-    /// Returns the claim of the copy in a slot.
-    pub(super) fn claim_in(&mut self, slot: usize) -> Option<&mut Claim> {
-        self.claims.iter_mut().find(|claim| claim.slot == slot)
-    }
-
-    /// Claims the chunks of a copy.
+    /// Lends a copy the pages for its chunks, and claims these.
     ///
-    /// Errors: `ENOMEM` if the slot has a claim already, which cannot be.
-    pub(super) fn claim(&mut self, slot: usize, chunks: Chunks) -> Result {
-        let claim = Claim {
-            slot,
-            chunks,
-            waiters: List::new(),
-        };
-        self.claims.push_within_capacity(claim).map_err(|_| {
-            dm::bug("a slot has more than one claim");
-            ENOMEM
-        })
+    /// Errors: `ENOMEM` if there are too few, or the slot has a claim already, which cannot be.
+    pub(super) fn claim(&mut self, io: &mut Io<Copy>, chunks: Chunks) -> Result {
+        // CAST: At most what fits into a slot, 1 MiB.
+        let bytes = chunks.len() as usize * self.chunk_pages * PAGE_BYTES as usize;
+        let lent = io.borrow_pages(&mut self.pages, bytes);
+        if lent.is_err() || !self.claims.add(io.data.slot, chunks) {
+            dm::bug("there are no pages for a copy, or its slot has a claim");
+            return Err(ENOMEM);
+        }
+        Ok(())
+    }
+
+    /// Takes back a slot whose copy has ended, or never begun, with its pages.
+    pub(super) fn free_slot(&mut self, mut io: KBox<Io<Copy>>) {
+        io.data.copies = None;
+        io.return_pages(&mut self.pages);
+        self.idle.push(io);
+    }
+
+    /// Returns true if a chunk is claimed.
+    pub(super) fn is_claimed(&self, chunk: u64) -> bool {
+        self.claims.holder(chunk).is_some()
+    }
+
+    /// Lets a bio wait for the copy in a slot.
+    pub(super) fn wait_for_copy(&mut self, slot: usize, bio: HeldBio) {
+        match self.waiters.get_mut(slot) {
+            Some(waiters) => waiters.push(bio),
+            None => self.pending.push(bio),
+        }
+    }
+
+    /// Lets a bio wait for the claim on a chunk, or be looked at again if there is none.
+    pub(super) fn wait_for_claim(&mut self, chunk: u64, bio: HeldBio) {
+        match self.claims.holder(chunk) {
+            Some(slot) => self.wait_for_copy(slot, bio),
+            None => self.pending.push(bio),
+        }
+    }
+
+    /// Keeps a bio until the store is given up; gives it back to device-mapper if that takes it.
+    pub(super) fn wait_for_store(&mut self, bio: HeldBio, can_requeue: bool) {
+        match can_requeue {
+            true => bio.end(Status::REQUEUE),
+            false => self.wait_store.push(bio),
+        }
     }
 
     /// Gives up a claim except for some chunks. The bios that wait for it look again when the copy
     /// ends.
     pub(in crate::engine) fn narrow(&mut self, slot: usize, chunks: Chunks) {
-        if let Some(claim) = self.claim_in(slot) {
-            claim.chunks = chunks;
+        self.claims.remove(slot);
+        if !self.claims.add(slot, chunks) {
+            dm::bug("a claim cannot be narrowed");
         }
     }
 
@@ -168,45 +220,37 @@ impl Copier {
 
     /// Ends a copy: gives up its claim and frees its slot. Returns the bios that waited for it.
     /// Those that wait for a slot get it one by one, in the [copier](crate::engine::write::copier).
-    pub(super) fn release(&mut self, mut io: KBox<Io<Copy>>) -> List<HeldBio> {
-        io.data.copies = None;
-        let mut claims = self.claims.iter();
-        let at = claims.position(|claim| claim.slot == io.data.slot);
-        self.idle.push(io);
-        let claim = at.and_then(|at| self.claims.remove(at).ok());
-        claim.map_or(List::new(), |claim| claim.waiters)
+    pub(super) fn release(&mut self, io: KBox<Io<Copy>>) -> List<HeldBio> {
+        let slot = io.data.slot;
+        self.free_slot(io);
+        self.claims.remove(slot);
+        let waiters = self.waiters.get_mut(slot);
+        waiters.map_or(List::new(), List::take)
     }
 
+    /// Returns the chunks that a copy is about.
     pub(super) fn chunks_of(&self, io: &Io<Copy>) -> Option<Chunks> {
-        let mut claims = self.claims.iter();
-        let claim = claims.find(|claim| claim.slot == io.data.slot)?;
-        Some(claim.chunks)
+        self.claims.of(io.data.slot)
     }
 }
 
 /// Most regions being announced.
 pub(super) const MAX_ANNOUNCED: usize = 64;
 
-/// A region being announced in the log.
-#[derive(Clone, Copy)]
+/// A region being announced in the log, and who waits for that.
 pub(super) struct Announced {
     pub(super) ticket: u64,
     pub(super) region: u64,
     pub(super) epoch: u64,
     pub(super) period: u64,
-}
-
-impl Announced {
-    /// Returns true if both are about the same region, epoch and period.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
-        (self.region, self.epoch, self.period) == (other.region, other.epoch, other.period)
-    }
+    pub(super) waiters: List<HeldBio>,
 }
 
 /// The regions being announced, and who waits for them.
 pub(in crate::engine) struct Announcements {
     pub(super) announced: KVec<Announced>,
-    pub(super) waiting: List<HeldBio>,
+    /// Bios that wait until one more region can be announced.
+    pub(super) queue: List<HeldBio>,
 }
 
 impl Announcements {
@@ -216,12 +260,34 @@ impl Announcements {
     pub(super) fn new() -> Result<Self> {
         Ok(Self {
             announced: KVec::with_capacity(MAX_ANNOUNCED, GFP_KERNEL)?,
-            waiting: List::new(),
+            queue: List::new(),
         })
     }
 
     /// Returns true if no region is being announced, and nobody waits for one.
     pub(super) fn is_idle(&self) -> bool {
-        self.announced.is_empty() && self.waiting.is_empty()
+        self.announced.is_empty() && self.queue.is_empty()
+    }
+
+    /// Returns true if one more region can be announced.
+    pub(super) fn has_room(&self) -> bool {
+        self.announced.len() < MAX_ANNOUNCED
+    }
+
+    /// Returns true if one more region can be announced, and a bio waits for that.
+    pub(super) fn can_go_on(&self) -> bool {
+        self.has_room() && !self.queue.is_empty()
+    }
+
+    /// Returns the announcement of a region, for this epoch and period.
+    pub(super) fn find(&mut self, region: u64, epoch: u64, period: u64) -> Option<&mut Announced> {
+        let mut all = self.announced.iter_mut();
+        all.find(|known| (known.region, known.epoch, known.period) == (region, epoch, period))
+    }
+
+    /// Returns the lists of bios that wait for a region.
+    fn lists(&self) -> impl Iterator<Item = &List<HeldBio>> {
+        let waiters = self.announced.iter().map(|known| &known.waiters);
+        Iterator::chain(core::iter::once(&self.queue), waiters)
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The events of a mapped device, and what device-mapper says of its suspends.
+//! The events of a mapped device, and what device-mapper says of its end and its suspends.
 
 #![forbid(unsafe_code)]
 
@@ -12,11 +12,11 @@ use std::sync::atomic::Ordering::Relaxed;
 #[derive(Default)]
 pub struct Events {
     is_suspending_noflush: AtomicBool,
-    is_suspended: AtomicBool,
+    is_removed: AtomicBool,
 }
 
 impl Events {
-    /// A device that is not suspended.
+    /// A device that is there.
     pub fn new() -> Self {
         Self::default()
     }
@@ -26,9 +26,9 @@ impl Events {
         self.is_suspending_noflush.store(value, Relaxed);
     }
 
-    /// Says whether the device is suspended.
-    pub fn set_suspended(&self, value: bool) {
-        self.is_suspended.store(value, Relaxed);
+    /// Says that the device is being removed.
+    pub fn set_removed(&self) {
+        self.is_removed.store(true, Relaxed);
     }
 
     /// Returns true if a noflush suspend is under way.
@@ -36,9 +36,9 @@ impl Events {
         self.is_suspending_noflush.load(Relaxed)
     }
 
-    /// Returns true if the device is suspended.
-    pub fn is_suspended(&self) -> bool {
-        self.is_suspended.load(Relaxed)
+    /// Returns true if the device is being removed.
+    pub fn is_device_removed(&self) -> bool {
+        self.is_removed.load(Relaxed)
     }
 
     /// Sends an event.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Own I/O, with pages of its own.
+//! Own I/O, with pages of its own or borrowed ones.
 
 #![forbid(unsafe_code)]
 
 use crate::block_device::BlockDevice;
 use crate::drive::Request;
+use crate::pages::Pages;
 use crate::services::crc32c;
 use crate::status::Status;
 use kernel::machine;
@@ -18,10 +19,6 @@ use std::sync::Arc;
 pub(crate) const PAGE_BYTES: usize = 4096;
 /// Most pages of an I/O.
 const MAX_PAGES: usize = 256;
-
-thread_local! {
-    static ZEROES: Data = Arc::new([0; PAGE_BYTES]);
-}
 
 /// Reading or writing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,23 +38,52 @@ pub trait IoDone: Sized + 'static {
 /// Pages, and a companion of type `D`.
 pub struct Io<D> {
     pages: Vec<Data>,
+    /// Most pages.
+    most: usize,
     /// Whatever goes along with the I/O.
     pub data: D,
 }
 
 impl<D> Io<D> {
-    /// Allocates pages for `bytes` bytes.
+    /// Allocates an I/O with pages for `bytes` bytes.
     ///
     /// Errors: `ENOMEM`, and `EINVAL` for no bytes or too many.
     pub fn new(bytes: usize, data: D) -> Result<KBox<Self>> {
+        let mut io = Self::without_pages(bytes, data)?;
+        io.borrow_pages(&mut Pages::new(bytes.div_ceil(PAGE_BYTES))?, bytes)?;
+        Ok(io)
+    }
+
+    /// Allocates an I/O that can borrow pages for `bytes` bytes.
+    ///
+    /// Errors: `ENOMEM`, and `EINVAL` for no bytes or too many.
+    pub fn without_pages(bytes: usize, data: D) -> Result<KBox<Self>> {
         machine::might_sleep();
-        let count = bytes.div_ceil(PAGE_BYTES);
-        if count == 0 || count > MAX_PAGES {
+        let most = bytes.div_ceil(PAGE_BYTES);
+        if most == 0 || most > MAX_PAGES {
             return Err(EINVAL);
         }
-        // A page is shared with whoever it was read from or written to; who changes it has a copy.
-        let pages = ZEROES.with(|zeroes| vec![zeroes.clone(); count]);
-        Ok(KBox::new(Self { pages, data }, GFP_KERNEL)?)
+        let pages = Vec::new();
+        Ok(KBox::new(Self { pages, most, data }, GFP_KERNEL)?)
+    }
+
+    /// Takes pages for `bytes` bytes from a reserve.
+    ///
+    /// Errors: `ENOMEM` when so many are not left or do not fit in.
+    pub fn borrow_pages(&mut self, from: &mut Pages, bytes: usize) -> Result {
+        let count = bytes.div_ceil(PAGE_BYTES);
+        if count > from.left() || count > self.most - self.pages.len() {
+            return Err(ENOMEM);
+        }
+        self.pages.extend((0..count).filter_map(|_| from.lend()));
+        Ok(())
+    }
+
+    /// Gives all pages to a reserve.
+    pub fn return_pages(&mut self, to: &mut Pages) {
+        while let Some(page) = self.pages.pop() {
+            to.take_back(page);
+        }
     }
 
     /// How many bytes fit in.

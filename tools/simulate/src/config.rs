@@ -11,6 +11,7 @@ use dm_preserve_core::maps::Geometry;
 use dm_preserve_core::uapi::args::OnError;
 use dm_preserve_core::uapi::args::OnFull;
 use dm_preserve_core::uapi::args::Options;
+use dm_preserve_engine::engine::Reserves;
 use sim::Rng;
 
 /// Chunks by which a device may grow.
@@ -57,6 +58,8 @@ pub const SETTINGS: &[(&str, u64)] = &[
     ("longest", 1),
     ("slow_origin", 0),
     ("slow_store", 0),
+    ("copy_kib", 4096),
+    ("replaced", 0),
 ];
 
 /// See the [module's documentation](self).
@@ -109,6 +112,8 @@ impl Config {
                 "keep" => one_of(&[1, 2, 4]),
                 "longest" => one_of(&[1, 2, 8]),
                 "slow_origin" | "slow_store" => one_of(&[0, 0, 3000, 40_000]),
+                "copy_kib" => one_of(&[16, 64, 4096]),
+                "replaced" => one_of(&[0, 0, 0, 0, 1, 2]),
                 _ => 0,
             });
         }
@@ -180,6 +185,13 @@ impl Config {
             }
         }
         command
+    }
+
+    /// Returns the memory that the device sets aside.
+    pub(crate) fn reserves(&self) -> Reserves {
+        Reserves {
+            copy_bytes: self.get("copy_kib") << 10,
+        }
     }
 
     /// Returns the shape of a device of so many sectors.

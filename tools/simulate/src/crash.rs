@@ -154,8 +154,10 @@ pub(crate) fn compare(
     let generation = mapped.engine.device().generation();
     if known.generation.is_some_and(|before| before != generation) {
         // An origin that cannot be read looks like one that others have written to.
-        let may_begin_anew =
-            known.has_failed || config.options.transient || config.faults == Faults::Origin;
+        let may_begin_anew = known.has_failed
+            || known.was_bypassed
+            || config.options.transient
+            || config.faults == Faults::Origin;
         if !may_begin_anew {
             return Err("begins anew, though the store has not failed".into());
         }
@@ -163,6 +165,9 @@ pub(crate) fn compare(
             generation: Some(generation),
             ..Oracle::new(config)
         }));
+    }
+    if known.was_bypassed {
+        return Err("is believed, though a foreign table had the device's place".into());
     }
     if mapped.engine.state().unproven() > 0 {
         if known.has_failed {

@@ -13,8 +13,11 @@ use dm_preserve_engine::engine::Identity;
 use dm_preserve_engine::engine::SharedQueues;
 use dm_shim::drive;
 use dm_shim::drive::Drive;
+use dm_shim::BlockDevice;
 use dm_shim::DevT;
+use dm_shim::Direction;
 use dm_shim::Events;
+use dm_shim::Io;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use sim::SimDisk;
@@ -23,6 +26,8 @@ use std::sync::Arc as StdArc;
 const LIVE: DevT = DevT(1);
 const ORIGIN: DevT = DevT(2);
 const STORE: DevT = DevT(3);
+/// What is written past the module.
+const PAST: [u8; 4096] = [0xaa; 4096];
 
 /// The two drives' content.
 #[derive(Clone)]
@@ -74,7 +79,13 @@ impl Machine {
         };
         let sectors = self.origin.sectors();
         let shape = config.shape(sectors);
-        let engine = Engine::new(identity, shape, config.options, self.queues.clone());
+        let engine = Engine::new(
+            identity,
+            shape,
+            config.options,
+            config.reserves(),
+            self.queues.clone(),
+        );
         let engine = engine.map_err(|trouble| match trouble {
             Trouble::Because(why) => format!("refused: {}", why.to_string_lossy()),
             Trouble::Error(error) => format!("refused: {error:?}"),
@@ -91,6 +102,24 @@ impl Machine {
         mapped.suspend(false);
         mapped.remove();
         drop(mapped);
+    }
+
+    /// Lets a foreign table take the device's place. Nobody uses it any longer.
+    pub(crate) fn replace(&self, mapped: StdArc<Mapped>) {
+        mapped.suspend(false);
+        mapped.destroy();
+        drop(mapped);
+    }
+
+    /// Writes to the origin, past the module.
+    ///
+    /// Errors: those of the drive.
+    pub(crate) fn write_past(&self) -> kernel::error::Result {
+        let mut io = Io::new(PAST.len(), ())?;
+        io.copy_in(0, &PAST)?;
+        let origin = BlockDevice::open(ORIGIN, true)?;
+        // CAST: A block's size.
+        io.run(&origin, Direction::Write, 0, PAST.len() as u32)
     }
 
     /// Unloads the module. Returns what is on the drives.

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::config::Config;
+use crate::config::Faults;
 use crate::crash;
 use crate::crash::Point;
 use crate::crash::LIMIT;
@@ -19,6 +20,7 @@ use dm_shim::on_close;
 use kernel::machine;
 use kernel::machine::Setup;
 use kernel::pr_info;
+use sim::Fate;
 use sim::Rng;
 use std::cell::RefCell;
 use std::panic::catch_unwind;
@@ -64,6 +66,9 @@ fn run_lives(config: &Config) -> Result<Totals, String> {
         totals.snapshots += left.known.next_id - 1;
         written = left.written;
         (disks, known) = (left.disks, left.known);
+        if known.was_bypassed {
+            (disks, known) = reboot(config, disks, known, rng.next()).map_err(in_life)?;
+        }
         // The device goes on after its removal, or after one of the crashes.
         let goes_on = rng.below(2 * left.points.len().max(1) as u64) as usize;
         for (n, point) in left.points.iter().enumerate() {
@@ -113,11 +118,20 @@ fn live(
         let there = crash::compare(&config, &machine, &mapped, &known)?;
         let written = users.written();
         drop(users);
-        machine.remove(mapped);
+        let known = there.unwrap_or(known);
+        let replaced = Replaced::of(&config);
+        match replaced {
+            Replaced::No => machine.remove(mapped),
+            Replaced::SameBoot | Replaced::OtherBoot => machine.replace(mapped),
+        }
         watched.take();
         drive::watch(None);
         let points = points.take();
-        let known = again(&config, &machine, there.unwrap_or(known))?;
+        let known = match replaced {
+            Replaced::No => again(&config, &machine, known)?,
+            Replaced::SameBoot => again(&config, &machine, bypassed(&machine, known))?,
+            Replaced::OtherBoot => bypassed(&machine, known),
+        };
         Ok(Left {
             disks: machine.shut_down(),
             known,
@@ -127,6 +141,67 @@ fn live(
             },
             written,
         })
+    })
+}
+
+/// Whether a foreign table takes the device's place at the end of a life.
+#[derive(Clone, Copy)]
+enum Replaced {
+    No,
+    /// And the device is made again in the same boot.
+    SameBoot,
+    /// And the power goes before the device is made again.
+    OtherBoot,
+}
+
+impl Replaced {
+    fn of(config: &Config) -> Self {
+        match config.get("replaced") {
+            // A store that cannot be written does not say that it must not be believed.
+            _ if config.faults == Faults::Store => Self::No,
+            0 => Self::No,
+            1 => Self::SameBoot,
+            _ => Self::OtherBoot,
+        }
+    }
+}
+
+/// Writes past the engine, as a foreign table does: now and then where the origin's fingerprint
+/// shows it. Returns what is known then.
+fn bypassed(machine: &Machine, known: Oracle) -> Oracle {
+    if machine::below(2) == 0 {
+        // Whether it succeeds or not, it might have.
+        let written = machine.write_past();
+        pr_info!("a write past the engine: {written:?}");
+    }
+    Oracle {
+        was_bypassed: true,
+        ..known
+    }
+}
+
+/// Lets the power go after a foreign table has had the device's place, and makes the device again.
+fn reboot(
+    config: &Config,
+    disks: Disks,
+    known: Oracle,
+    seed: u64,
+) -> Result<(Disks, Oracle), String> {
+    let setup = Setup {
+        seed,
+        odds: config.get("odds"),
+        limit: LIMIT,
+    };
+    let mut rng = Rng::new(seed);
+    let disks = Disks {
+        origin: disks.origin.crash_as(Fate::Any, &mut rng),
+        store: disks.store.crash_as(Fate::Lost, &mut rng),
+    };
+    let config = config.clone();
+    machine::run(setup, move || {
+        let machine = Machine::boot(disks, seed)?;
+        let known = again(&config, &machine, known)?;
+        Ok((machine.shut_down(), known))
     })
 }
 

@@ -13,6 +13,7 @@
 
 use dm_preserve_core::uapi::args::Options;
 use dm_preserve_engine::engine::Engine;
+use dm_preserve_engine::engine::TargetNumber;
 use dm_shim::Bio;
 use dm_shim::Events;
 use dm_shim::Incoming;
@@ -43,6 +44,8 @@ type Kept = (Parts, StdArc<UserIo>);
 pub(crate) struct Mapped {
     pub(crate) engine: Arc<Engine>,
     events: Arc<Events>,
+    /// The target's number.
+    number: TargetNumber,
     is_suspended: AtomicBool,
     under_way: AtomicU64,
     /// The length of the table.
@@ -54,6 +57,7 @@ impl Mapped {
     /// Makes a device that is suspended.
     pub(crate) fn new(engine: Arc<Engine>, events: Arc<Events>) -> StdArc<Self> {
         StdArc::new(Self {
+            number: engine.phases().new_target(),
             engine,
             events,
             is_suspended: AtomicBool::new(true),
@@ -71,9 +75,8 @@ impl Mapped {
         sectors: u64,
         options: Options,
     ) -> kernel::error::Result {
-        self.engine.bind(sectors, options)?;
+        self.engine.bind(self.number, sectors, options)?;
         self.engine.events().set_sink(self.events.clone());
-        self.events.set_suspended(false);
         self.engine.activate();
         self.sectors.store(sectors, Relaxed);
         self.is_suspended.store(false, Relaxed);
@@ -100,14 +103,20 @@ impl Mapped {
         while self.under_way.load(Relaxed) > 0 {
             machine::park(machine::key(self), None);
         }
-        self.events.set_suspended(true);
         self.engine.deactivate();
         self.events.set_suspending_noflush(false);
     }
 
-    /// Destroys the target of a suspended device, as the registry does.
+    /// Removes a suspended device.
     pub(crate) fn remove(&self) {
-        self.engine.note_destroyed(!self.events.is_suspended());
+        self.events.set_removed();
+        self.destroy();
+    }
+
+    /// Destroys the target of a suspended device, as the interface does.
+    pub(crate) fn destroy(&self) {
+        let is_removed = self.events.is_device_removed();
+        self.engine.note_destroyed(self.number, is_removed);
         self.engine.remember_end();
         self.engine.shut_down();
     }

@@ -80,6 +80,8 @@ pub(crate) struct Oracle {
     pub(crate) generation: Option<[u8; 16]>,
     /// The store has failed.
     pub(crate) has_failed: bool,
+    /// A foreign table has had the device's place.
+    pub(crate) was_bypassed: bool,
 }
 
 impl Oracle {
@@ -93,6 +95,7 @@ impl Oracle {
             next_id: 1,
             generation: None,
             has_failed: false,
+            was_bypassed: false,
         }
     }
 

@@ -28,7 +28,7 @@ pub const PARTS: &[&[&str]] = &[
     &["ground"],
     &["state", "device"],
     &["events", "space", "boot"],
-    &["queues", "phase", "wake"],
+    &["queues", "phase", "wake", "reserves"],
 ];
 
 /// Who may use `dm`: rooms, and files of other rooms.

@@ -8,6 +8,7 @@ mod args;
 mod argument;
 mod bitmap;
 mod chunk;
+mod claims;
 mod crash;
 mod damage;
 mod designation;
