@@ -233,7 +233,14 @@ impl Engine {
         let changes = Changes::new(&ground, log.clone(), session.clone())?;
         let frozen = Frozen::new(&ground);
         let upkeep = Upkeep::new(&ground, log.clone(), session.clone(), changes.clone())?;
-        let writes = Writes::new(&ground, log.clone(), upkeep.clone(), returned, copier)?;
+        let writes = Writes::new(
+            &ground,
+            log.clone(),
+            upkeep.clone(),
+            returned,
+            copier,
+            reserves.map_pages,
+        )?;
         let engine = Self {
             ground,
             log,

@@ -36,5 +36,7 @@ u32 dm_preserve_bdev_devt(struct block_device *bdev) { return bdev->bd_dev; }
 bool dm_preserve_bdev_is_shared(struct block_device *bdev) { return READ_ONCE(bdev->bd_holders) > (bdev_is_partition(bdev) ? 1 : 2); }
 unsigned int dm_preserve_noio_save(void) { return memalloc_noio_save(); }
 void dm_preserve_noio_restore(unsigned int flags) { memalloc_noio_restore(flags); }
+unsigned int dm_preserve_noreclaim_save(void) { return memalloc_noreclaim_save(); }
+void dm_preserve_noreclaim_restore(unsigned int flags) { memalloc_noreclaim_restore(flags); }
 u64 dm_preserve_monotonic_ns(void) { return ktime_get_ns(); }
 u64 dm_preserve_now_ns(void) { return ktime_get_real_ns(); }

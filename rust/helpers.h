@@ -63,6 +63,8 @@ u32 dm_preserve_bdev_devt(struct block_device *bdev);
 bool dm_preserve_bdev_is_shared(struct block_device *bdev);
 unsigned int dm_preserve_noio_save(void);
 void dm_preserve_noio_restore(unsigned int flags);
+unsigned int dm_preserve_noreclaim_save(void);
+void dm_preserve_noreclaim_restore(unsigned int flags);
 u64 dm_preserve_now_ns(void);
 u64 dm_preserve_monotonic_ns(void);
 

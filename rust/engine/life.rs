@@ -43,7 +43,13 @@ impl Engine {
         } else {
             let device = &self.ground.device;
             let chunks = device.shape().chunk(device.store().sectors());
-            self.ground.space.grow_pool(chunks);
+            if let Err(error) = self.ground.space.grow_pool(chunks) {
+                pr_warn!(
+                    "{}: what the store has grown by is not used ({error:?}): send the message \
+                     grow\n",
+                    device.live()
+                );
+            }
         }
         if sectors > self.ground.device.sectors() {
             self.grow_or_fail_store(sectors)?;

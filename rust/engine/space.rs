@@ -8,12 +8,15 @@
 
 #![forbid(unsafe_code)]
 
+use crate::dm::NoReclaim;
 use crate::engine::wake::Waker;
 use crate::format::BLOCK_SECTORS;
+use crate::maps::Allocated;
 use crate::maps::Chunks;
 use crate::maps::Geometry;
 use crate::maps::Index;
 use crate::maps::Room;
+use crate::maps::Supply;
 use crate::store::Area;
 use crate::store::EpochCopies;
 use crate::store::Pool;
@@ -65,14 +68,14 @@ impl Space {
     }
 
     fn new(is_persistent: bool, capacity: u64, step: u64, waker: Arc<Waker>) -> Result<Arc<Self>> {
-        let init = pin_init!(Self {
-            pool <- new_mutex!(Pool::new(capacity), "Space::pool"),
+        let init = try_pin_init!(Self {
+            pool <- new_mutex!(Pool::new(capacity)?, "Space::pool"),
             segments <- new_mutex!(None, "Space::segments"),
             is_persistent,
             step,
             spaces: Atomic::new(0),
             waker,
-        });
+        }? Error);
         Arc::pin_init(init, GFP_KERNEL)
     }
 }
@@ -94,9 +97,12 @@ impl Space {
         self.step
     }
 
-    /// Lets a transient store grow to `capacity` chunks.
-    pub(super) fn grow_pool(&self, capacity: u64) {
-        self.pool.lock().grow(capacity);
+    /// Lets a transient store grow to `capacity` chunks. Does not wait for memory.
+    ///
+    /// Errors: `EFBIG` for a store that is too large, `ENOMEM`; it has its old size then.
+    pub(super) fn grow_pool(&self, capacity: u64) -> Result {
+        let _scope = NoReclaim::enter();
+        self.pool.lock().grow(capacity)
     }
 
     /// Returns the number of sectors that can hold contents, of chunks of `shape`, and how many of
@@ -177,10 +183,12 @@ impl Copies {
     }
 
     /// Takes space for up to `wanted` contents. Returns their position and number, or `None` if the
-    /// store is full. May sleep.
+    /// store is full. Does not wait for memory.
     ///
     /// Errors: `ENOMEM`.
     pub(super) fn take_space(&self, wanted: u64) -> Result<Option<(u64, u64)>> {
+        // For the list of segments, now and then.
+        let _scope = NoReclaim::enter();
         let mut guard = self.space.lock();
         let space = &mut *guard;
         let mut pool = space.whole.pool.lock();
@@ -195,8 +203,10 @@ impl Copies {
         pool.untake(&mut space.area, position, len);
     }
 
-    /// Takes a free segment of a persistent store for the epoch, and returns it. May sleep.
+    /// Takes a free segment of a persistent store for the epoch, and returns it. Does not wait for
+    /// memory.
     pub(super) fn open_segment(&self) -> Option<u64> {
+        let _scope = NoReclaim::enter();
         let mut guard = self.space.lock();
         let space = &mut *guard;
         // First the room to remember it, or it would be lost.
@@ -206,16 +216,16 @@ impl Copies {
         Some(segment)
     }
 
-    /// Makes room in the index for `entries` entries for chunks of `run`. May sleep.
+    /// Makes room in the index for `entries` entries for chunks of `run`.
     ///
     /// Errors: `ENOMEM`.
-    pub(super) fn make_room(&self, run: Chunks, entries: u64) -> Result {
+    pub(super) fn make_room(&self, run: Chunks, entries: u64, supply: &impl Supply) -> Result {
         loop {
             let missing = self.index.lock().missing(run, entries);
             let Some(missing) = missing else {
                 return Ok(());
             };
-            let room = Room::new(missing)?;
+            let room = Room::from_supply(missing, supply)?;
             let spare = self.index.lock().grow(room);
             drop(spare);
         }
@@ -245,7 +255,7 @@ impl EpochCopies for Copies {
     }
 
     fn add(&self, run: Chunks, position: u64) -> Result {
-        self.make_room(run, 1)?;
+        self.make_room(run, 1, &Allocated)?;
         self.insert(run, position)
     }
 

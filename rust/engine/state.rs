@@ -15,14 +15,18 @@ use crate::dm::errors::EUCLEAN;
 use crate::dm::Closed;
 use crate::dm::Gate;
 use crate::dm::Latest;
+use crate::dm::NoReclaim;
 use crate::dm::Replaced;
 use crate::dm::Stay;
 use crate::dm::Ticket;
 use crate::engine::space::Copies;
 use crate::history;
+use crate::history::Change;
 use crate::maps::region;
 use crate::maps::Bitmap;
 use crate::maps::Designation;
+use core::ops::Deref;
+use core::ops::DerefMut;
 use kernel::new_mutex;
 use kernel::new_spinlock;
 use kernel::prelude::*;
@@ -57,6 +61,27 @@ pub(super) struct Present {
 pub(super) struct Control {
     /// The number of the period.
     pub(super) period: u64,
+}
+
+/// The control lock while it is held. The copier may wait for it, for which writes wait: memory is
+/// had at once meanwhile, or not.
+pub(super) struct ControlGuard<'a> {
+    control: MutexGuard<'a, Control>,
+    _scope: NoReclaim,
+}
+
+impl Deref for ControlGuard<'_> {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        &self.control
+    }
+}
+
+impl DerefMut for ControlGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Control {
+        &mut self.control
+    }
 }
 
 /// Returns a map of regions, none of which is announced. May sleep.
@@ -193,9 +218,27 @@ impl State {
         }
     }
 
-    /// Takes the lock under which history changes. May sleep.
-    pub(super) fn control(&self) -> MutexGuard<'_, Control> {
-        self.control.lock()
+    /// Takes the lock under which history changes. May sleep; but whoever holds it does not wait
+    /// for memory.
+    pub(super) fn control(&self) -> ControlGuard<'_> {
+        ControlGuard {
+            control: self.control.lock(),
+            _scope: NoReclaim::enter(),
+        }
+    }
+
+    /// Takes snapshots off the timeline that have been dropped, but could not be taken off then for
+    /// want of memory. The caller holds the control lock, and the gate is open.
+    ///
+    /// Errors: `ENOMEM`.
+    pub(super) fn tidy_timeline(&self) -> Result {
+        let now = self.timeline();
+        let mut snapshots = now.snapshots().iter();
+        if snapshots.any(|snapshot| snapshot.is_dropped()) {
+            let new = Arc::new(now.changed(Change::NONE)?, GFP_KERNEL)?;
+            drop(self.publish(new));
+        }
+        Ok(())
     }
 
     /// Takes the lock under which the designation is edited. May sleep.

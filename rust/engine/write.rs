@@ -14,6 +14,7 @@ mod copier;
 mod copy;
 mod decide;
 mod map;
+mod memory;
 mod regions;
 mod waiting;
 
@@ -44,6 +45,8 @@ use kernel::sync::CondVar;
 use kernel::sync::Mutex;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
+use memory::CopierMemory;
+use memory::MapMemory;
 pub(super) use waiting::Copier;
 use waiting::HeldBio;
 
@@ -61,6 +64,8 @@ pub struct Writes {
     phases: Arc<Phases>,
     queues: Arc<Queues>,
     waker: Arc<Waker>,
+    /// What marks and indices grow by.
+    memory: CopierMemory,
     /// Bios for the copier.
     #[pin]
     incoming: SpinLock<List<HeldBio>>,
@@ -92,7 +97,9 @@ impl Writes {
         upkeep: Arc<Upkeep>,
         returned: Arc<Returned>,
         copier: Copier,
+        map_pages: usize,
     ) -> Result<Arc<Self>> {
+        let memory = CopierMemory(MapMemory::new(map_pages, ground.shared.clone())?);
         let init = pin_init!(Self {
             device: Apart(ground.device.clone()),
             state: Apart(ground.state.clone()),
@@ -103,6 +110,7 @@ impl Writes {
             phases: ground.phases.clone(),
             queues: ground.queues.clone(),
             waker: ground.waker.clone(),
+            memory,
             incoming <- new_spinlock!(List::new(), "Writes::incoming"),
             returned,
             copier <- new_mutex!(copier, "Writes::copier"),

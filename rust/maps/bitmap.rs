@@ -10,6 +10,10 @@
 
 use crate::base::Apart;
 use crate::maps::chunk::Chunks;
+use crate::maps::leaf::Leaf;
+use crate::maps::leaf::LEAF_BITS;
+use crate::maps::reserve::Allocated;
+use crate::maps::reserve::Supply;
 use crate::maps::word::mask;
 use crate::maps::word::next;
 use crate::maps::word::Word;
@@ -21,42 +25,8 @@ use kernel::sync::atomic::Relaxed;
 use kernel::sync::atomic::Release;
 use kernel::sync::SetOnce;
 
-const LEAF_WORDS: u64 = 512;
-/// Bits of a leaf.
-pub const LEAF_BITS: u64 = LEAF_WORDS * WORD_BITS;
-
 /// Most leaves: what one allocation can hold the table of, 4 PiB of chunks of 4 KiB.
 const MAX_LEAVES: usize = 1 << 25;
-
-/// The words of a leaf. Without any, all its bits are set.
-struct Leaf(KVec<Atomic<u64>>);
-
-impl Leaf {
-    /// Allocates a leaf of which no bit is set.
-    fn empty(flags: kernel::alloc::Flags) -> Result<Self> {
-        // CAST: 512.
-        let mut words = KVec::with_capacity(LEAF_WORDS as usize, flags)?;
-        for _ in 0..LEAF_WORDS {
-            words.push(Atomic::new(0), flags)?;
-        }
-        Ok(Self(words))
-    }
-
-    /// Returns a leaf of which all bits are set.
-    fn full() -> Self {
-        Self(KVec::new())
-    }
-
-    /// Returns a word to be read or set; `None` in a full leaf.
-    #[inline]
-    fn word(&self, index: usize) -> Option<&Atomic<u64>> {
-        self.0.get(index)
-    }
-
-    fn is_full(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 /// The bitmap. Bits beyond its end read as unset.
 pub struct Bitmap {
@@ -140,9 +110,16 @@ impl Bitmap {
     ///
     /// Errors: `ENOMEM`.
     pub fn prepare(&self, run: Chunks) -> Result {
+        self.prepare_from(run, &Allocated)
+    }
+
+    /// As [`Bitmap::prepare`], with leaves from a supply.
+    ///
+    /// Errors: `ENOMEM`.
+    pub fn prepare_from(&self, run: Chunks, supply: &impl Supply) -> Result {
         let mut bit = run.start;
         while bit < run.end.min(self.bits) {
-            self.ensure_leaf(bit)?;
+            self.ensure_leaf(bit, supply)?;
             bit = next(bit, LEAF_BITS);
         }
         Ok(())
@@ -161,27 +138,28 @@ impl Bitmap {
         };
         for leaf in [first, last] {
             if !leaf.is_empty() && leaf.len() < LEAF_BITS {
-                self.ensure_leaf(leaf.start)?;
+                self.ensure_leaf(leaf.start, &Allocated)?;
             }
         }
         Ok(())
     }
 
-    /// Allocates the leaf of a bit. May sleep.
-    fn ensure_leaf(&self, bit: u64) -> Result {
-        // Whoever populates a leaf at the same time may not be done when our attempt fails.
-        while self.leaf(bit).is_none() {
-            self.add_leaf(bit, GFP_KERNEL)?;
+    /// Adds the leaf of a bit, unless there is one.
+    fn ensure_leaf(&self, bit: u64, supply: &impl Supply) -> Result {
+        let slot = self.leaves.get(place(bit).0).ok_or(EINVAL)?;
+        if slot.as_ref().is_none() && !slot.populate(supply.leaf()?) {
+            // Whoever adds it at the same time may not be done yet.
+            while slot.as_ref().is_none() {
+                core::hint::spin_loop();
+            }
         }
         Ok(())
     }
 
-    fn add_leaf(&self, bit: u64, flags: kernel::alloc::Flags) -> Result {
+    /// Adds the leaf of a bit, if it can be allocated without sleeping and nobody else is quicker.
+    fn add_leaf_nowait(&self, bit: u64) -> Result {
         let slot = self.leaves.get(place(bit).0).ok_or(EINVAL)?;
-        if slot.as_ref().is_none() {
-            // Somebody else may have been quicker; then ours is not needed.
-            let _ = slot.populate(Leaf::empty(flags)?);
-        }
+        let _ = slot.populate(Leaf::empty(GFP_NOWAIT)?);
         Ok(())
     }
 
@@ -266,7 +244,7 @@ impl Bitmap {
     ///
     /// Errors: `ENOMEM`; some bits may be set then.
     pub fn set_run(&self, run: Chunks) -> Result {
-        self.set_leaf_by_leaf(run, |bit| self.ensure_leaf(bit))
+        self.set_leaf_by_leaf(run, |bit| self.ensure_leaf(bit, &Allocated))
     }
 
     /// Sets all bits of a run like [`Bitmap::set_run`], but adds leaves only if they can be
@@ -276,7 +254,7 @@ impl Bitmap {
     pub fn set_run_nowait(&self, run: Chunks) -> Result {
         self.set_leaf_by_leaf(run, |bit| match self.leaf(bit) {
             Some(_) => Ok(()),
-            None => self.add_leaf(bit, GFP_NOWAIT),
+            None => self.add_leaf_nowait(bit),
         })
     }
 

@@ -14,6 +14,9 @@
 #![forbid(unsafe_code)]
 
 use crate::maps::chunk::Chunks;
+use crate::maps::reserve::Allocated;
+use crate::maps::reserve::Node;
+use crate::maps::reserve::Supply;
 use crate::maps::runs::Page;
 use crate::maps::runs::Run;
 use crate::maps::runs::Runs;
@@ -24,13 +27,10 @@ use crate::maps::runs::MAX_RUNS;
 use crate::maps::runs::PAGE_BYTES;
 use kernel::prelude::*;
 use kernel::rbtree::RBTree;
-use kernel::rbtree::RBTreeNodeReservation;
 
 /// Bytes that a node occupies: the tree's links, the key and the list.
 const NODE_BYTES: usize = 3 * core::mem::size_of::<usize>() + core::mem::size_of::<(u64, Runs)>();
 
-/// Most entries that room can be asked for at once: half a list has place for more. So a run has at
-/// most 921600 chunks, many times those of a segment.
 // CAST: A small constant.
 /// Most entries that room can be asked for at once: fewer than half a list has. So a run has at
 /// most 921600 chunks, many times those of a segment.
@@ -51,7 +51,7 @@ pub struct Missing {
 pub struct Room {
     missing: Missing,
     page: Option<KBox<Page>>,
-    node: Option<RBTreeNodeReservation<u64, Runs>>,
+    node: Option<Node>,
 }
 
 impl Room {
@@ -59,11 +59,18 @@ impl Room {
     ///
     /// Errors: `ENOMEM`.
     pub fn new(missing: Missing) -> Result<Self> {
+        Self::from_supply(missing, &Allocated)
+    }
+
+    /// Takes the room that [`Index::missing`] has reported from a supply.
+    ///
+    /// Errors: `ENOMEM`.
+    pub fn from_supply(missing: Missing, supply: &impl Supply) -> Result<Self> {
         let node = match missing.node {
-            true => Some(RBTreeNodeReservation::new(GFP_KERNEL)?),
+            true => Some(supply.node()?),
             false => None,
         };
-        let page = Some(Page::new()?);
+        let page = Some(supply.page()?);
         Ok(Self {
             missing,
             page,
@@ -241,7 +248,7 @@ impl Index {
     }
 
     /// Splits the list that a chunk belongs to, or adds the first list between two multiples.
-    fn add_node(&mut self, chunk: u64, node: RBTreeNodeReservation<u64, Runs>) {
+    fn add_node(&mut self, chunk: u64, node: Node) {
         let base = chunk - chunk % LIST_CHUNKS;
         let key = self.key(chunk);
         let (lower, last) = match key.and_then(|key| self.nodes.get_mut(&key)) {

@@ -9,8 +9,8 @@
 #![forbid(unsafe_code)]
 
 use crate::maps::bitmap::copy_bits;
-use crate::maps::bitmap::LEAF_BITS;
 use crate::maps::chunk::Chunks;
+use crate::maps::leaf::LEAF_BITS;
 use crate::maps::word::mask;
 use crate::maps::word::next;
 use crate::maps::word::Word;

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+use kernel::alloc::Flags;
 use kernel::prelude::*;
 
 const OFFSET_BITS: u32 = 28;
@@ -85,12 +86,12 @@ impl From<Packed> for Run {
 pub struct Page([Packed; PAGE_RUNS]);
 
 impl Page {
-    /// Allocates a page. May sleep.
+    /// Allocates a page.
     ///
     /// Errors: `ENOMEM`.
-    pub fn new() -> Result<KBox<Self>> {
+    pub fn new(flags: Flags) -> Result<KBox<Self>> {
         let empty = Packed([0; 5], [0; 5]);
-        Ok(KBox::new(Self([empty; PAGE_RUNS]), GFP_KERNEL)?)
+        Ok(KBox::new(Self([empty; PAGE_RUNS]), flags)?)
     }
 }
 

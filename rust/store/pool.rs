@@ -19,28 +19,33 @@ pub struct Pool {
     capacity: u64,
     /// Segments below this have been given out at least once.
     fresh: u64,
-    /// Segments given back. Its capacity covers all that were ever given out.
+    /// Segments given back. There is room for all.
     returned: KVVec<u64>,
     /// Chunks given out to epochs' areas and written or reserved there.
     used: u64,
 }
 
-/// Largest segment, in chunks; small stores have smaller ones, so that there are enough of them:
-/// each of the most snapshots that there can be begins an epoch, and the last segment of an epoch
-/// is filled in part only.
-const MAX_POOL_SEGMENT: u64 = 256;
+/// Chunks of a segment. Small stores have smaller ones, so that there are enough of them: each of
+/// the most snapshots that there can be begins an epoch, and the last segment of an epoch is filled
+/// in part only. Large stores have larger ones, so that there are not too many to remember.
+const POOL_SEGMENT: u64 = 256;
 const MIN_POOL_SEGMENTS: u64 = 2 * MAX_SNAPSHOTS as u64;
+const MAX_POOL_SEGMENTS: u64 = 1 << 16;
 
 impl Pool {
-    /// Returns a pool for a store of `capacity` chunks.
-    pub fn new(capacity: u64) -> Self {
-        Self {
-            segment: (capacity / MIN_POOL_SEGMENTS).clamp(1, MAX_POOL_SEGMENT),
+    /// Makes the pool of a store of `capacity` chunks. May sleep.
+    ///
+    /// Errors: `EFBIG` for a store that is too large, `ENOMEM`.
+    pub fn new(capacity: u64) -> Result<Self> {
+        let most = POOL_SEGMENT.max(capacity / MAX_POOL_SEGMENTS);
+        let segment = (capacity / MIN_POOL_SEGMENTS).clamp(1, most);
+        Ok(Self {
+            segment,
             capacity,
             fresh: 0,
-            returned: KVVec::new(),
+            returned: KVVec::with_capacity(count(capacity, segment)?, GFP_KERNEL)?,
             used: 0,
-        }
+        })
     }
 
     /// Returns the number of chunks of the store.
@@ -54,9 +59,16 @@ impl Pool {
     }
 
     /// Takes over a new size of the store. A pool never shrinks: what lies beyond a new end is
-    /// still in use.
-    pub fn grow(&mut self, capacity: u64) {
-        self.capacity = self.capacity.max(capacity);
+    /// still in use. May sleep.
+    ///
+    /// Errors: `EFBIG` for a store that is too large, `ENOMEM`; nothing is changed then.
+    pub fn grow(&mut self, capacity: u64) -> Result {
+        if capacity > self.capacity {
+            let room = count(capacity, self.segment)?.saturating_sub(self.returned.len());
+            self.returned.reserve(room, GFP_KERNEL)?;
+            self.capacity = capacity;
+        }
+        Ok(())
     }
 
     /// Adds a segment to `area`, which must have no room left. Returns false if the store is full.
@@ -66,9 +78,6 @@ impl Pool {
         let segment = match self.returned.pop() {
             Some(segment) => segment,
             None if (self.fresh + 1) * self.segment <= self.capacity => {
-                // Giving back must not need memory.
-                // CAST: Allocating so much fails long before it could overflow.
-                self.returned.reserve(self.fresh as usize + 1, GFP_KERNEL)?;
                 self.fresh += 1;
                 self.fresh - 1
             }
@@ -108,7 +117,7 @@ impl Pool {
     /// Takes back all segments of an area.
     pub fn give_back(&mut self, area: &mut Area) {
         for segment in area.segments.iter() {
-            // `refill` has reserved the room.
+            // There is room for all.
             if self.returned.push_within_capacity(*segment).is_err() {
                 bug("a pool has no room for a segment that comes back: its space is lost");
             }
@@ -116,6 +125,14 @@ impl Pool {
         self.used = self.used.saturating_sub(area.used);
         *area = Area::new();
     }
+}
+
+/// Returns the number of segments of a store.
+///
+/// Errors: `EFBIG` for more than can be counted.
+fn count(capacity: u64, segment: u64) -> Result<usize> {
+    let count = capacity.checked_div(segment).ok_or(EINVAL)?;
+    usize::try_from(count).map_err(|_| EFBIG)
 }
 
 /// The segments of an epoch.

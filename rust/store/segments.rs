@@ -113,6 +113,12 @@ impl Segments {
         !self.waiting.is_empty()
     }
 
+    /// Returns true if blocks are promised to copies that have no place yet. Most get less in the
+    /// end, as they share a header.
+    pub fn has_reserved(&self) -> bool {
+        self.reserved > 0
+    }
+
     /// Returns the bound on the blocks that may be lost at the end of a segment: what a copy and
     /// its header take.
     fn loss(&self) -> u64 {

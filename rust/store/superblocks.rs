@@ -8,6 +8,7 @@
 use crate::base::EUCLEAN;
 use crate::format::Invalid;
 use crate::format::Superblock;
+use crate::format::STATE_BROKEN;
 use crate::format::SUPERBLOCKS;
 use crate::store::disk::Buffer;
 use crate::store::disk::Disk;
@@ -67,6 +68,14 @@ pub enum StoreKind {
     Store(Superblock),
 }
 
+/// Returns what decides which superblock counts: the number, and of two with the same the one that
+/// says that the store is broken. That has the number again of one whose first write failed, which
+/// may be there all the same.
+fn rank(superblock: &Superblock) -> (u64, bool) {
+    let is_broken = superblock.state.get() == STATE_BROKEN;
+    (superblock.sequence.get(), is_broken)
+}
+
 /// Reads both superblocks and returns the one that counts, or that the store is blank.
 ///
 /// Errors, as [`Trouble`]: a text if no superblock is valid and the store is not blank, those of
@@ -88,7 +97,7 @@ pub fn choose(disk: &mut impl Disk) -> Result<StoreKind, Trouble> {
         };
         match Superblock::from_block(block) {
             Ok(found) => {
-                if best.is_none_or(|best| best.sequence.get() < found.sequence.get()) {
+                if best.is_none_or(|best| rank(&best) < rank(&found)) {
                     best = Some(found);
                 }
             }

@@ -40,6 +40,29 @@ impl Changes {
         Ok(())
     }
 
+    /// Drops a snapshot like [`Changes::drop_snapshot`], but without memory if there is none: it
+    /// stays in the timeline then, where nobody heeds it, and its copies with it, up to the next
+    /// change or checkpoint.
+    ///
+    /// Errors: `ENOENT` if there is none with this id, those of `Session::make_durable`; `ENOMEM`
+    /// if that needs a checkpoint first.
+    pub(in crate::engine) fn give_up_snapshot(&self, id: u64) -> Result {
+        let _noio = NoIo::enter();
+        let mut control = self.state.control();
+        let now = self.state.timeline();
+        let snapshot = now.snapshot(id).ok_or(ENOENT)?;
+        self.session
+            .make_durable(&mut control, &[Entry::Drop(id)])?;
+        // Durable, or one of the cases above.
+        snapshot.set_dropped();
+        if self.state.tidy_timeline().is_err() {
+            self.waker.start_checkpoint();
+        }
+        // Writes may wait that it needs no longer.
+        self.waker.look_again();
+        Ok(())
+    }
+
     /// Forgets a bookmark.
     ///
     /// Errors: `ENOENT` if there is none with this id, `ENOMEM`, those of `Session::make_durable`.

@@ -48,6 +48,8 @@ impl Session {
         if self.log.has_failed() {
             return Err(EIO);
         }
+        // The image has what the timeline has.
+        self.state.tidy_timeline()?;
         let regions = no_regions(self.device.geometry().chunks())?;
         let period = control.period + 1;
         let (place, next, waiting) = {

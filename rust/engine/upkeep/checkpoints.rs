@@ -61,8 +61,7 @@ impl Upkeep {
             true => self.grow_segments(),
             false => {
                 let chunks = self.device.shape().chunk(self.device.store().sectors());
-                self.space.grow_pool(chunks);
-                Ok(())
+                self.space.grow_pool(chunks)
             }
         };
         self.watch_space();

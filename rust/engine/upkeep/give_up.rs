@@ -22,6 +22,7 @@
 use crate::dm;
 use crate::engine::events::Event;
 use crate::engine::phase::Phase;
+use crate::engine::reserves::NO_MEMORY_MS;
 use crate::engine::upkeep::Upkeep;
 use crate::uapi::args::OnError;
 use kernel::prelude::*;
@@ -131,22 +132,21 @@ impl Upkeep {
             return;
         };
         let id = oldest.id;
-        if let Err(error) = self.changes.drop_snapshot(id) {
-            if error == ENOENT || error == ENODEV {
-                // Somebody else was quicker; or the device has just been suspended, with a
-                // checkpoint that has what is here.
+        match self.changes.give_up_snapshot(id) {
+            Ok(()) => (),
+            // Somebody else was quicker; or the device has just been suspended, with a checkpoint
+            // that has what is here.
+            Err(ENOENT | ENODEV) => return,
+            // The ring is short, and there is no memory for a checkpoint. Who needs room in the
+            // store or memory asks again.
+            Err(ENOMEM) => {
+                self.start_checkpoint();
+                dm::sleep_ms(NO_MEMORY_MS);
                 return;
             }
-            if self.device.is_persistent() && !self.log.is_given_up() {
-                // It cannot be logged, and must not take effect before it is: the store is given
-                // up, and with it all snapshots.
-                return self.store_failed(error);
-            }
-            // The store is transient or given up; there was no memory. The flag needs none. Freeing
-            // its copies has to wait for the next change.
-            oldest.set_dropped();
-            // Writes may wait that it needs no longer.
-            self.waker.look_again();
+            // It cannot be logged, and must not take effect before it is: the store is given up,
+            // and with it all snapshots.
+            Err(error) => return self.store_failed(error),
         }
         self.device.counters().invalidated.add(1);
         let advice = match self.log.is_given_up() {

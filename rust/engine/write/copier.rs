@@ -46,16 +46,17 @@ use crate::dm::Op;
 use crate::dm::Status;
 use crate::dm::Stay;
 use crate::engine::events::Event;
+use crate::engine::reserves::NO_MEMORY_MS;
 use crate::engine::state::Present;
 use crate::engine::wake::Wake;
 use crate::engine::write::copy::Begun;
-use crate::engine::write::decide::NO_MEMORY_MS;
 use crate::engine::write::decide::WINDOW;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
 use crate::engine::write::Writes;
 use crate::maps::Bitmap;
 use crate::maps::Chunks;
+use crate::store::Segments;
 use crate::uapi::args::OnFull;
 use kernel::prelude::*;
 use kernel::sync::atomic::Release;
@@ -239,7 +240,7 @@ impl Writes {
             Step::Announce(run) => self.announce(copier, bio, run),
             Step::Again => {
                 // What could not be marked may lack memory for its mark.
-                if marks.is_some_and(|marks| !can_mark(&marks, chunks)) {
+                if marks.is_some_and(|marks| !self.can_mark(&marks, chunks)) {
                     dm::sleep_ms(NO_MEMORY_MS);
                 }
                 copier.pending.push(bio);
@@ -341,11 +342,26 @@ impl Writes {
         }
     }
 
-    /// Returns true if space is about to come back: segments wait for a checkpoint, or a reader
-    /// still holds an epoch that is not needed.
+    /// Makes room for marking the first unmarked chunk of a run. Returns false if there is no
+    /// memory.
+    fn can_mark(&self, marks: &Bitmap, run: Chunks) -> bool {
+        marks.find(run, false).is_none_or(|start| {
+            let first = Chunks {
+                start,
+                end: start + 1,
+            };
+            marks.prepare_from(first, &self.memory).is_ok()
+        })
+    }
+
+    /// Returns true if space is about to come back: segments wait for a checkpoint, copies under
+    /// way were promised more than they will take, or a reader still holds an epoch that is not
+    /// needed.
     fn space_comes_back(&self) -> bool {
         let timeline = self.state.timeline();
-        if self.space.with_segments(|segments| segments.has_waiting()) == Some(true) {
+        let comes_back =
+            |segments: &mut Segments| segments.has_waiting() || segments.has_reserved();
+        if self.space.with_segments(comes_back) == Some(true) {
             return true;
         }
         let epochs = timeline.epochs(0, u64::MAX);
@@ -383,13 +399,4 @@ impl Writes {
             }
         }
     }
-}
-
-/// Allocates what marking the first unmarked chunk of a run needs. Returns false if there is no
-/// memory.
-fn can_mark(marks: &Bitmap, run: Chunks) -> bool {
-    marks.find(run, false).is_none_or(|start| {
-        let end = start + 1;
-        marks.prepare(Chunks { start, end }).is_ok()
-    })
 }

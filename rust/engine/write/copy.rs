@@ -115,7 +115,7 @@ impl Writes {
             // The last snapshot has been dropped: this copy will not be written either.
             return Ok(Some(run));
         };
-        present.marks.prepare(run)?;
+        present.marks.prepare_from(run, &self.memory)?;
         let taken = match self.device.is_persistent() {
             true => self.space.with_segments(|segments| {
                 copy.reserved = segments.reserve(run.len());
@@ -288,7 +288,7 @@ impl Writes {
             return;
         };
         let copied = io.data.stage == Stage::Writing;
-        if copied && make_index_room(&io.data, run).is_err() {
+        if copied && self.make_index_room(&io.data, run).is_err() {
             return self.give_up_for_memory(copier, io);
         }
         let Some(present) = self.state.enter() else {
@@ -324,6 +324,15 @@ impl Writes {
         }
     }
 
+    /// Makes room in the index for a copy's run, in whatever pieces it will be indexed: between two
+    /// pieces there is a chunk that others have marked.
+    fn make_index_room(&self, copy: &Copy, run: Chunks) -> Result {
+        let copies = copy.copies.as_ref();
+        copies.map_or(Ok(()), |copies| {
+            copies.make_room(run, run.len().div_ceil(2), &self.memory)
+        })
+    }
+
     /// Gives up the oldest snapshot, and the copy, for want of memory. What is kept cannot come
     /// from a reserve: the snapshot goes, never the write.
     fn give_up_for_memory(self: &Arc<Self>, copier: &mut Copier, mut io: KBox<Io<Copy>>) {
@@ -347,15 +356,6 @@ impl Writes {
         );
         self.events.add(Event::Gone);
     }
-}
-
-/// Makes room in the index for a copy's run, in whatever pieces it will be indexed: between two
-/// pieces there is a chunk that others have marked. May sleep.
-fn make_index_room(copy: &Copy, run: Chunks) -> Result {
-    let copies = copy.copies.as_ref();
-    copies.map_or(Ok(()), |copies| {
-        copies.make_room(run, run.len().div_ceil(2))
-    })
 }
 
 /// Indexes the chunks of a run that nobody has marked meanwhile, and marks them. Contents are

@@ -18,9 +18,6 @@ use crate::maps::Chunks;
 /// Most chunks decided in one go: a thousand words, two leaves of the marks.
 pub(in crate::engine) const WINDOW: u64 = 1 << 16;
 
-/// How long to wait for memory, in milliseconds.
-pub(in crate::engine) const NO_MEMORY_MS: u32 = 10;
-
 /// What may become of a run of chunks that a bio is about to overwrite.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {

@@ -17,7 +17,7 @@
 use crate::dm;
 use crate::dm::List;
 use crate::engine::log::pending::Lane;
-use crate::engine::write::decide::NO_MEMORY_MS;
+use crate::engine::reserves::NO_MEMORY_MS;
 use crate::engine::write::waiting::Announced;
 use crate::engine::write::waiting::Copier;
 use crate::engine::write::waiting::HeldBio;
@@ -87,7 +87,8 @@ impl Writes {
             return Announcing::UnderWay;
         }
         let end = region + 1;
-        if regions.prepare(Chunks { start: region, end }).is_err() {
+        let run = Chunks { start: region, end };
+        if regions.prepare_from(run, &self.memory).is_err() {
             dm::sleep_ms(NO_MEMORY_MS);
             return Announcing::NoMemory;
         }

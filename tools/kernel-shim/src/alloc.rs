@@ -53,7 +53,9 @@ impl Allocator for KVmalloc {
 
 /// What a test can see and do about allocation. Everything counts for the calling thread only.
 pub mod host {
+    use super::flags::GFP_NOWAIT;
     use super::AllocError;
+    use super::Flags;
     use std::cell::Cell;
 
     /// Memory in use, and how often some was asked for.
@@ -110,8 +112,8 @@ pub mod host {
         result
     }
 
-    pub(crate) fn allocate(bytes: usize) -> Result<(), AllocError> {
-        if crate::machine::memory_fails() {
+    pub(crate) fn allocate(bytes: usize, flags: Flags) -> Result<(), AllocError> {
+        if crate::machine::memory_fails(flags != GFP_NOWAIT) {
             return Err(AllocError);
         }
         let mut usage = USAGE.get();
@@ -147,8 +149,8 @@ pub struct KBox<T>(Box<T>);
 
 impl<T> KBox<T> {
     /// Allocates.
-    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
-        host::allocate(size_of::<T>())?;
+    pub fn new(value: T, flags: Flags) -> Result<Self, AllocError> {
+        host::allocate(size_of::<T>(), flags)?;
         host::charge(size_of::<T>(), 1);
         Ok(Self(Box::new(value)))
     }
@@ -244,7 +246,7 @@ impl<T, A: Allocator> Vec<T, A> {
     }
 
     /// Makes room for more elements: at least twice the present capacity, if it does not suffice.
-    pub fn reserve(&mut self, additional: usize, _flags: Flags) -> Result<(), AllocError> {
+    pub fn reserve(&mut self, additional: usize, flags: Flags) -> Result<(), AllocError> {
         let (len, capacity) = (self.inner.len(), self.inner.capacity());
         if capacity - len >= additional {
             return Ok(());
@@ -253,7 +255,7 @@ impl<T, A: Allocator> Vec<T, A> {
         let new = needed.max(capacity * 2);
         let bytes = new.checked_mul(size_of::<T>()).ok_or(AllocError)?;
         // The kernel's krealloc moves; both are there for a moment.
-        host::allocate(bytes.min(isize::MAX as usize))?;
+        host::allocate(bytes.min(isize::MAX as usize), flags)?;
         if bytes > A::MAX_BYTES {
             return Err(AllocError);
         }

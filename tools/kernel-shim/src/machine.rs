@@ -26,6 +26,7 @@ mod worker;
 use schedule::SCHEDULE;
 use std::cell::Cell;
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 
 /// What a task waits for: the address of whatever is shared.
 pub type Key = usize;
@@ -48,6 +49,8 @@ struct Hot {
     now: Cell<u64>,
     /// An allocation fails if the random number is below this, of 2^16.
     memory_odds: Cell<u64>,
+    /// Memory is short: see [`set_shortage`].
+    is_short: Cell<bool>,
 }
 
 thread_local! {
@@ -59,8 +62,11 @@ thread_local! {
             atomic: Cell::new(0),
             now: Cell::new(0),
             memory_odds: Cell::new(0),
+            is_short: Cell::new(false),
         }
     };
+    /// How often each task is in a scope in which it does not wait for memory.
+    static NO_RECLAIM: RefCell<BTreeMap<u64, u64>> = const { RefCell::new(BTreeMap::new()) };
     static LOG: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
@@ -81,6 +87,7 @@ pub struct Setup {
 ///
 /// A task has panicked, sleeps where it must not, or waits for ever.
 pub fn run<R: 'static>(setup: Setup, main: impl FnOnce() -> R + 'static) -> R {
+    NO_RECLAIM.take();
     schedule::run(setup, main)
 }
 
@@ -206,11 +213,48 @@ pub fn fail_memory(odds: u64) {
     HOT.with(|hot| hot.memory_odds.set(odds));
 }
 
-/// Returns true if an allocation is to fail.
-pub(crate) fn memory_fails() -> bool {
+/// Begins or ends a shortage of memory. While it lasts, an allocation that must not sleep fails,
+/// and one that may waits for the end, but for those of tasks that do not wait for memory.
+pub fn set_shortage(is_short: bool) {
     HOT.with(|hot| {
+        hot.is_short.set(is_short);
+        wake(key(hot));
+    });
+}
+
+/// The present task does not wait for memory until it says so.
+pub fn enter_no_reclaim() {
+    let task = current();
+    NO_RECLAIM.with_borrow_mut(|tasks| *tasks.entry(task).or_default() += 1);
+}
+
+/// The end of what [`enter_no_reclaim`] begins.
+pub fn leave_no_reclaim() {
+    let task = current();
+    NO_RECLAIM.with_borrow_mut(|tasks| {
+        if let Some(count) = tasks.get_mut(&task) {
+            *count -= 1;
+        }
+        tasks.retain(|_, count| *count > 0);
+    });
+}
+
+/// Returns true if an allocation is to fail; waits in a shortage, if it `may_wait`.
+pub(crate) fn memory_fails(may_wait: bool) -> bool {
+    HOT.with(|hot| {
+        if !hot.is_running.get() {
+            return false;
+        }
+        if hot.is_short.get() && !may_wait {
+            return true;
+        }
+        let waits = || !NO_RECLAIM.with_borrow(|tasks| tasks.contains_key(&current()));
+        while hot.is_short.get() && waits() {
+            might_sleep();
+            park(key(hot), None);
+        }
         let odds = hot.memory_odds.get();
-        odds > 0 && hot.is_running.get() && (random() & 0xffff) < odds
+        odds > 0 && (random() & 0xffff) < odds
     })
 }
 

@@ -15,9 +15,9 @@ use std::marker::PhantomData;
 struct Memory(usize);
 
 impl Memory {
-    fn new<K, V>() -> Result<Self> {
+    fn new<K, V>(flags: Flags) -> Result<Self> {
         let bytes = 3 * size_of::<usize>() + size_of::<(K, V)>();
-        host::allocate(bytes)?;
+        host::allocate(bytes, flags)?;
         host::charge(bytes, 1);
         Ok(Self(bytes))
     }
@@ -37,9 +37,9 @@ pub struct RBTreeNodeReservation<K, V> {
 
 impl<K, V> RBTreeNodeReservation<K, V> {
     /// Allocates.
-    pub fn new(_flags: Flags) -> Result<Self> {
+    pub fn new(flags: Flags) -> Result<Self> {
         Ok(Self {
-            memory: Box::new(Memory::new::<K, V>()?),
+            memory: Box::new(Memory::new::<K, V>(flags)?),
             kind: PhantomData,
         })
     }

@@ -34,8 +34,8 @@ pub struct Arc<T: ?Sized>(std::sync::Arc<T>);
 
 impl<T> Arc<T> {
     /// Allocates.
-    pub fn new(value: T, _flags: Flags) -> Result<Self, AllocError> {
-        memory::allocate(size_of::<T>())?;
+    pub fn new(value: T, flags: Flags) -> Result<Self, AllocError> {
+        memory::allocate(size_of::<T>(), flags)?;
         Ok(Self(std::sync::Arc::new(value)))
     }
 }

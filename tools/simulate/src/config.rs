@@ -60,6 +60,7 @@ pub const SETTINGS: &[(&str, u64)] = &[
     ("slow_store", 0),
     ("copy_kib", 4096),
     ("replaced", 0),
+    ("map_pages", 64),
 ];
 
 /// See the [module's documentation](self).
@@ -113,6 +114,7 @@ impl Config {
                 "longest" => one_of(&[1, 2, 8]),
                 "slow_origin" | "slow_store" => one_of(&[0, 0, 3000, 40_000]),
                 "copy_kib" => one_of(&[16, 64, 4096]),
+                "map_pages" => one_of(&[1, 4, 64]),
                 "replaced" => one_of(&[0, 0, 0, 0, 1, 2]),
                 _ => 0,
             });
@@ -191,6 +193,8 @@ impl Config {
     pub(crate) fn reserves(&self) -> Reserves {
         Reserves {
             copy_bytes: self.get("copy_kib") << 10,
+            // CAST: A small number.
+            map_pages: self.get("map_pages") as usize,
         }
     }
 

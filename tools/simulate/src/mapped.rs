@@ -92,6 +92,11 @@ impl Mapped {
         self.sectors.load(Relaxed)
     }
 
+    /// Returns true while I/O is under way.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.under_way.load(Relaxed) > 0
+    }
+
     /// Suspends the device. With `noflush` bios that wait may come back, and are kept.
     pub(crate) fn suspend(&self, noflush: bool) {
         if noflush {

@@ -15,6 +15,7 @@ use crate::device::Machine;
 use crate::mapped::Mapped;
 use crate::oracle::Oracle;
 use dm_shim::drive::Drive;
+use dm_shim::NoReclaim;
 use kernel::machine;
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -75,6 +76,8 @@ impl Users {
         self.writing.set(self.config.get("writers"));
         for _ in 0..self.config.get("writers") {
             self.begin("writer", |this| {
+                // As whoever writes pages to free them.
+                let _scope = NoReclaim::enter();
                 this.write();
                 this.writing.set(this.writing.get() - 1);
             });

@@ -16,6 +16,7 @@ use super::world::World;
 use dm_preserve_core::format::Layout;
 use dm_preserve_core::format::Superblock;
 use dm_preserve_core::format::BLOCK_BYTES;
+use dm_preserve_core::format::STATE_BROKEN;
 use dm_preserve_core::store::recover::recover;
 use dm_preserve_core::store::superblocks::choose;
 use dm_preserve_core::store::Checkpoint;
@@ -29,6 +30,7 @@ use kernel::sync::Arc;
 use proptest::prelude::*;
 use sim::Rng;
 use sim::SimDisk;
+use zerocopy::little_endian::U32;
 use zerocopy::little_endian::U64;
 
 /// Sectors of the device for which stores are recovered, more than any of them is for.
@@ -224,6 +226,27 @@ fn i1_i3_a_whole_superblock_is_overwritten_last() {
             assert!(next.sequence > whole.sequence);
             assert_eq!(next.places(), [damaged, 1 - damaged], "number {number}");
         }
+    }
+}
+
+/// Two superblocks with one number: the one that says that the store is broken counts, wherever it
+/// is. The other's write had failed, and has reached the disk all the same.
+#[test]
+fn i1_i3_a_broken_superblock_counts_before_one_of_the_same_number() {
+    let world = busy(3, 6);
+    let mut broken = world.superblock;
+    broken.state = U32::new(STATE_BROKEN);
+    for place in 0..2 {
+        let mut store = world.store.clone();
+        let mut block = [0; BLOCK_BYTES];
+        broken.to_block(&mut block);
+        store.set(place, block);
+        world.superblock.to_block(&mut block);
+        store.set(1 - place, block);
+        let Ok(StoreKind::Store(found)) = choose(&mut store) else {
+            panic!("broken at {place}");
+        };
+        assert_eq!(found.state, broken.state, "broken at {place}");
     }
 }
 

@@ -62,7 +62,7 @@ fn segment(capacity: u64) -> u64 {
 proptest! {
     #[test]
     fn same_as_sets(capacity in capacity(), ops in proptest::collection::vec(op(), 0..200)) {
-        let mut pool = Pool::new(capacity);
+        let mut pool = Pool::new(capacity).unwrap();
         let (segment, mut capacity) = (segment(capacity), capacity);
         let mut areas: Vec<Area> = (0..AREAS).map(|_| Area::new()).collect();
         let mut taken: Vec<BTreeSet<u64>> = vec![BTreeSet::new(); AREAS];
@@ -115,7 +115,7 @@ proptest! {
                     taken[area].clear();
                 }
                 Op::Grow(to) => {
-                    pool.grow(to);
+                    pool.grow(to).unwrap();
                     capacity = capacity.max(to);
                 }
             }
@@ -140,10 +140,10 @@ proptest! {
 
 #[test]
 fn a_store_too_small_for_anything_is_full() {
-    let mut pool = Pool::new(0);
+    let mut pool = Pool::new(0).unwrap();
     let mut area = Area::new();
     assert_eq!(pool.take(&mut area, 1), Ok(None));
-    pool.grow(1);
+    pool.grow(1).unwrap();
     assert_eq!(pool.take(&mut area, 5), Ok(Some((0, 1))));
     assert_eq!(pool.take(&mut area, 5), Ok(None));
     assert_eq!(pool.used(), 1);
@@ -154,7 +154,7 @@ fn a_store_too_small_for_anything_is_full() {
 
 #[test]
 fn a_full_store_can_grow_and_never_shrinks() {
-    let mut pool = Pool::new(64);
+    let mut pool = Pool::new(64).unwrap();
     let (mut first, mut second) = (Area::new(), Area::new());
     for at in 0..64 {
         let area = if at % 2 == 0 { &mut first } else { &mut second };
@@ -162,9 +162,9 @@ fn a_full_store_can_grow_and_never_shrinks() {
     }
     assert_eq!(pool.take(&mut first, 1), Ok(None));
     assert_eq!((pool.used(), pool.capacity()), (64, 64));
-    pool.grow(10);
+    pool.grow(10).unwrap();
     assert_eq!(pool.capacity(), 64);
-    pool.grow(65);
+    pool.grow(65).unwrap();
     assert_eq!(pool.take(&mut second, 7), Ok(Some((64, 1))));
     assert_eq!(pool.take(&mut second, 7), Ok(None));
     pool.give_back(&mut first);

@@ -200,6 +200,7 @@ pub(super) fn run<R: 'static>(setup: Setup, main: impl FnOnce() -> R + 'static) 
         hot.now.set(0);
         hot.atomic.set(0);
         hot.memory_odds.set(0);
+        hot.is_short.set(false);
     });
     // What is left of a run that has failed is not dropped: it would go on.
     std::mem::forget(SCHEDULE.take());

@@ -15,6 +15,10 @@ impl Users {
     pub(super) fn fail(&self) {
         for _ in 0..1 + machine::below(2) {
             Self::pause(1_500_000);
+            if self.config.faults == Faults::Memory && Self::is_once_in(2) {
+                self.run_short();
+                continue;
+            }
             // Now and then, often, or each time.
             self.set_faults(match machine::below(4) {
                 0 => 1 + machine::below(3000),
@@ -28,6 +32,19 @@ impl Users {
             });
             self.set_faults(0);
         }
+    }
+
+    /// Has memory run short until all writes under way have ended, as if they were what memory is
+    /// freed by; or wait for a user, who may wait for memory.
+    fn run_short(&self) {
+        pr_info!("memory is short");
+        machine::set_shortage(true);
+        Self::pause(1_500_000);
+        while self.mapped.is_busy() && !self.mapped.engine.writes().is_blocked() {
+            Self::pause(100_000);
+        }
+        machine::set_shortage(false);
+        pr_info!("there is memory");
     }
 
     pub(super) fn set_faults(&self, odds: u64) {
