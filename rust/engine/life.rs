@@ -109,6 +109,9 @@ impl Engine {
         if self.ground.phases.note_destroyed(target, is_removed) {
             let _noio = NoIo::enter();
             self.upkeep.store_bypassed();
+            // What is remembered counts if the store could not be told.
+            self.session.remember_end();
+            self.ground.phases.leave();
         }
     }
 

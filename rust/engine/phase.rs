@@ -20,6 +20,9 @@
 //! device is not being removed, 1, 2 and 3 lead to 4. One that has not the turn has never been in
 //! that place, or another of the engine's has taken it.
 //!
+//! An engine is *left* when it is bypassed and its store has been told so: not before that may the
+//! store be looked at by another engine.
+//!
 //! [`life`](crate::engine::life) says what an engine does then.
 //!
 //! # Lock order
@@ -76,6 +79,15 @@ struct Now {
     turn: TargetNumber,
     /// The last target that was made.
     last: TargetNumber,
+    /// See the module's documentation.
+    is_left: bool,
+}
+
+impl Now {
+    /// Returns true if the engine never becomes active again.
+    fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Bypassed | Phase::Dead)
+    }
 }
 
 /// The phase of an engine, and who waits for the next.
@@ -97,6 +109,7 @@ impl Phases {
             phase: Phase::Setup,
             turn: 0,
             last: 0,
+            is_left: false,
         };
         pin_init!(Self {
             now <- new_mutex!(now, "Phases::now"),
@@ -122,13 +135,11 @@ impl Phases {
     /// Errors: `EBUSY` if the engine was bypassed, or has ended.
     pub(super) fn begin(&self, target: TargetNumber) -> Result {
         let mut now = self.now.lock();
-        match now.phase {
-            Phase::Bypassed | Phase::Dead => Err(EBUSY),
-            Phase::Setup | Phase::Active | Phase::Suspended => {
-                now.turn = target;
-                Ok(())
-            }
+        if now.has_ended() {
+            return Err(EBUSY);
         }
+        now.turn = target;
+        Ok(())
     }
 
     /// Writes pass through the engine from now on: the target that has the turn is active.
@@ -150,20 +161,34 @@ impl Phases {
     /// Takes note that a target is destroyed, and whether that is because its device is removed.
     /// Returns true if the engine is bypassed from now on.
     pub(super) fn note_destroyed(&self, target: TargetNumber, is_removed: bool) -> bool {
-        let has_turn = self.now.lock().turn == target;
-        has_turn && !is_removed && self.change(Phase::Bypassed)
-    }
-
-    /// Changes the phase of an engine that is neither bypassed nor dead. Returns true if it has.
-    fn change(&self, phase: Phase) -> bool {
         let mut now = self.now.lock();
-        if matches!(now.phase, Phase::Bypassed | Phase::Dead) {
+        if now.turn != target || is_removed || now.has_ended() {
             return false;
         }
-        now.phase = phase;
+        now.phase = Phase::Bypassed;
         drop(now);
         self.changed.notify_all();
         true
+    }
+
+    /// Takes note that the store of a bypassed engine has been told.
+    pub(super) fn leave(&self) {
+        self.now.lock().is_left = true;
+    }
+
+    /// Returns true if the engine is bypassed, and its store knows. May sleep.
+    pub fn is_left(&self) -> bool {
+        self.now.lock().is_left
+    }
+
+    /// Changes the phase of an engine that is neither bypassed nor dead.
+    fn change(&self, phase: Phase) {
+        let mut now = self.now.lock();
+        if !now.has_ended() {
+            now.phase = phase;
+        }
+        drop(now);
+        self.changed.notify_all();
     }
 
     /// Waits until writes pass through the engine again, at most until `deadline` (of

@@ -19,9 +19,9 @@
 //! - `events`: what is told to user space. The kernel allocates with I/O under the locks that this
 //!   takes (`uevent_sock_mutex`), so whoever holds them may be waiting for a write to one of our
 //!   devices; no write may wait for this queue.
-//! - `waits`: reads of frozen content that wait for a live device's resume, each view's in a worker
-//!   of its own. Nobody waits for this queue but a view that is removed, whose reads have ended by
-//!   then.
+//! - `waits`: what waits for long and holds nothing: reads of frozen content that wait for a live
+//!   device's resume, each view's in a worker of its own, and the filling of reserves of memory.
+//!   Nobody waits for this queue but a view that is removed, whose reads have ended by then.
 
 #![forbid(unsafe_code)]
 
@@ -39,7 +39,7 @@ use own::Reaper;
 pub struct SharedQueues {
     /// Where events are sent from.
     pub(super) events: WorkQueue,
-    /// Where reads wait for a resume.
+    /// Where reads wait for a resume, and reserves for memory.
     pub(super) waits: WorkQueue,
     reaper: Arc<Reaper>,
 }

@@ -97,12 +97,16 @@ impl Space {
         self.step
     }
 
-    /// Lets a transient store grow to `capacity` chunks. Does not wait for memory.
+    /// Lets a transient store grow to `capacity` chunks. May sleep.
     ///
     /// Errors: `EFBIG` for a store that is too large, `ENOMEM`; it has its old size then.
     pub(super) fn grow_pool(&self, capacity: u64) -> Result {
-        let _scope = NoReclaim::enter();
-        self.pool.lock().grow(capacity)
+        let segments = self.pool.lock().segments(capacity)?;
+        // Without the lock, for which the copier may wait.
+        let list = KVVec::with_capacity(segments, GFP_KERNEL)?;
+        let old = self.pool.lock().grow(capacity, list)?;
+        drop(old);
+        Ok(())
     }
 
     /// Returns the number of sectors that can hold contents, of chunks of `shape`, and how many of

@@ -227,6 +227,12 @@ impl State {
         }
     }
 
+    /// Takes that lock while no write is under way: whoever holds it may wait for memory. May
+    /// sleep.
+    pub(super) fn control_at_rest(&self) -> MutexGuard<'_, Control> {
+        self.control.lock()
+    }
+
     /// Takes snapshots off the timeline that have been dropped, but could not be taken off then for
     /// want of memory. The caller holds the control lock, and the gate is open.
     ///

@@ -89,6 +89,11 @@ impl Upkeep {
         }
     }
 
+    /// Takes dropped snapshots off the timeline, in the background. Any context.
+    fn tidy_soon(self: &Arc<Self>) {
+        self.queues.writes.enqueue(self.clone());
+    }
+
     /// Waits until the checkpoint's work has nothing to do.
     pub(super) fn flush_work(&self) {
         dm::flush_work(&self.work);

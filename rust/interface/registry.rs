@@ -121,7 +121,13 @@ fn check(
 ) -> Result<bool, Refused> {
     let engine = &entry.engine;
     let there = engine.device().identity();
-    if entry.targets == 0 {
+    let is_left = engine.phases().is_left();
+    if engine.phases().now() == Phase::Bypassed && !is_left {
+        return Err(Refused::Because(
+            c"Another table is just taking the place of this device: try again",
+        ));
+    }
+    if entry.targets == 0 || (is_left && entry.views > 0) {
         // Only views are left of it, which read the store.
         return match there.store == identity.store || there.store == identity.origin {
             true => Err(Refused::Because(
@@ -130,27 +136,12 @@ fn check(
             false => Ok(false),
         };
     }
-    if there == identity && engine.phases().now() == Phase::Bypassed {
+    if there == identity && is_left {
         // It never becomes active again.
         return Ok(false);
     }
     if there == identity {
-        if engine.device().is_persistent() == options.transient {
-            return Err(Refused::Because(
-                c"transient cannot be added or taken away while the device exists: remove it first",
-            ));
-        }
-        if there_is_another_chunk_size(engine, shape) {
-            return Err(Refused::Because(
-                c"The chunk size cannot change while the device exists: remove it first",
-            ));
-        }
-        if shape.sectors() < engine.device().geometry().sectors() {
-            return Err(Refused::Because(
-                c"The device cannot shrink while it exists: remove it first",
-            ));
-        }
-        return Ok(true);
+        return fits(engine, shape, options).map(|()| true);
     }
     if there.store == identity.store || there.origin == identity.store {
         return Err(Refused::Because(
@@ -168,6 +159,28 @@ fn check(
         ));
     }
     Ok(false)
+}
+
+/// Refuses a table that an engine of the same devices does not fit.
+///
+/// Errors: [`Refused`].
+fn fits(engine: &Engine, shape: Geometry, options: &Options) -> Result<(), Refused> {
+    if engine.device().is_persistent() == options.transient {
+        return Err(Refused::Because(
+            c"transient cannot be added or taken away while the device exists: remove it first",
+        ));
+    }
+    if there_is_another_chunk_size(engine, shape) {
+        return Err(Refused::Because(
+            c"The chunk size cannot change while the device exists: remove it first",
+        ));
+    }
+    if shape.sectors() < engine.device().geometry().sectors() {
+        return Err(Refused::Because(
+            c"The device cannot shrink while it exists: remove it first",
+        ));
+    }
+    Ok(())
 }
 
 fn there_is_another_chunk_size(engine: &Engine, shape: Geometry) -> bool {

@@ -58,17 +58,28 @@ impl Pool {
         self.used
     }
 
-    /// Takes over a new size of the store. A pool never shrinks: what lies beyond a new end is
-    /// still in use. May sleep.
+    /// Returns the number of segments that a store of `capacity` chunks has.
     ///
-    /// Errors: `EFBIG` for a store that is too large, `ENOMEM`; nothing is changed then.
-    pub fn grow(&mut self, capacity: u64) -> Result {
-        if capacity > self.capacity {
-            let room = count(capacity, self.segment)?.saturating_sub(self.returned.len());
-            self.returned.reserve(room, GFP_KERNEL)?;
-            self.capacity = capacity;
+    /// Errors: `EFBIG` for more than can be counted.
+    pub fn segments(&self, capacity: u64) -> Result<usize> {
+        count(capacity, self.segment)
+    }
+
+    /// Takes over a new size of the store, and a list that has room for all its
+    /// [segments](Pool::segments). A pool never shrinks: what lies beyond a new end is still in
+    /// use. Returns the list that is not needed.
+    ///
+    /// Errors: `ENOMEM` if the list is too short; nothing is changed then.
+    pub fn grow(&mut self, capacity: u64, list: KVVec<u64>) -> Result<KVVec<u64>> {
+        let mut list = list;
+        if capacity <= self.capacity {
+            return Ok(list);
         }
-        Ok(())
+        for segment in self.returned.iter() {
+            list.push_within_capacity(*segment).map_err(|_| ENOMEM)?;
+        }
+        self.capacity = capacity;
+        Ok(core::mem::replace(&mut self.returned, list))
     }
 
     /// Adds a segment to `area`, which must have no room left. Returns false if the store is full.

@@ -42,25 +42,24 @@ impl Changes {
 
     /// Drops a snapshot like [`Changes::drop_snapshot`], but without memory if there is none: it
     /// stays in the timeline then, where nobody heeds it, and its copies with it, up to the next
-    /// change or checkpoint.
+    /// change or checkpoint. Returns true if it does not.
     ///
     /// Errors: `ENOENT` if there is none with this id, those of `Session::make_durable`; `ENOMEM`
     /// if that needs a checkpoint first.
-    pub(in crate::engine) fn give_up_snapshot(&self, id: u64) -> Result {
+    pub(in crate::engine) fn give_up_snapshot(&self, id: u64) -> Result<bool> {
         let _noio = NoIo::enter();
         let mut control = self.state.control();
         let now = self.state.timeline();
-        let snapshot = now.snapshot(id).ok_or(ENOENT)?;
+        let snapshot = now.snapshot(id).filter(|snapshot| !snapshot.is_dropped());
+        let snapshot = snapshot.ok_or(ENOENT)?;
         self.session
             .make_durable(&mut control, &[Entry::Drop(id)])?;
         // Durable, or one of the cases above.
         snapshot.set_dropped();
-        if self.state.tidy_timeline().is_err() {
-            self.waker.start_checkpoint();
-        }
+        let is_tidy = self.state.tidy_timeline().is_ok();
         // Writes may wait that it needs no longer.
         self.waker.look_again();
-        Ok(())
+        Ok(is_tidy)
     }
 
     /// Forgets a bookmark.

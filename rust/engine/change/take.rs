@@ -27,6 +27,7 @@ use crate::engine::log::pending::Lane;
 use crate::engine::space::Copies;
 use crate::engine::state::no_regions;
 use crate::engine::state::Control;
+use crate::engine::state::ControlGuard;
 use crate::engine::state::Epoch;
 use crate::engine::state::Present;
 use crate::engine::state::Timeline;
@@ -43,6 +44,18 @@ use crate::uapi::args::ScopeWanted;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
+/// What is as large as the device, in an epoch that is to begin. Allocated before the control lock
+/// is taken, under which nobody waits for memory.
+struct EpochMaps {
+    /// Chunks of the device.
+    chunks: u64,
+    marks: Arc<Bitmap>,
+    /// With a persistent store.
+    regions: Option<Arc<Bitmap>>,
+    /// Those of a snapshot that is taken with it.
+    released: Arc<Bitmap>,
+}
+
 impl Changes {
     /// Takes a snapshot and drops the oldest ones, so that `keep` are left with it. Returns its id,
     /// and true if one was dropped.
@@ -56,12 +69,12 @@ impl Changes {
         keep: u32,
     ) -> Result<(u64, bool)> {
         let _editor = self.state.editor();
-        let mut control = self.state.control();
+        let (mut control, maps) = self.control_with_maps()?;
         let now = self.state.timeline();
         // CAST: At most `MAX_SNAPSHOTS`.
         let drop_up_to = now.drop_up_to(keep as usize);
         self.ensure_can_take(&mut control)?;
-        let snapshot = self.new_snapshot(&now, scope)?;
+        let snapshot = self.new_snapshot(&now, scope, &maps)?;
         let designation = self.next_designation()?;
         let id = snapshot.id;
         // With `now` the old epochs go, and their space comes back, before the copier looks for
@@ -74,6 +87,7 @@ impl Changes {
                 ..Change::NONE
             },
             self.device.geometry(),
+            maps,
         )?;
         if !is_taken {
             return Err(EIO);
@@ -81,6 +95,35 @@ impl Changes {
         self.state.use_next_id();
         self.state.set_designation(designation);
         Ok((id, drop_up_to > 0))
+    }
+
+    /// Allocates the maps of an epoch of a device of so many chunks. May sleep.
+    ///
+    /// Errors: `EFBIG` for too many chunks, `ENOMEM`.
+    fn new_maps(&self, chunks: u64) -> Result<EpochMaps> {
+        Ok(EpochMaps {
+            chunks,
+            marks: Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?,
+            regions: match self.device.is_persistent() {
+                true => Some(no_regions(chunks)?),
+                false => None,
+            },
+            released: Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?,
+        })
+    }
+
+    /// Takes the control lock, with maps for an epoch of the device as it is then.
+    ///
+    /// Errors: `ENOMEM`.
+    fn control_with_maps(&self) -> Result<(ControlGuard<'_>, EpochMaps)> {
+        loop {
+            let maps = self.new_maps(self.device.geometry().chunks())?;
+            let control = self.state.control();
+            if maps.chunks == self.device.geometry().chunks() {
+                return Ok((control, maps));
+            }
+            // It has just grown.
+        }
     }
 
     /// Returns the designation after a snapshot: the same as now, or the default.
@@ -115,7 +158,12 @@ impl Changes {
     /// Makes a snapshot that begins the next epoch. The caller holds the control lock.
     ///
     /// Errors: `ENOENT`, `EUCLEAN` and `EOVERFLOW` for a base that cannot be one, `ENOMEM`.
-    fn new_snapshot(&self, now: &Timeline, scope: ScopeWanted) -> Result<Arc<Snapshot>> {
+    fn new_snapshot(
+        &self,
+        now: &Timeline,
+        scope: ScopeWanted,
+        maps: &EpochMaps,
+    ) -> Result<Arc<Snapshot>> {
         let epoch = now.present().map_or(0, |epoch| epoch.id) + 1;
         let scope = resolve(now, scope, epoch)
             .and_then(|scope| now.has_room().map(|()| scope))
@@ -132,7 +180,7 @@ impl Changes {
         if let Scope::Incremental { base, .. } = &scope {
             self.state.ensure_proven(*base)?;
         }
-        Snapshot::new(NewSnapshot {
+        let new = NewSnapshot {
             id: self.state.next_id(),
             time_ns: dm::now_ns(),
             epoch,
@@ -140,10 +188,11 @@ impl Changes {
             scope,
             keep_unprotected: self.device.options().keep_unprotected,
             sectors: self.device.geometry().sectors(),
-            chunks: self.device.geometry().chunks(),
+            chunks: maps.chunks,
             // With a persistent store the base's epochs must have been saved as closed first.
             narrowed: !self.device.is_persistent(),
-        })
+        };
+        Snapshot::restored(new, maps.released.clone(), false)
     }
 
     /// Begins an epoch, with the rest of the change. Returns false if that rest was not made, as
@@ -156,8 +205,9 @@ impl Changes {
         now: Arc<Timeline>,
         change: Change<Copies>,
         geometry: Geometry,
+        maps: EpochMaps,
     ) -> Result<bool> {
-        let begun = self.pass_to_epoch(now, change, geometry);
+        let begun = self.pass_to_epoch(now, change, geometry, maps);
         // Whatever came of it, writes may have come to the closed gate.
         self.waker.look_again();
         begun
@@ -168,17 +218,13 @@ impl Changes {
         now: Arc<Timeline>,
         change: Change<Copies>,
         geometry: Geometry,
+        maps: EpochMaps,
     ) -> Result<bool> {
         let must_log = self.device.is_persistent() && !self.log.has_failed();
         if must_log && !self.session.is_logging()? {
             return Err(ENODEV);
         }
-        let chunks = geometry.chunks();
-        let marks = Arc::new(Bitmap::new(chunks)?, GFP_KERNEL)?;
-        let regions = match self.device.is_persistent() {
-            true => Some(no_regions(chunks)?),
-            false => None,
-        };
+        let EpochMaps { marks, regions, .. } = maps;
         let id = now.present().map_or(0, |epoch| epoch.id) + 1;
         let drop_up_to = change.drop_up_to;
         let entries = self.epoch_entries(id, geometry.sectors(), &change)?;
@@ -283,11 +329,12 @@ impl Changes {
     /// Errors: `EFBIG` for an absurd size, those of a checkpoint and of [`Changes::begin_epoch`].
     pub(in crate::engine) fn grow(&self, sectors: u64) -> Result {
         let _noio = NoIo::enter();
-        let mut control = self.state.control();
         let grown = self.device.shape().with_sectors(sectors).ok_or(EFBIG)?;
+        let maps = self.new_maps(grown.chunks())?;
+        let mut control = self.state.control();
         self.session.ensure_ring_room(&mut control)?;
         // Whether the store knows of it makes no difference here.
-        let _ = self.begin_epoch(self.state.timeline(), Change::NONE, grown)?;
+        let _ = self.begin_epoch(self.state.timeline(), Change::NONE, grown, maps)?;
         self.device.set_sectors(sectors);
         Ok(())
     }

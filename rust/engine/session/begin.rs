@@ -30,7 +30,7 @@ impl Session {
     /// Errors: `EUCLEAN` if others have written to the origin, those of writing superblocks,
     /// `EFBIG`, `ENOMEM`.
     pub(in crate::engine) fn begin(&self) -> Result<bool> {
-        let _control = self.state.control();
+        let _control = self.state.control_at_rest();
         let mut guard = self.superblocks.lock();
         match (*guard).as_mut() {
             Some(superblocks) => self.begin_with(superblocks),

@@ -275,7 +275,8 @@ fn begin_anew(
     let mut superblocks = Superblocks::found(superblock, layout, checkpoint.place, io)?;
     // The ring of a store that was ours has records, or zeroes; and what is left of that store must
     // not look other than it is before the first superblock is written.
-    superblocks.is_ring_unknown = before.is_none();
+    // One that broke before its first checkpoint never had its ring zeroed.
+    superblocks.is_ring_unknown = before.is_none_or(|before| before.image_number.get() == 0);
     superblocks.boot_before = before.map_or(BootId::default(), |before| before.boot);
     Ok(OpenedStore {
         superblocks,

@@ -7,6 +7,7 @@
 
 use crate::dm;
 use crate::dm::NoIo;
+use crate::engine::phase::Phase;
 use crate::engine::state::Control;
 use crate::engine::state::Timeline;
 use crate::engine::upkeep::Upkeep;
@@ -111,8 +112,21 @@ impl Upkeep {
         }
     }
 
+    /// Takes off the timeline what could not be before for want of memory. Asks to be called again
+    /// if it still cannot.
+    fn tidy(self: &Arc<Self>) {
+        let control = self.state.control();
+        let tidied = self.state.tidy_timeline();
+        drop(control);
+        if tidied.is_err() && self.phases.now() == Phase::Active {
+            dm::sleep_ms(CHECKPOINT_RETRY_MS);
+            self.tidy_soon();
+        }
+    }
+
     /// Makes a checkpoint in the background, or writes to a failed store that it has failed.
     fn run_checkpoint(self: &Arc<Self>) {
+        self.tidy();
         if self.log.has_failed() {
             return self.give_up_store();
         }

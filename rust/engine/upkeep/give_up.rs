@@ -56,8 +56,8 @@ impl Upkeep {
     }
 
     /// Gives the store up, as a foreign table has the place of the live device's: whoever activates
-    /// the device again must find that writes have passed which the store does not know of. It is
-    /// closed by now, and the engine ends.
+    /// the device again must find that writes have passed which the store does not know of. The
+    /// engine ends.
     pub(in crate::engine) fn store_bypassed(self: &Arc<Self>) {
         self.log.fail();
         let Some(broken) = self.session.write_broken(|| true) else {
@@ -133,13 +133,17 @@ impl Upkeep {
         };
         let id = oldest.id;
         match self.changes.give_up_snapshot(id) {
-            Ok(()) => (),
+            Ok(is_tidy) => {
+                if !is_tidy {
+                    self.tidy_soon();
+                }
+            }
             // Somebody else was quicker; or the device has just been suspended, with a checkpoint
             // that has what is here.
             Err(ENOENT | ENODEV) => return,
-            // The ring is short, and there is no memory for a checkpoint. Who needs room in the
-            // store or memory asks again.
-            Err(ENOMEM) => {
+            // The ring is short, and the checkpoint that it needs does not fit, or there is no
+            // memory for it. Its work sees to that, and who needs room in the store asks again.
+            Err(ENOMEM | ENOSPC | EFBIG) => {
                 self.start_checkpoint();
                 dm::sleep_ms(NO_MEMORY_MS);
                 return;

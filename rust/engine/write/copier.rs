@@ -364,6 +364,11 @@ impl Writes {
         if self.space.with_segments(comes_back) == Some(true) {
             return true;
         }
+        let mut snapshots = timeline.snapshots().iter();
+        if snapshots.any(|snapshot| snapshot.is_dropped()) {
+            // Its copies go when there is memory for a timeline without it.
+            return true;
+        }
         let epochs = timeline.epochs(0, u64::MAX);
         // CAST: A few.
         let kept = epochs.filter(|epoch| epoch.copies.is_some()).count() as u64;

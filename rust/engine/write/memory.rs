@@ -23,6 +23,8 @@ use kernel::impl_has_work;
 use kernel::new_spinlock;
 use kernel::new_work;
 use kernel::prelude::*;
+use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::Relaxed;
 use kernel::sync::Arc;
 use kernel::sync::SpinLock;
 use kernel::workqueue::Work;
@@ -35,6 +37,8 @@ pub(super) struct MapMemory {
     #[pin]
     reserve: SpinLock<Reserve>,
     shared: Arc<SharedQueues>,
+    /// Nobody needs it any longer.
+    has_ended: Atomic<bool>,
     #[pin]
     work: Work<MapMemory>,
 }
@@ -51,14 +55,15 @@ impl MapMemory {
         let init = try_pin_init!(Self {
             reserve <- new_spinlock!(Reserve::new(pages)?, "MapMemory::reserve"),
             shared,
+            has_ended: Atomic::new(false),
             work <- new_work!("MapMemory::work"),
         }? Error);
         Arc::pin_init(init, GFP_KERNEL)
     }
 
-    /// Fills the reserve. Waits for memory as long as it has to.
+    /// Fills the reserve. Waits for memory as long as somebody may need it.
     fn refill(&self) {
-        loop {
+        while !self.has_ended.load(Relaxed) {
             let missing = self.reserve.lock().missing();
             let Some(kind) = missing else {
                 return;
@@ -88,6 +93,12 @@ impl CopierMemory {
             let _ = self.0.shared.waits.enqueue(self.0.clone());
         }
         taken
+    }
+}
+
+impl Drop for CopierMemory {
+    fn drop(&mut self) {
+        self.0.has_ended.store(true, Relaxed);
     }
 }
 

@@ -46,6 +46,14 @@ pub const TESTS: &[Test] = &[
         |_| failed_at_resume(),
     ),
     test(
+        "i1_i3_persistent_store_begins_anew_behind_a_foreign_table",
+        |_| replaced(|_| Ok(())),
+    ),
+    test(
+        "i1_i3_persistent_store_says_itself_that_a_foreign_table_was_there",
+        |_| replaced(load_again),
+    ),
+    test(
         "i1_i3_persistent_failed_store_is_unproven_in_another_boot",
         |_| failed_in_another_boot(),
     ),
@@ -97,6 +105,28 @@ fn load_again(rig: &mut Rig) -> Result<()> {
     });
     runner::load_module()?;
     gone
+}
+
+/// A foreign table has the device's place for a moment. It writes nothing that the origin's
+/// fingerprint could show.
+fn replaced(meanwhile: impl Fn(&mut Rig) -> Result<()>) -> Result<()> {
+    let (mut rig, disk) = errors::rig_of(&Spec::mb(1).persistent())?;
+    let before = rig.control.info()?;
+    ensure!(before.snapshots > 0, "{before:?}");
+    drop(disk);
+    let mut kernel = Kmsg::now()?;
+    rig.dm.swap(&format!(
+        "0 {} linear {} 0",
+        rig.sectors(),
+        rig.origin.path()
+    ))?;
+    said(&mut kernel, "another table has the place of this one")?;
+    rig.close()?;
+    meanwhile(&mut rig)?;
+    let mut kernel = Kmsg::now()?;
+    rig.open()?;
+    said(&mut kernel, "failed in an earlier session")?;
+    errors::begins_anew(&mut rig, before.generation)
 }
 
 /// The store says that it is closed, and cannot be told otherwise. What is written is not where the
