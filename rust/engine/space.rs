@@ -144,7 +144,7 @@ impl Drop for EpochSpace {
             self.whole.pool.lock().give_back(&mut self.area);
         }
         self.whole.spaces.fetch_sub(1, Full);
-        self.whole.waker.space_has_come();
+        self.whole.waker.look_again();
     }
 }
 

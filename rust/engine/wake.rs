@@ -34,8 +34,6 @@ pub(super) struct Waker {
     who: SpinLock<Option<Arc<dyn Wake>>>,
     /// Something has happened that those who wait in the copier may wait for.
     has_news: Atomic<bool>,
-    /// Space has come back.
-    has_space: Atomic<bool>,
 }
 
 impl Waker {
@@ -46,7 +44,6 @@ impl Waker {
         let init = pin_init!(Self {
             who <- new_spinlock!(None, "Waker::who"),
             has_news: Atomic::new(false),
-            has_space: Atomic::new(false),
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
@@ -57,33 +54,22 @@ impl Waker {
         drop(old);
     }
 
+    /// Notes that something has happened that waiting writes may wait for: the gate has opened,
+    /// space has come back, need has shrunk, a suspend has begun or ended, the store has been given
+    /// up. The caller lets the copier run.
+    pub(super) fn note(&self) {
+        self.has_news.store(true, Release);
+    }
+
     /// Returns true if something was noted since this was last asked.
     pub(super) fn take_news(&self) -> bool {
-        take(&self.has_news)
+        // Looked at first, as there hardly ever is any.
+        self.has_news.load(Relaxed) && self.has_news.xchg(false, Full)
     }
 
-    /// Returns true if space has come back since this was last asked.
-    pub(super) fn take_space_news(&self) -> bool {
-        take(&self.has_space)
-    }
-
-    /// Notes that something has happened that any waiting write may wait for, and lets the copier
-    /// run: the gate has opened, need has shrunk, a suspend has begun or ended, the store has been
-    /// given up. Process context.
+    /// Notes that something has happened, and lets the copier run. Process context.
     pub(super) fn look_again(&self) {
-        self.has_news.store(true, Release);
-        self.take_in();
-    }
-
-    /// Notes that space has come back, for which writes may wait in their order. The caller lets
-    /// the copier run.
-    pub(super) fn note_space(&self) {
-        self.has_space.store(true, Release);
-    }
-
-    /// Notes that space has come back, and lets the copier run. Process context.
-    pub(super) fn space_has_come(&self) {
-        self.note_space();
+        self.note();
         self.take_in();
     }
 
@@ -104,10 +90,4 @@ impl Waker {
             who.start_checkpoint();
         }
     }
-}
-
-/// Returns true if a flag was set, and clears it.
-fn take(flag: &Atomic<bool>) -> bool {
-    // Looked at first, as it hardly ever is.
-    flag.load(Relaxed) && flag.xchg(false, Full)
 }

@@ -37,6 +37,9 @@ impl Log {
         if self.has_failed() {
             return None;
         }
+        if inner.queues[Lane::Copier as usize].is_crowded() {
+            return None;
+        }
         let place = inner.end.as_ref()?.place();
         let ticket = inner.queues[Lane::Copier as usize].add(&[entry])?;
         if let Some(unsettled) = inner.unsettled.get_mut(slot) {

@@ -132,21 +132,15 @@ impl Log {
             inner.contents.push_front(io);
             return false;
         };
-        let count = self.gather_contents(inner, &mut write, io);
-        self.launch_contents(inner, write, count)
+        self.gather_contents(inner, &mut write, io);
+        self.launch_contents(inner, write)
     }
 
     /// Adds contents to a record's write: `io`, and those that wait behind it, as many as fit.
-    /// Returns how many contents there are.
-    fn gather_contents(
-        self: &Arc<Self>,
-        inner: &mut Inner,
-        write: &mut Write,
-        io: KBox<Io<Copy>>,
-    ) -> u64 {
+    fn gather_contents(self: &Arc<Self>, inner: &mut Inner, write: &mut Write, io: KBox<Io<Copy>>) {
         let Some(place) = inner.end.as_ref().map(LogEnd::place) else {
             inner.contents.push_front(io);
-            return 0;
+            return;
         };
         let room = inner.end.as_ref().map_or(0, LogEnd::room);
         let step = self.space.step();
@@ -170,22 +164,26 @@ impl Log {
                 inner.contents.push_front(io);
                 break;
             }
+            // At once, or somebody else might be promised the same blocks; the first one takes the
+            // header along.
+            let blocks = chunks * step + u64::from(count == 0);
+            self.space.with_segments(|segments| {
+                segments.unreserve(chunks);
+                segments.used_of_current(blocks);
+            });
             count += chunks;
-            self.space
-                .with_segments(|segments| segments.unreserve(chunks));
             // Each has counted a header of its own, and may now share one: space comes back.
-            self.waker.note_space();
+            self.waker.note();
             if let Some(unsettled) = inner.unsettled.get_mut(slot) {
                 *unsettled = Some(place);
             }
             next = self.next_contents(inner);
         }
-        count
     }
 
-    /// Makes the header of a record with `count` contents, and writes the record. Returns true if
+    /// Makes the header of a record with contents, and writes the record. Returns true if
     /// that could be done.
-    fn launch_contents(self: &Arc<Self>, inner: &mut Inner, mut write: Write, count: u64) -> bool {
+    fn launch_contents(self: &Arc<Self>, inner: &mut Inner, mut write: Write) -> bool {
         let Inner {
             end,
             header,
@@ -208,8 +206,6 @@ impl Log {
             inner.idle.push(write);
             return false;
         };
-        self.space
-            .with_segments(|segments| segments.used_of_current(1 + count * self.space.step()));
         self.launch(inner, formed, Some(write))
     }
 

@@ -12,6 +12,9 @@ use kernel::prelude::*;
 
 /// Most entries that wait.
 const MAX_WAITING: usize = 4 * MAX_ENTRIES;
+/// Of these, how many are kept free for those that nothing bounds but their own number: regions
+/// that are announced at once.
+pub(in crate::engine) const KEPT_FREE: usize = 64;
 
 /// The two lists of entries that wait for a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +73,11 @@ impl Queue {
         self.groups.push_within_capacity(entries.len()).ok()?;
         self.added += 1;
         Some(self.added)
+    }
+
+    /// Returns true if entries that can come later should: others have to find room in any case.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.entries.len() + KEPT_FREE >= MAX_WAITING
     }
 
     /// Returns the number of groups that fit into one record, and of the entries in them.

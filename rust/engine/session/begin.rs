@@ -139,9 +139,10 @@ impl Session {
         // A record that names a new segment must find it in the superblock.
         grown.store(&mut superblocks.superblock);
         superblocks.write_superblocks(self.device.store())?;
+        // The log must know where a new segment is before it gets one.
+        self.log.set_layout(&grown);
         let installed = self.space.with_segments(|segments| segments.grow(grown));
         installed.unwrap_or(Ok(()))?;
-        self.log.set_layout(&grown);
         superblocks.layout = grown;
         Ok(())
     }

@@ -87,7 +87,7 @@ impl Session {
         self.space
             .with_segments(|segments| segments.free_waiting(waiting));
         // Writes may wait for them.
-        self.waker.space_has_come();
+        self.waker.look_again();
         if some_wait {
             self.log.retire_soon();
         }

@@ -23,9 +23,8 @@
 //! - parked bios, and copies that could not settle: when the gate can be entered;
 //! - bios that wait for a region: when its announcement has ended;
 //! - bios that wait until one more region can be announced, or for a slot: as many as can go on;
-//! - bios that wait for space: in their order, as far as there is some, when some has come;
-//! - those and bios that wait for the store: when something else was noted in the
-//!   [waker](crate::engine::wake), such as the end of a need.
+//! - bios that wait for space or for the store: when something was noted in the
+//!   [waker](crate::engine::wake).
 //!
 //! A run of the work ends after some rounds, and goes on behind what else is queued.
 //!
@@ -171,14 +170,11 @@ impl Writes {
         if !copier.regions.is_idle() {
             self.open_regions(copier);
         }
-        let has_space = self.waker.take_space_news();
         if self.waker.take_news() {
-            // Need may have shrunk, the store may have been given up, or the bios have to go back
-            // to device-mapper: they find out.
+            // Space may have come, the store may have been given up, or the bios have to go back to
+            // device-mapper: they find out.
             copier.pending.append(&mut copier.wait_store);
             copier.pending.append(&mut copier.wait_space);
-        } else if has_space {
-            self.use_space(copier);
         }
     }
 
@@ -196,19 +192,6 @@ impl Writes {
                 self.advance_bio(copier, bio);
             }
         }
-    }
-
-    /// Looks again at bios that wait for space, in their order, as some has come; stops at the
-    /// first that has to wait further.
-    fn use_space(self: &Arc<Self>, copier: &mut Copier) {
-        let mut waiting = copier.wait_space.take();
-        while copier.wait_space.is_empty() {
-            let Some(bio) = waiting.pop() else {
-                return;
-            };
-            self.advance_bio(copier, bio);
-        }
-        copier.wait_space.append(&mut waiting);
     }
 
     /// Moves a bio on as far as it goes.
@@ -380,16 +363,18 @@ impl Writes {
     /// bio wait. It waits in any case if space is about to come back.
     fn no_space(self: &Arc<Self>, copier: &mut Copier, bio: HeldBio) {
         match self.device.options().on_full {
-            // Its return lets the copier run. In a persistent store it takes a checkpoint.
+            OnFull::Block if self.phases.can_requeue() => bio.end(Status::REQUEUE),
+            // Its return lets the copier run.
             _ if self.space_comes_back() => {
                 copier.wait_space.push(bio);
-                self.upkeep.start_checkpoint();
+                if self.space.with_segments(|segments| segments.has_waiting()) == Some(true) {
+                    self.upkeep.start_checkpoint();
+                }
             }
             OnFull::Invalidate => {
                 self.upkeep.give_up_oldest(c"the store is full");
                 copier.pending.push(bio);
             }
-            OnFull::Block if self.phases.can_requeue() => bio.end(Status::REQUEUE),
             OnFull::Block => {
                 copier.wait_space.push(bio);
                 self.is_blocked.store(true, Release);

@@ -147,7 +147,7 @@ impl Writes {
             copies.give_back_space(copy.position + keep, run.len().saturating_sub(keep));
         }
         // Others may wait for it.
-        self.waker.space_has_come();
+        self.waker.look_again();
     }
 
     fn read(self: &Arc<Self>, mut io: KBox<Io<Copy>>, run: Chunks) {

@@ -17,6 +17,7 @@ use crate::dm::Status;
 use crate::dm::Ticket;
 use crate::engine::log::contents::Copy;
 use crate::engine::log::contents::Returned;
+use crate::engine::log::pending::KEPT_FREE;
 use crate::engine::reserves::Reserves;
 use crate::maps::Chunks;
 use crate::maps::Claims;
@@ -234,8 +235,8 @@ impl Copier {
     }
 }
 
-/// Most regions being announced.
-pub(super) const MAX_ANNOUNCED: usize = 64;
+/// Most regions being announced: there is always room in the log for so few.
+const MAX_ANNOUNCED: usize = KEPT_FREE;
 
 /// A region being announced in the log, and who waits for that.
 pub(super) struct Announced {
