@@ -233,15 +233,21 @@ impl State {
         self.control.lock()
     }
 
+    /// Returns true if a snapshot is on the timeline that has been dropped.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.look_at_timeline(|timeline| {
+            let mut snapshots = timeline.snapshots().iter();
+            snapshots.any(|snapshot| snapshot.is_dropped())
+        })
+    }
+
     /// Takes snapshots off the timeline that have been dropped, but could not be taken off then for
     /// want of memory. The caller holds the control lock, and the gate is open.
     ///
     /// Errors: `ENOMEM`.
     pub(super) fn tidy_timeline(&self) -> Result {
-        let now = self.timeline();
-        let mut snapshots = now.snapshots().iter();
-        if snapshots.any(|snapshot| snapshot.is_dropped()) {
-            let new = Arc::new(now.changed(Change::NONE)?, GFP_KERNEL)?;
+        if self.has_dropped() {
+            let new = Arc::new(self.timeline().changed(Change::NONE)?, GFP_KERNEL)?;
             drop(self.publish(new));
         }
         Ok(())

@@ -115,6 +115,9 @@ impl Upkeep {
     /// Takes off the timeline what could not be before for want of memory. Asks to be called again
     /// if it still cannot.
     fn tidy(self: &Arc<Self>) {
+        if !self.state.has_dropped() {
+            return;
+        }
         let control = self.state.control();
         let tidied = self.state.tidy_timeline();
         drop(control);

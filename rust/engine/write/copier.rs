@@ -347,8 +347,7 @@ impl Writes {
         if self.space.with_segments(comes_back) == Some(true) {
             return true;
         }
-        let mut snapshots = timeline.snapshots().iter();
-        if snapshots.any(|snapshot| snapshot.is_dropped()) {
+        if self.state.has_dropped() {
             // Its copies go when there is memory for a timeline without it.
             return true;
         }
